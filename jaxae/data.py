@@ -1,0 +1,138 @@
+"""Data sets of 28x28 grey images: load one by name, save one as arrays."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from jaxae import idx, npz
+from jaxae.cache import Arrays, cached
+from jaxae.digits import digits_arrays
+from jaxae.errors import InputError
+from jaxae.pixels import check_images, check_labels
+
+_IMAGE_SHAPE = (28, 28, 1)
+
+# The sets that come as IDX files too, and how many classes their labels count. EMNIST numbers its
+# letters from 1: 27 classes hold them, as in torchvision; TensorFlow Datasets declares 37.
+_NUM_CLASSES = {
+    "mnist": 10,
+    "fashion_mnist": 10,
+    "kmnist": 10,
+    "emnist/balanced": 47,
+    "emnist/byclass": 62,
+    "emnist/bymerge": 47,
+    "emnist/digits": 10,
+    "emnist/letters": 27,
+    "emnist/mnist": 10,
+}
+
+
+class Split(NamedTuple):
+    """Images, one byte a pixel (0 black, 255 white), and the label of each."""
+
+    images: UInt8[np.ndarray, "batch 28 28 1"]
+    labels: Int32[np.ndarray, " batch"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A named data set: its train and test split, and how many classes the labels count."""
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int
+
+
+def load(
+    name: str = "digits", data_dir: str | Path | None = None, *, original_order: bool = False
+) -> Dataset:
+    """Load a data set of 28x28 grey images.
+
+    Args:
+      name: "digits", scikit-learn's 1,797 handwritten digits, bicubically enlarged from 8x8, split
+        1437/360 by stratified sampling with seed 0, needing no download; "mnist", "fashion_mnist",
+        "kmnist", "emnist/balanced" and its siblings, or another image classification set of that
+        shape in TensorFlow Datasets; or the path of an .npz file that `save_arrays` wrote.
+      data_dir: a folder with the set's IDX files, gzipped or not, in it or where torchvision puts
+        them below it; or a TensorFlow Datasets folder. It is never written to. Left out,
+        TensorFlow Datasets' own folder is used, and the set prepared there if need be.
+      original_order: put examples that TensorFlow Datasets keeps in the order of a hash into the
+        order of the set's authors. IDX files have it; "digits" and .npz files are left as they are.
+
+    Raises:
+      InputError: the name is unknown, the data cannot be had or read, the images are of another
+        size, a label is outside the classes, or a split is empty.
+    """
+    if name.endswith(".npz"):
+        return _dataset(Path(name).stem, npz.read(Path(name).expanduser()), source=name)
+    if name == "digits":
+        return cached("digits-bicubic", digits_arrays, lambda arrays: _dataset(name, arrays))
+    folder = None if data_dir is None else Path(data_dir).expanduser()
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"data folder {folder} does not exist")
+    if name in _NUM_CLASSES and folder is not None and (files := idx.find_files(name, folder)):
+        return _dataset(name, _read_idx(name, files), source=str(files.train_images.parent))
+    raise InputError(f"unknown data set {name!r}")
+
+
+def save_arrays(dataset: Dataset, path: str | Path) -> None:
+    """Write a data set as an .npz file, whole or absent, for `load` and for anyone's NumPy.
+
+    Its arrays are train_images and test_images (uint8 [N, 28, 28, 1]), train_labels and test_labels
+    (int32 [N]), and num_classes.
+
+    Raises:
+      InputError: the name does not end in .npz, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise InputError(f"a file name ending in .npz was expected, got {path.name}")
+    try:
+        npz.write(path, _arrays(dataset.train, dataset.test, dataset.num_classes))
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}") from error
+
+
+def _arrays(train: Split, test: Split, num_classes: int) -> Arrays:
+    return {
+        "train_images": train.images,
+        "train_labels": train.labels,
+        "test_images": test.images,
+        "test_labels": test.labels,
+        "num_classes": np.asarray(num_classes, np.int32),
+    }
+
+
+def _read_idx(name: str, files: idx.Files) -> Arrays:
+    splits = [
+        Split(idx.read(images, 3)[..., None], idx.read(labels, 1).astype(np.int32))
+        for images, labels in (files[:2], files[2:])
+    ]
+    return _arrays(*splits, num_classes=_NUM_CLASSES[name])
+
+
+def _dataset(name: str, arrays: Arrays, source: str | None = None) -> Dataset:
+    """Check arrays that `_arrays` named and make them a data set; num_classes may be missing."""
+    wanted = [f"{split}_{field}" for split in ("train", "test") for field in Split._fields]
+    if missing := [array for array in wanted if array not in arrays]:
+        raise InputError(f"{source or name} lacks the arrays {', '.join(missing)}")
+    if "num_classes" in arrays:
+        num_classes = int(arrays["num_classes"])
+    else:
+        num_classes = 1 + max(int(arrays[f"{split}_labels"].max()) for split in ("train", "test"))
+    splits = []
+    for split in ("train", "test"):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        try:
+            check_images(images, _IMAGE_SHAPE)
+            if images.dtype != np.uint8:
+                raise InputError(f"images at rest are uint8, got {images.dtype}")
+            check_labels(labels, num_classes, num_images=len(images))
+        except InputError as error:
+            raise InputError(f"{source or name}, {split} split: {error}") from error
+        splits.append(Split(images, labels.astype(np.int32)))
+    return Dataset(name, *splits, num_classes=num_classes)

@@ -1,0 +1,90 @@
+"""Pixels and labels: from uint8 to [0, 1] exactly as torch has it, and the checks at the door."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from jaxae.errors import InputError
+
+
+def unit_float_table() -> Float32[np.ndarray, "256"]:
+    """Compute k / 255 in float32 for k = 0..255, each correctly rounded, as torch divides.
+
+    For compiled code to gather from: XLA turns `x / 255` into a multiplication by the reciprocal,
+    and 126 of the 256 values then differ from torch's in the last bit.
+    """
+    return np.arange(256, dtype=np.float32) / np.float32(255)
+
+
+def as_unit_float(
+    images: UInt8[np.ndarray, "*shape"] | Float32[np.ndarray, "*shape"],
+) -> Float32[np.ndarray, "*shape"]:
+    """Compute float32 pixels in [0, 1] on the host: uint8 over 255; floats are checked and kept.
+
+    Raises:
+      InputError: the pixels are neither uint8 nor floats in [0, 1].
+    """
+    images = np.asarray(images)
+    _check_pixels(images)
+    if images.dtype == np.uint8:
+        return unit_float_table()[images]
+    return images.astype(np.float32)
+
+
+def check_images(images: Any, expected_shape: Sequence[int] = (28, 28, 1)) -> None:
+    """Refuse what is not a batch of images: uint8, or floats in [0, 1], of [N, *expected_shape].
+
+    Raises:
+      InputError: another shape or dtype, an empty batch, NaN, or values outside [0, 1].
+    """
+    images = np.asarray(images)
+    if images.shape[1:] != tuple(expected_shape) or images.ndim != 1 + len(expected_shape):
+        wanted = "x".join(["N", *map(str, expected_shape)])
+        raise InputError(f"images of shape {wanted} were expected, got {_shape(images)}")
+    if len(images) == 0:
+        raise InputError("at least one image was expected, got none")
+    _check_pixels(images)
+
+
+def check_labels(labels: Any, num_classes: int, *, num_images: int | None = None) -> None:
+    """Refuse what is not a vector of integer labels in [0, num_classes), one for each image.
+
+    Raises:
+      InputError: another shape or dtype, no labels, another count than `num_images`, or a label
+        outside the classes.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise InputError(
+            f"labels must be a vector of integers, got {labels.dtype} of shape {_shape(labels)}"
+        )
+    if num_images is not None and len(labels) != num_images:
+        raise InputError(f"a label for each of {num_images} images was expected, got {len(labels)}")
+    if len(labels) == 0:
+        raise InputError("at least one label was expected, got none")
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= num_classes:
+        outside = lowest if lowest < 0 else highest
+        raise InputError(f"labels must be 0 to {num_classes - 1}, got {outside}")
+
+
+def _check_pixels(images: np.ndarray) -> None:
+    # bfloat16 is ml_dtypes' own kind, 'V': ask NumPy for what it can be compared as.
+    if images.dtype == np.uint8:
+        return
+    if images.dtype.kind != "f" and images.dtype.name != "bfloat16":
+        raise InputError(f"pixels must be uint8, or floats in [0, 1], got {images.dtype}")
+    if images.size == 0:
+        return
+    lowest, highest = float(images.min()), float(images.max())
+    if np.isnan(lowest) or np.isnan(highest):
+        raise InputError("float pixels must be in [0, 1], got NaN")
+    if lowest < 0 or highest > 1:
+        outside = lowest if lowest < 0 else highest
+        raise InputError(f"float pixels must be in [0, 1], got {outside:g}")
+
+
+def _shape(array: np.ndarray) -> str:
+    return "x".join(map(str, array.shape)) or "a scalar"
