@@ -25,7 +25,9 @@ def _require(condition: bool, what: str, came: object) -> None:
 
 
 def _require_choice(name: str, value: object, choices: Any) -> None:
-    _require(value in get_args(choices), f"{name} to be one of {', '.join(get_args(choices))}", value)
+    _require(
+        value in get_args(choices), f"{name} to be one of {', '.join(get_args(choices))}", value
+    )
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ class TrainConfig:
             "a finite learning rate of 0 or more",
             self.learning_rate,
         )
-        _require(math.isfinite(self.beta) and self.beta >= 0, "a finite beta of 0 or more", self.beta)
+        _require(
+            math.isfinite(self.beta) and self.beta >= 0, "a finite beta of 0 or more", self.beta
+        )
         _require(0 <= self.seed < 2**63, "a seed from 0 to 2**63 - 1", self.seed)
         _require_choice("dtype", self.dtype, ComputeDtype)
         _require_choice("replay", self.replay, Replay)

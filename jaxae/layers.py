@@ -1,0 +1,239 @@
+"""Linear, Conv and ConvTranspose that mean what torch's mean, in Flax's layout.
+
+Images are NHWC. Parameters are named `kernel` and `bias`; a fresh layer is drawn as torch draws its
+own: weight and bias both uniform within 1 / sqrt(fan_in).
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from jaxae import convolution
+from jaxae.config import Lowering
+from jaxae.errors import InputError
+from jaxae.torch_rng import Generator
+
+Size = int | tuple[int, int]
+
+
+def _pair(size: Size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _uniform(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
+    bound = 1 / math.sqrt(fan_in)
+    return nnx.Param(jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound))
+
+
+class _TorchDraw:
+    """Draws a layer's weight, then its bias, from torch's stream, as `reset_parameters` does."""
+
+    def __init__(self, generator: Generator, fan_in: int):
+        # torch takes the weight's bound through a gain, sqrt(3) * sqrt(2 / 6) / sqrt(fan_in), which
+        # rounds otherwise than the bias's 1 / sqrt(fan_in); a replay wants its very bits.
+        self._weight_bound = math.sqrt(3.0) * (math.sqrt(2.0 / 6.0) / math.sqrt(fan_in))
+        self._bias_bound = 1 / math.sqrt(fan_in)
+        self._generator = generator
+
+    def weight(self, *shape: int):
+        return self._generator.uniform(shape, -self._weight_bound, self._weight_bound)
+
+    def bias(self, *shape: int):
+        return self._generator.uniform(shape, -self._bias_bound, self._bias_bound)
+
+
+class Linear(nnx.Module):
+    """x kernel + bias. Kernel [in, out], the transpose of torch's weight."""
+
+    def __init__(
+        self, in_features: int, out_features: int, *, use_bias: bool = True, rngs: nnx.Rngs
+    ):
+        self.in_features = in_features
+        self.out_features = out_features
+        self.kernel = _uniform(rngs, (in_features, out_features), in_features)
+        self.bias = _uniform(rngs, (out_features,), in_features) if use_bias else None
+
+    def reset_parameters(self, generator: Generator) -> None:
+        """Redraw the parameters from torch's random stream as torch's Linear does."""
+        draw = _TorchDraw(generator, self.in_features)
+        self.kernel.set_value(jnp.asarray(draw.weight(self.out_features, self.in_features).T))
+        if self.bias is not None:
+            self.bias.set_value(jnp.asarray(draw.bias(self.out_features)))
+
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        y = x @ self.kernel[...]
+        return y if self.bias is None else y + _along_last(self.bias[...], y)
+
+
+class Conv(nnx.Module):
+    """torch's Conv2d on NHWC images. Kernel [kh, kw, in / groups, out]."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        *,
+        stride: Size = 1,
+        padding: Size = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        use_bias: bool = True,
+        lowering: Lowering = "auto",
+        rngs: nnx.Rngs,
+    ):
+        _check_groups(in_channels, out_channels, groups)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = _pair(kernel_size)
+        self.stride = _pair(stride)
+        self.padding = _pair(padding)
+        self.dilation = _pair(dilation)
+        self.groups = groups
+        self.lowering: Lowering = lowering
+        fan_in = in_channels // groups * math.prod(self.kernel_size)
+        shape = (*self.kernel_size, in_channels // groups, out_channels)
+        self.kernel = _uniform(rngs, shape, fan_in)
+        self.bias = _uniform(rngs, (out_channels,), fan_in) if use_bias else None
+
+    def reset_parameters(self, generator: Generator) -> None:
+        """Redraw the parameters from torch's random stream as torch's Conv2d does."""
+        kh, kw, in_per_group, out = self.kernel.shape
+        draw = _TorchDraw(generator, in_per_group * kh * kw)
+        weight = draw.weight(out, in_per_group, kh, kw)
+        self.kernel.set_value(jnp.asarray(weight.transpose(2, 3, 1, 0)))
+        if self.bias is not None:
+            self.bias.set_value(jnp.asarray(draw.bias(out)))
+
+    def __call__(
+        self,
+        x: Float[Array, "batch h w c"],
+        label: Int[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch h2 w2 out"]:
+        """Convolve; with a label, as if its one-hot planes were appended to the channels of x.
+
+        A constant plane under a convolution without padding adds the same number everywhere: the
+        sum of that channel's kernel. So the planes become a bias of each class, exactly. A label
+        outside the planes has none of them set.
+        """
+        kernel = self.kernel[...]
+        channels = x.shape[-1]
+        y = self._convolve(x, kernel if label is None else kernel[:, :, :channels])
+        bias = 0 if self.bias is None else self.bias[...]
+        if label is not None:
+            if self.padding != (0, 0) or self.groups != 1:
+                raise InputError("expected no padding and one group where labels are planes, "
+                                 f"got padding {self.padding}, groups {self.groups}")  # fmt: skip
+            planes = kernel[:, :, channels:].sum((0, 1))
+            chosen = jax.nn.one_hot(label, len(planes), dtype=planes.dtype) @ planes
+            return y + (chosen + _along_last(bias, chosen))[:, None, None, :]
+        return y if self.bias is None else y + _along_last(bias, y)
+
+    def _convolve(self, x: Array, kernel: Array) -> Array:
+        run = _pick(self.lowering, convolution.conv_plain, convolution.conv_matmul)
+        return run(
+            x,
+            kernel,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+
+class ConvTranspose(nnx.Module):
+    """torch's ConvTranspose2d on NHWC images. Kernel [kh, kw, out / groups, in]."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        *,
+        stride: Size = 1,
+        padding: Size = 0,
+        output_padding: Size = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        use_bias: bool = True,
+        lowering: Lowering = "auto",
+        rngs: nnx.Rngs,
+    ):
+        _check_groups(in_channels, out_channels, groups)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = _pair(kernel_size)
+        self.stride = _pair(stride)
+        self.padding = _pair(padding)
+        self.output_padding = _pair(output_padding)
+        self.dilation = _pair(dilation)
+        self.groups = groups
+        self.lowering: Lowering = lowering
+        # torch computes this layer's fan-in from the channels that go out.
+        fan_in = out_channels // groups * math.prod(self.kernel_size)
+        shape = (*self.kernel_size, out_channels // groups, in_channels)
+        self.kernel = _uniform(rngs, shape, fan_in)
+        self.bias = _uniform(rngs, (out_channels,), fan_in) if use_bias else None
+
+    def reset_parameters(self, generator: Generator) -> None:
+        """Redraw the parameters from torch's random stream as torch's ConvTranspose2d does."""
+        kh, kw, out_per_group, channels = self.kernel.shape
+        draw = _TorchDraw(generator, out_per_group * kh * kw)
+        weight = draw.weight(channels, out_per_group, kh, kw)
+        self.kernel.set_value(jnp.asarray(weight.transpose(2, 3, 1, 0)))
+        if self.bias is not None:
+            self.bias.set_value(jnp.asarray(draw.bias(self.out_channels)))
+
+    def __call__(self, x: Float[Array, "batch h w c"]) -> Float[Array, "batch h2 w2 out"]:
+        run = _pick(
+            self.lowering, convolution.conv_transpose_plain, convolution.conv_transpose_matmul
+        )
+        y = run(
+            x,
+            self.kernel[...],
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+        return y if self.bias is None else y + _along_last(self.bias[...], y)
+
+
+def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """x where positive, else 0.01 x: torch's default slope."""
+    return jax.nn.leaky_relu(x, 0.01)
+
+
+def flatten_as_torch(x: Float[Array, "batch h w c"]) -> Float[Array, "batch features"]:
+    """Flatten images channel by channel, as torch flattens NCHW, so that weights after it port."""
+    return x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+
+
+def unflatten_as_torch(
+    x: Float[Array, "batch features"], h: int, w: int
+) -> Float[Array, "batch h w c"]:
+    """Undo `flatten_as_torch`."""
+    return x.reshape(len(x), -1, h, w).transpose(0, 2, 3, 1)
+
+
+def _along_last(bias: Array | int, like: Array) -> Array:
+    """A bias with the rank of what it is added to, for the sake of explicit rank promotion."""
+    return jnp.reshape(jnp.asarray(bias, like.dtype), (1,) * (like.ndim - 1) + (-1,))
+
+
+def _check_groups(in_channels: int, out_channels: int, groups: int) -> None:
+    if in_channels % groups or out_channels % groups:
+        raise InputError(
+            f"expected channels that {groups} groups divide, got {in_channels} to {out_channels}"
+        )
+
+
+def _pick(lowering: Lowering, plain: Callable, matmul: Callable) -> Callable:
+    if lowering == "auto":
+        lowering = "matmul" if jax.default_backend() == "cpu" else "plain"
+    return plain if lowering == "plain" else matmul

@@ -1,0 +1,88 @@
+"""The process and its devices: backend, host devices, the mesh that shares a batch, the compile cache."""
+
+import os
+import warnings
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from jaxae.config import ComputeDtype
+from jaxae.cache import cache_folder
+from jaxae.errors import InputError
+
+DATA_AXIS = "data"
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_device_count(batch_size: int, available: int) -> int:
+    """Devices worth sharing a batch between: each should have at least 32 examples."""
+    return max(1, min(available, batch_size // 32))
+
+
+def configure(
+    *, device: str = "auto", devices: int | None = None, batch_size: int, dtype: ComputeDtype
+) -> Mesh:
+    """Set up JAX for a script, before its first operation, and make the mesh to train on.
+
+    A CPU process makes as many host devices as share a batch. Compiled programs are kept on disk.
+
+    Raises:
+        InputError: If the device or so many of them are not there.
+    """
+    if device not in {"auto", "cpu", "gpu"}:
+        raise InputError(f"expected a device of auto, cpu or gpu, got {device!r}")
+    if devices is not None and devices < 1:
+        raise InputError(f"expected 1 device or more, got {devices}")
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    wanted = devices or default_device_count(batch_size, usable_cores())
+    try:
+        jax.config.update("jax_num_cpu_devices", wanted)
+    except RuntimeError:
+        pass  # The process has used JAX already; make_mesh tells whether its devices suffice.
+    keep_compiled_programs()
+    return make_mesh(device=device, devices=devices, batch_size=batch_size)
+
+
+def make_mesh(
+    *, device: str = "auto", devices: int | None = None, batch_size: int = 1 << 30
+) -> Mesh:
+    """A one-dimensional mesh, named "data", of the devices that share a batch.
+
+    Raises:
+        InputError: If the device or so many of them are not there.
+    """
+    try:
+        present = jax.devices(None if device == "auto" else device)
+    except RuntimeError:
+        kinds = ", ".join(sorted({d.platform for d in jax.devices()}))
+        raise InputError(f"expected a {device} that JAX can use, got only: {kinds}") from None
+    count = devices or default_device_count(batch_size, len(present))
+    if count > len(present):
+        raise InputError(
+            f"expected {count} {present[0].platform} devices, got {len(present)} present"
+        )
+    return Mesh(present[:count], (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def keep_compiled_programs() -> None:
+    """Keep compiled programs in a folder on disk, for the next start to reuse.
+
+    A folder that cannot be written is a warning, and nothing is kept.
+    """
+    folder = cache_folder() / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        warnings.warn(f"compiled programs are not kept: {error}", stacklevel=2)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    # Otherwise the folder's own path would be part of each program's key.
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")

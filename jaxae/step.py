@@ -1,0 +1,373 @@
+"""The training step and evaluation: the only file that knows merge, jit, donation and sharding.
+
+A chunk of an epoch is one compiled program: a loop over steps on data that is already on the
+devices. Every device holds the whole training set and all parameters, takes its share of each
+batch, and adds its gradient to the others' as one flat vector. Noise belongs to an example of a
+step, not to a device, so results do not depend on the number of devices beyond rounding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, Int32, Key, Num
+
+from jaxae.config import AutoencoderConfig, ComputeDtype, ModelConfig, RunConfig
+from jaxae.losses import (
+    bce_from_logits,
+    bce_from_probabilities,
+    kl_from_standard_normal,
+    negative_elbo,
+)
+from jaxae.models import Autoencoder, Model, Parameters, with_parameters
+from jaxae.pixels import unit_float_table
+from jaxae.runtime import DATA_AXIS
+from jaxae.schedule import Plan
+
+Corruption = Callable[[Key[Array, ""], Float[Array, "..."]], Float[Array, "..."]]
+
+
+@dataclass(frozen=True)
+class Program:
+    """All that a compiled program depends on beside the shapes of its arrays.
+
+    Attributes:
+        model: The network's settings.
+        mesh: The devices that share a batch.
+        dtype: In which the network computes. The losses are float32, or float64 for "float64".
+        from_probabilities: Take torch's cross-entropy rather than the one from logits.
+        corrupt: Makes of a key and an example in [0, 1] what the network is shown instead of it;
+            it is still to reconstruct the example.
+    """
+
+    model: ModelConfig
+    mesh: Mesh
+    dtype: ComputeDtype = "float32"
+    from_probabilities: bool = False
+    corrupt: Corruption | None = None
+
+
+class TrainState(NamedTuple):
+    """What a step changes: parameters, Adam's state, and the number of steps taken."""
+
+    parameters: Parameters
+    optimizer: optax.OptState
+    step: Int32[Array, ""]
+
+
+class Hyperparameters(NamedTuple):
+    """Numbers that a compiled program takes as arguments."""
+
+    learning_rate: Float[Array, ""] | float
+    beta: Float[Array, ""] | float
+
+
+class Examples(NamedTuple):
+    """A split on the devices: uint8 images, or floats in [0, 1]; class labels."""
+
+    images: Num[Array, "n *feature"]
+    labels: Int32[Array, " n"]
+
+
+class Metrics(NamedTuple):
+    """The cost as trained on, and its terms in nats an image, the mean over the batch.
+
+    The cost of the plain autoencoder is the mean over batch and pixels, that of the VAE the sum over
+    the batch: as the post has them.
+    """
+
+    cost: Float[Array, "*steps"]
+    reconstruction: Float[Array, "*steps"]
+    kl: Float[Array, "*steps"]
+
+
+def program_of(config: RunConfig, mesh: Mesh, corrupt: Corruption | None = None) -> Program:
+    """The program that trains as a configuration says."""
+    train = config.train
+    return Program(config.model, mesh, train.dtype, train.from_probabilities, corrupt)
+
+
+def hyperparameters_of(config: RunConfig) -> Hyperparameters:
+    """The learning rate and beta of a configuration."""
+    return Hyperparameters(config.train.learning_rate, config.train.beta)
+
+
+def init_state(program: Program, parameters: Parameters) -> TrainState:
+    """The state before the first step, on the program's devices."""
+    dtype = _float_dtype(program)
+    parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
+    state = TrainState(parameters, _adam(0.0).init(parameters), jnp.int32(0))
+    return put_state(program, state)
+
+
+def put_state(program: Program, state: TrainState) -> TrainState:
+    """A state as one copy on each of the program's devices."""
+    # A copy first: a NumPy array's memory may be shared, and training donates what it is given.
+    return jax.device_put(jax.tree.map(jnp.array, state), _sharding(program))
+
+
+def put_examples(
+    program: Program, images: Num[np.ndarray, "n *feature"], labels: Int[np.ndarray, " n"]
+) -> Examples:
+    """A split as one copy on each of the program's devices."""
+    examples = Examples(np.ascontiguousarray(images), np.asarray(labels, np.int32))
+    return jax.device_put(examples, _sharding(program))
+
+
+def put_plan(program: Program, plan: Plan) -> Plan:
+    """A plan on the program's devices, its batches divided among them.
+
+    A batch that the devices do not divide is filled up with -1, which counts for nothing.
+    """
+    missing = -plan.order.shape[1] % program.mesh.size
+    order = np.pad(plan.order, ((0, 0), (0, missing)), constant_values=-1)
+    share = _sharding(program, None, DATA_AXIS)
+    noise = plan.noise
+    if isinstance(noise, np.ndarray):
+        noise = jax.device_put(np.pad(noise, ((0, 0), (0, missing), (0, 0))), share)
+    return Plan(jax.device_put(order, share), noise, plan.first_step)
+
+
+@partial(jax.jit, static_argnames="program", donate_argnames="state")
+def train_steps(
+    state: TrainState,
+    data: Examples,
+    plan: Plan,
+    until: Int[Array, ""] | int,
+    hyperparameters: Hyperparameters,
+    *,
+    program: Program,
+) -> tuple[TrainState, Metrics]:
+    """Take the steps of an epoch's plan from where the state stands up to (without) `until`.
+
+    A step whose cost or gradient is not finite changes nothing and ends the loop, and so will the
+    next call, which meets the same step again: `state.step` tells which.
+
+    Returns:
+        The new state and the metrics of each of the plan's steps, zero for those not taken here.
+        The cost of a refused step is NaN or infinite.
+    """
+    noise_spec = _per_example if _is_array(plan.noise) else _replicated
+    run = jax.shard_map(
+        partial(_run_steps, program),
+        mesh=program.mesh,
+        in_specs=(_replicated, _replicated, Plan(_per_example, noise_spec, _replicated), _replicated, _replicated),
+        out_specs=_replicated,
+        # Gradients are summed over devices by hand; with checking on, JAX would insert a sum too.
+        check_vma=False,
+    )  # fmt: skip
+    return run(state, data, plan, jnp.asarray(until, jnp.int32), hyperparameters)
+
+
+def train_epoch(
+    state: TrainState,
+    data: Examples,
+    plan: Plan,
+    hyperparameters: Hyperparameters,
+    *,
+    program: Program,
+) -> tuple[TrainState, Metrics]:
+    """Take all steps of a plan in one program."""
+    return train_steps(state, data, plan, plan.order.shape[0], hyperparameters, program=program)
+
+
+@partial(jax.jit, static_argnames="program")
+def evaluate(
+    parameters: Parameters,
+    data: Examples,
+    plan: Plan,
+    beta: Float[Array, ""] | float,
+    *,
+    program: Program,
+) -> Metrics:
+    """Mean cost, reconstruction and KL over a plan's examples, all in nats an image.
+
+    The noise of an image depends on the key and the image's index alone, not on the batches.
+    """
+    run = jax.shard_map(
+        partial(_run_evaluation, program),
+        mesh=program.mesh,
+        in_specs=(_replicated, _replicated, Plan(_per_example, _replicated, _replicated), _replicated),
+        out_specs=_replicated,
+        check_vma=False,
+    )  # fmt: skip
+    return run(parameters, data, plan, beta)
+
+
+_replicated = PartitionSpec()
+_per_example = PartitionSpec(None, DATA_AXIS)
+
+
+def _run_steps(
+    program: Program,
+    state: TrainState,
+    data: Examples,
+    plan: Plan,
+    until: Array,
+    hyperparameters: Hyperparameters,
+) -> tuple[TrainState, Metrics]:
+    # One flat vector in place of a tree: one sum over devices, one fused Adam update.
+    flat, unravel = ravel_pytree(state.parameters)
+    moments = jax.tree.map(
+        lambda leaf: ravel_pytree(leaf)[0] if _is_tree(leaf) else leaf,
+        state.optimizer,
+        is_leaf=_is_tree,
+    )
+    adam = _adam(hyperparameters.learning_rate)
+    num_steps = plan.order.shape[0]
+    metrics = Metrics(*(jnp.zeros(num_steps, flat.dtype) for _ in Metrics._fields))
+
+    def proceed(carry: tuple) -> Array:
+        _, _, index, ok, _ = carry
+        return (index < until) & ok
+
+    def advance(carry: tuple) -> tuple:
+        flat, moments, index, _, metrics = carry
+        row = jax.lax.dynamic_index_in_dim(plan.order, index, keepdims=False)
+        noise = plan.noise
+        if _is_array(noise):
+            noise = jax.lax.dynamic_index_in_dim(noise, index, keepdims=False)
+        else:
+            noise = jax.random.fold_in(noise, plan.first_step + index)
+
+        def local_cost(flat: Array) -> tuple[Array, Array]:
+            examples = _take(program, data, row, noise, _rows(row))
+            return _sums(program, unravel(flat), examples, hyperparameters.beta)
+
+        (_, sums), gradient = jax.value_and_grad(local_cost, has_aux=True)(flat)
+        packed = jax.lax.psum(jnp.concatenate([gradient, sums]), DATA_AXIS)
+        gradient, (cost, reconstruction, kl, count) = packed[:-4], packed[-4:]
+        # The post's reductions: the autoencoder's cost is a mean, the VAE's a sum.
+        scale = 1.0
+        if isinstance(program.model, AutoencoderConfig):
+            scale = 1 / (count * program.model.num_features)
+        cost, gradient = cost * scale, gradient * scale
+        ok = jnp.isfinite(cost) & jnp.isfinite(gradient.sum())
+        updates, new_moments = adam.update(gradient, moments)
+        new = (optax.apply_updates(flat, updates), new_moments)
+        flat, moments = jax.tree.map(lambda a, b: jnp.where(ok, a, b), new, (flat, moments))
+        cost = jnp.where(ok | ~jnp.isfinite(cost), cost, jnp.nan)
+        step = Metrics(cost, reconstruction / count, kl / count)
+        metrics = jax.tree.map(lambda all, one: all.at[index].set(one), metrics, step)
+        return flat, moments, index + ok, ok, metrics
+
+    index = state.step - plan.first_step
+    carry = (flat, moments, index, jnp.bool(True), metrics)
+    flat, moments, index, _, metrics = jax.lax.while_loop(proceed, advance, carry)
+    optimizer = jax.tree.map(lambda leaf: unravel(leaf) if leaf.shape else leaf, moments)
+    return TrainState(unravel(flat), optimizer, plan.first_step + index), metrics
+
+
+def _run_evaluation(
+    program: Program, parameters: Parameters, data: Examples, plan: Plan, beta: Array
+) -> Metrics:
+    def batch(totals: Array, row: Array) -> tuple[Array, None]:
+        examples = _take(program, data, row, plan.noise, jnp.maximum(row, 0))
+        _, sums = _sums(program, parameters, examples, beta)
+        return totals + sums, None
+
+    zeros = jnp.zeros(4, _float_dtype(program))
+    totals, _ = jax.lax.scan(batch, zeros, plan.order)
+    cost, reconstruction, kl, count = jax.lax.psum(totals, DATA_AXIS)
+    return Metrics(cost / count, reconstruction / count, kl / count)
+
+
+class _Batch(NamedTuple):
+    shown: Array
+    target: Array
+    labels: Array
+    eps: Array | None
+    weight: Array
+
+
+def _rows(row: Array) -> Array:
+    """Where this device's examples stand in the whole batch."""
+    return jax.lax.axis_index(DATA_AXIS) * len(row) + jnp.arange(len(row))
+
+
+def _take(program: Program, data: Examples, row: Array, noise: Array, identity: Array) -> _Batch:
+    """This device's examples of a step, with the noise that belongs to each one's identity."""
+    index = jnp.maximum(row, 0)
+    dtype = _float_dtype(program)
+    images = data.images[index]
+    if images.dtype == jnp.uint8:
+        # Not images / 255: XLA would multiply by the reciprocal, and be off by a bit for 126 of 256.
+        images = jnp.asarray(unit_float_table())[images]
+    target = images.astype(dtype)
+    shown, eps = target, noise
+    if not _is_array(noise):
+        keys = jax.vmap(partial(jax.random.fold_in, noise))(identity)
+        eps = None
+        if not isinstance(program.model, AutoencoderConfig):
+            draw = partial(jax.random.normal, shape=(program.model.num_latent,))
+            eps = jax.vmap(draw)(keys).astype(dtype)
+        if program.corrupt is not None:
+            # Folded once more, so that the corruption and the code's noise are independent.
+            own = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+            shown = jax.vmap(program.corrupt)(own, target)
+    return _Batch(shown, target, data.labels[index], eps, (row >= 0).astype(dtype))
+
+
+def _sums(
+    program: Program, parameters: Parameters, batch: _Batch, beta: Array | float
+) -> tuple[Array, Array]:
+    """The cost summed over examples; the same with its two terms and the count, for the log."""
+    compute = jnp.dtype(program.dtype)
+    cast = partial(jax.tree.map, lambda leaf: leaf.astype(compute))
+    model = with_parameters(program.model, cast(parameters))
+    reconstruction, kl = _terms(program, model, batch, compute)
+    cost = negative_elbo(reconstruction, kl, beta)
+    weight = batch.weight
+    total = (weight * cost).sum()
+    sums = jnp.stack([total, (weight * reconstruction).sum(), (weight * kl).sum(), weight.sum()])
+    return total, sums
+
+
+def _terms(program: Program, model: Model, batch: _Batch, compute: np.dtype) -> tuple[Array, Array]:
+    dtype = _float_dtype(program)
+    shown, target = batch.shown.astype(compute), batch.target
+    if isinstance(model, Autoencoder):
+        output = model(shown)
+        target = target.reshape(len(target), -1)
+        kl = jnp.zeros(len(target), dtype)
+    else:
+        label = batch.labels if model.config.num_classes else None
+        assert batch.eps is not None
+        output = model(shown, label, eps=batch.eps.astype(compute))
+        kl = kl_from_standard_normal(output.mean.astype(dtype), output.log_var.astype(dtype))
+        if model.config.reconstruct_condition:
+            planes = jax.nn.one_hot(label, model.config.num_classes, dtype=dtype)
+            shape = (*target.shape[:3], model.config.num_classes)
+            planes = jnp.broadcast_to(planes[:, None, None, :], shape)
+            target = jnp.concatenate([target, planes], axis=-1)
+    if program.from_probabilities:
+        return bce_from_probabilities(output.reconstruction.astype(dtype), target), kl
+    return bce_from_logits(output.logits.astype(dtype), target), kl
+
+
+def _adam(learning_rate: Array | float) -> optax.GradientTransformation:
+    return optax.adam(learning_rate)
+
+
+def _float_dtype(program: Program) -> np.dtype:
+    return np.dtype("float64" if program.dtype == "float64" else "float32")
+
+
+def _sharding(program: Program, *axes: Any) -> NamedSharding:
+    return NamedSharding(program.mesh, PartitionSpec(*axes))
+
+
+def _is_tree(leaf: Any) -> bool:
+    """Whether this part of an optimizer's state mirrors the parameters."""
+    return isinstance(leaf, dict)
+
+
+def _is_array(noise: Any) -> bool:
+    return not jax.dtypes.issubdtype(noise.dtype, jax.dtypes.prng_key)
