@@ -225,9 +225,8 @@ class Generator:
             raise InputError(f"expected {least} <= from < to <= {largest + 1}, got {start}, {stop}")
         reach = stop - start
         value = self._draw(count, reach >= _WIDE_RANGE)
-        if reach < 2**64:
-            value %= np.uint64(reach)
-        value += np.uint64(start % 2**64)  # in two's complement, wrapping
+        if reach < 2**64:  # all of int64 is two words as they are
+            value = value % np.uint64(reach) + np.uint64(start % 2**64)  # in two's complement
         return value.view(np.int64).astype(kind).reshape(shape)
 
     def randint(
