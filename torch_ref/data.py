@@ -74,7 +74,9 @@ def load_arrays(path: str | Path) -> Dataset:
     path = Path(path)
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: of a damaged archive, np.load would leave the file open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InputError(f"{path} is a single array; expected an .npz archive")
             for name in SPLITS:

@@ -123,6 +123,9 @@ def _check_numbers(settings: argparse.Namespace) -> None:
     least("batch_size", 1)
     least("log_every", 1)
     least("threads", 1)
+    if settings.command == "cvae":
+        least("num_latent", 1)
+        least("num_classes", 0)
     for name in ("learning_rate", "beta"):
         value = getattr(settings, name, 0.0)
         if not (math.isfinite(value) and value >= 0):
