@@ -17,6 +17,9 @@ FLOATS = ["float32", "float64"]
 @pytest.fixture(scope="module")
 def torch():
     torch = pytest.importorskip("torch", reason="compares with the installed torch")
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability not in ("AVX2", "AVX512"):
+        pytest.skip(f"torch's kernels round otherwise on {capability}: see Generator.normal")
     torch.set_num_threads(2)
     return torch
 
@@ -30,12 +33,6 @@ def assert_same_bits(ours, theirs):
     assert ours.dtype == theirs.dtype
     assert ours.shape == theirs.shape
     assert ours.tobytes() == theirs.tobytes()
-
-
-def ulps(ours, theirs):
-    """Distances in units in the last place, for values of equal signs."""
-    kind = {4: np.int32, 8: np.int64}[ours.itemsize]
-    return np.abs(ours.view(kind).astype(np.int64) - theirs.numpy().view(kind))
 
 
 def numbers_of_torch():
@@ -100,12 +97,10 @@ def test_numbers_that_torch_drew(row):
 def test_every_draw_of_one_mixed_stream(torch, seed, dtype):
     """One generator each for all sizes: one word too many or few shows in all that follows.
 
-    The bits of normals are torch's where it has AVX2 (measured gap: 0 ulp in 10**8). The bound is
-    that of kernels which round otherwise: 4 ulp, and 2 for 99.9 %.
+    Normals too: the measured gap is 0 ulp in 10**8, where 4 were asked for.
     """
     ours, theirs = pair(torch, seed)
     kind = getattr(torch, dtype)
-    gaps = []
     for n in SIZES:
         assert_same_bits(ours.rand(n, dtype=dtype), torch.rand(n, generator=theirs, dtype=kind))
         assert_same_bits(
@@ -113,38 +108,32 @@ def test_every_draw_of_one_mixed_stream(torch, seed, dtype):
             torch.empty(n, dtype=kind).uniform_(-0.3, 0.9, generator=theirs),
         )
         for mean, std in ((0.0, 1.0), (0.7, 0.3), (0.0, 0.1)):
-            ours_n = ours.normal(n, mean, std, dtype)
-            theirs_n = torch.empty(n, dtype=kind).normal_(mean, std, generator=theirs)
-            assert ours_n.dtype == theirs_n.numpy().dtype
-            gaps.append(ulps(ours_n, theirs_n))
-        gaps.append(ulps(ours.randn(n, dtype=dtype), torch.randn(n, generator=theirs, dtype=kind)))
+            assert_same_bits(
+                ours.normal(n, mean, std, dtype),
+                torch.empty(n, dtype=kind).normal_(mean, std, generator=theirs),
+            )
+        assert_same_bits(ours.randn(n, dtype=dtype), torch.randn(n, generator=theirs, dtype=kind))
         assert_same_bits(
             ours.random_(n), torch.empty(n, dtype=torch.int64).random_(generator=theirs)
         )
         assert_same_bits(ours.randperm(n), torch.randperm(n, generator=theirs))
         assert_same_bits(ours.get_state(), theirs.get_state())
-    gap = np.concatenate(gaps)
-    assert gap.max() <= 4
-    assert (gap <= 2).mean() >= 0.999
-    if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
-        assert gap.max() == 0
 
 
 def test_a_million_normals(torch):
     ours, theirs = pair(torch, 7)
-    gap = ulps(ours.randn(1_000_003), torch.randn(1_000_003, generator=theirs))
-    assert gap.max() <= 4
-    assert (gap <= 2).mean() >= 0.999
+    assert_same_bits(ours.randn(1_000_003), torch.randn(1_000_003, generator=theirs))
 
 
-def test_ulps_see_another_rounding(torch):
+def test_bits_see_another_rounding(torch):
     """Negative control: Box and Muller in plain float32, unfused, is not torch's."""
     unit = torch.rand(16_000, generator=torch.Generator().manual_seed(0)).numpy().reshape(-1, 2, 8)
     radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - unit[:, 0]))
     theta = np.float32(2 * math.pi) * unit[:, 1]
     plain = np.stack([radius * np.cos(theta), radius * np.sin(theta)], axis=1).reshape(-1)
-    gap = ulps(plain, torch.randn(16_000, generator=torch.Generator().manual_seed(0)))
-    assert (gap > 0).mean() > 0.05  # 0.3
+    normal = torch.randn(16_000, generator=torch.Generator().manual_seed(0)).numpy()
+    np.testing.assert_allclose(plain, normal, rtol=0, atol=1e-5)
+    assert (plain != normal).mean() > 0.05  # 0.136
 
 
 def test_one_word_more_is_seen(torch):
