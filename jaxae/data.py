@@ -1,5 +1,7 @@
 """Data sets of 28x28 grey images: load one by name, save one as arrays."""
 
+import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from jaxae import idx, npz
+from jaxae import idx, npz, tfds
 from jaxae.cache import Arrays, cached
 from jaxae.digits import digits_arrays
 from jaxae.errors import InputError
@@ -76,7 +78,7 @@ def load(
         raise InputError(f"data folder {folder} does not exist")
     if name in _NUM_CLASSES and folder is not None and (files := idx.find_files(name, folder)):
         return _dataset(name, _read_idx(name, files), source=str(files.train_images.parent))
-    raise InputError(f"unknown data set {name!r}")
+    return _load_tfds(name, folder, original_order)
 
 
 def save_arrays(dataset: Dataset, path: str | Path) -> None:
@@ -113,6 +115,41 @@ def _read_idx(name: str, files: idx.Files) -> Arrays:
         for images, labels in (files[:2], files[2:])
     ]
     return _arrays(*splits, num_classes=_NUM_CLASSES[name])
+
+
+def _load_tfds(name: str, folder: Path | None, original_order: bool) -> Dataset:
+    unversioned = name.partition(":")[0]
+    in_idx = unversioned in _NUM_CLASSES
+    if original_order and not in_idx:
+        raise InputError(f"the original order of {name} is not known, only that of IDX sets")
+    prepared = tfds.find_prepared(name, folder or tfds.default_folder())
+    if prepared is None:
+        prepared = tfds.prepare(
+            name,
+            known=["digits", *_NUM_CLASSES],
+            image_shape=_IMAGE_SHAPE,
+            archives=folder,
+            files=[f"{path}.gz" for path in idx.file_names(unversioned)] if in_idx else (),
+        )
+
+    def build() -> Arrays:
+        arrays = tfds.read(prepared, name, _IMAGE_SHAPE)
+        if in_idx:
+            arrays["num_classes"] = np.asarray(_NUM_CLASSES[unversioned], np.int32)
+        return arrays
+
+    # Another set prepared in the same place has another dataset_info.json.
+    stamp = hashlib.sha256(str(prepared.resolve()).encode())
+    stamp.update((prepared / "dataset_info.json").read_bytes())
+    key = f"{unversioned.replace('/', '-')}-{prepared.name}-{stamp.hexdigest()[:16]}"
+    dataset = cached(key, build, lambda arrays: _dataset(name, arrays, source=str(prepared)))
+    if not original_order:
+        return dataset
+    train, test = (
+        Split(*(array[tfds.original_positions(kind, len(array))] for array in split))
+        for kind, split in (("train", dataset.train), ("test", dataset.test))
+    )
+    return dataclasses.replace(dataset, train=train, test=test)
 
 
 def _dataset(name: str, arrays: Arrays, source: str | None = None) -> Dataset:

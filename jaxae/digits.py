@@ -1,5 +1,7 @@
 """scikit-learn's handwritten digits, enlarged to 28x28: real handwriting with no download."""
 
+from typing import cast
+
 import numpy as np
 from jaxtyping import Int64, UInt8
 
@@ -14,9 +16,9 @@ def digits_arrays() -> dict[str, np.ndarray]:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    digits = load_digits()
-    images = enlarge(digits["images"].astype(np.int64))
-    labels = digits["target"].astype(np.int32)
+    flat, targets = cast(tuple[np.ndarray, np.ndarray], load_digits(return_X_y=True))
+    images = enlarge(flat.reshape(-1, _SMALL, _SMALL).astype(np.int64))
+    labels = targets.astype(np.int32)
     train, test = train_test_split(
         np.arange(len(labels)), train_size=1437, test_size=360, random_state=0, stratify=labels
     )
