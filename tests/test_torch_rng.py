@@ -263,6 +263,13 @@ def test_multiply_add_rounds_once(dtype):
     assert misses > 50  # rounding twice is another result, so the above can fail
 
 
+def test_multiply_add_through_float64_is_not_enough():
+    """The exact sum lies 2**-56 below the middle of two float32 values, where float64 rounds it."""
+    x, factor, offset = np.float32([1 + 2**-16]), 2**-24 * (1 - 2**-16), 1 + 2**-23
+    assert multiply_add(x, factor, offset) == np.float32(offset)
+    assert (x * np.float64(factor) + offset).astype(np.float32) == np.float32(1 + 2**-22)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
