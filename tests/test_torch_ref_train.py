@@ -193,12 +193,18 @@ def test_options_reach_the_model(arrays, tmp_path, capsys, options, settings):
     assert costs == (0 if options[-2:] == ("--epochs", "0") else 6)
 
 
-def test_beta_weighs_the_kl_term(arrays, capsys):
-    finals = []
+def test_beta_weighs_the_kl_term_of_training_and_evaluation(arrays, capsys):
+    costs, results = [], []
     for beta in ("0", "1", "1.0"):
         assert main(command("cvae", arrays, "--beta", beta)) == 0
-        finals.append(capsys.readouterr().err)
-    assert finals[0] != finals[1] == finals[2]
+        out, err = capsys.readouterr()
+        costs.append([float(cost) for cost in re.findall(r"Cost: (\S+)", out)])
+        results.append([float(number) for number in re.findall(r": (\S+)", err)])
+    assert costs[1] == costs[2]
+    assert costs[0][0] < costs[1][0]
+    for beta, (cost, reconstruction, kl) in zip((0, 1, 1), results, strict=True):
+        assert cost == pytest.approx(reconstruction + beta * kl, abs=1e-4)
+        assert kl > 0.01
 
 
 def test_float64_starts_from_the_float32_draws(arrays, tmp_path):
@@ -341,6 +347,9 @@ class TestCheckpoint:
         (("--seed", "-1"), "--seed: expected 0 to"),
         (("--num-latent", "0"), "--num-latent: expected at least 1, got 0"),
         (("--num-classes", "-1"), "--num-classes: expected at least 0, got -1"),
+        (("--num-latent", str(10**15)), "cannot build a model of this size"),
+        (("--num-latent", str(10**30)), "cannot build a model of this size"),
+        (("--save", "two\nlines/m.pt"), "no such folder"),
         (("--num-classes", "9"), "train labels of 0 to 8 for --num-classes 9, got 0 to 9"),
         (("--num-classes", "0", "--reconstruct-condition"), "num_classes=0"),
         (("--device", "cuda:99"), "there is no 'cuda:99' here, but cpu"),

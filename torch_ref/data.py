@@ -76,9 +76,11 @@ def load_arrays(path: str | Path) -> Dataset:
     try:
         # Opened here: of a damaged archive, np.load would leave the file open.
         with path.open("rb") as file:
+            # Of anything else np.load would take a pickle, and advise to run it.
+            if file.read(4) != b"PK\3\4":
+                raise InputError(f"{path} is no .npz archive")
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} is a single array; expected an .npz archive")
             for name in SPLITS:
                 for kind in ("images", "labels"):
                     arrays[f"{name}_{kind}"] = archive[f"{name}_{kind}"]

@@ -33,30 +33,39 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         source = command.add_mutually_exclusive_group(required=True)
         source.add_argument("--data-dir", metavar="FOLDER", help="a folder of MNIST's IDX files")
         source.add_argument("--arrays", metavar="FILE.npz", help="arrays that jaxae saved")
-        command.add_argument("--epochs", type=int)
-        command.add_argument("--batch-size", type=int)
-        command.add_argument("--learning-rate", type=float)
-        command.add_argument("--seed", type=int)
+        command.add_argument("--epochs", type=int, help="default: %(default)s")
+        command.add_argument("--batch-size", type=int, help="default: %(default)s")
+        command.add_argument("--learning-rate", type=float, help="default: %(default)s")
+        command.add_argument("--seed", type=int, help="default: %(default)s")
         command.add_argument(
             "--replay",
             choices=("torch-1", "torch"),
             help="draw the batch order as torch 1.x's DataLoader did, or as today's does",
         )
         command.add_argument("--save", metavar="FILE.pt", help="write weights and optimizer")
-        command.add_argument("--log-every", type=int, default=50, metavar="BATCHES")
+        command.add_argument(
+            "--log-every", type=int, default=50, metavar="BATCHES", help="default: 50"
+        )
         command.add_argument("--device", help="as torch names it; default: cuda:0, else cpu")
         command.add_argument("--dtype", choices=("float32", "float64"), default="float32")
         command.add_argument("--threads", type=int, help="CPU threads; default: torch's own")
     ae.set_defaults(epochs=5, batch_size=256, learning_rate=0.005, seed=123)
-    ae.add_argument("--hidden", type=int, nargs="+", default=[32], metavar="SIZE")
+    ae.add_argument(
+        "--hidden", type=int, nargs="+", default=[32], metavar="SIZE", help="default: 32"
+    )
     ae.add_argument("--activation", choices=tuple(ACTIVATIONS), default="leaky_relu")
     cvae.set_defaults(epochs=50, batch_size=128, learning_rate=0.001, seed=0)
-    cvae.add_argument("--num-latent", type=int, default=50)
-    cvae.add_argument("--num-classes", type=int, default=10, help="0: the plain VAE")
-    cvae.add_argument("--beta", type=float, default=1.0, help="weight of the KL term")
-    cvae.add_argument("--reconstruct-condition", action="store_true", help="11 output channels")
+    cvae.add_argument("--num-latent", type=int, default=50, help="default: 50")
+    cvae.add_argument("--num-classes", type=int, default=10, help="default: 10; 0: the plain VAE")
+    cvae.add_argument("--beta", type=float, default=1.0, help="weight of the KL term; default: 1")
     cvae.add_argument(
-        "--no-output-leaky-relu", dest="output_leaky_relu", action="store_false", help="no quirk"
+        "--reconstruct-condition", action="store_true", help="reconstruct image and class planes"
+    )
+    cvae.add_argument(
+        "--no-output-leaky-relu",
+        dest="output_leaky_relu",
+        action="store_false",
+        help="drop the post's leaky_relu before the sigmoid",
     )
     return parser.parse_args(argv)
 
@@ -83,17 +92,7 @@ def run(settings: argparse.Namespace) -> None:
     beta = 1.0 if settings.command == "ae" else settings.beta
     # The model's parameters are the first draws of the stream, always in float32 on the CPU.
     torch.manual_seed(settings.seed)
-    if settings.command == "ae":
-        model = Autoencoder(28 * 28, settings.hidden, activation=settings.activation)
-    else:
-        model = ConditionalVariationalAutoencoder(
-            28 * 28,
-            settings.num_latent,
-            settings.num_classes,
-            reconstruct_condition=settings.reconstruct_condition,
-            output_leaky_relu=settings.output_leaky_relu,
-        )
-    model = model.to(device=device, dtype=getattr(torch, settings.dtype))
+    model = _model(settings).to(device=device, dtype=getattr(torch, settings.dtype))
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     if isinstance(model, Autoencoder):
         cost = train_autoencoder(model, optimizer, batches, **schedule)
@@ -109,6 +108,22 @@ def run(settings: argparse.Namespace) -> None:
         f"| KL: {result.kl:.4f} | nats per image, {len(data.test.labels)} images",
         file=sys.stderr,
     )
+
+
+def _model(settings: argparse.Namespace) -> Autoencoder | ConditionalVariationalAutoencoder:
+    try:
+        if settings.command == "ae":
+            return Autoencoder(28 * 28, settings.hidden, activation=settings.activation)
+        return ConditionalVariationalAutoencoder(
+            28 * 28,
+            settings.num_latent,
+            settings.num_classes,
+            reconstruct_condition=settings.reconstruct_condition,
+            output_leaky_relu=settings.output_leaky_relu,
+        )
+    # Sizes beyond the memory are a RuntimeError, beyond 64 bits one of the others.
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise InputError(f"torch cannot build a model of this size: {error}") from error
 
 
 def _check_numbers(settings: argparse.Namespace) -> None:
@@ -176,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(parse(argv))
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: nothing was saved", file=sys.stderr)
