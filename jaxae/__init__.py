@@ -1,0 +1,51 @@
+"""jaxae: two PyTorch autoencoders in JAX/Flax, with proof that they are the same models."""
+
+from jaxae.checkpoint import load_run, load_weights, save_weights
+from jaxae.config import (
+    AUTOENCODER,
+    CONDITIONAL_VAE,
+    AutoencoderConfig,
+    ConditionalVAEConfig,
+    RunConfig,
+    TrainConfig,
+)
+from jaxae.data import Dataset, Split, load, save_arrays
+from jaxae.errors import DivergenceError, InputError, StoppedError
+from jaxae.fit import FitResult, fit
+from jaxae.models import (
+    Autoencoder,
+    AutoencoderOutput,
+    ConditionalVAE,
+    VAEOutput,
+    parameters_of,
+    with_parameters,
+)
+from jaxae.pixels import as_unit_float
+
+__all__ = [
+    "AUTOENCODER",
+    "CONDITIONAL_VAE",
+    "Autoencoder",
+    "AutoencoderConfig",
+    "AutoencoderOutput",
+    "ConditionalVAE",
+    "ConditionalVAEConfig",
+    "Dataset",
+    "DivergenceError",
+    "FitResult",
+    "InputError",
+    "RunConfig",
+    "Split",
+    "StoppedError",
+    "TrainConfig",
+    "VAEOutput",
+    "as_unit_float",
+    "fit",
+    "load",
+    "load_run",
+    "load_weights",
+    "parameters_of",
+    "save_arrays",
+    "save_weights",
+    "with_parameters",
+]

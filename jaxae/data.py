@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -157,10 +158,10 @@ def _dataset(name: str, arrays: Arrays, source: str | None = None) -> Dataset:
     wanted = [f"{split}_{field}" for split in ("train", "test") for field in Split._fields]
     if missing := [array for array in wanted if array not in arrays]:
         raise InputError(f"{source or name} lacks the arrays {', '.join(missing)}")
-    if "num_classes" in arrays:
-        num_classes = int(arrays["num_classes"])
-    else:
-        num_classes = 1 + max(int(arrays[f"{split}_labels"].max()) for split in ("train", "test"))
+    declared = arrays.get("num_classes")
+    if declared is not None and (declared.shape != () or declared.dtype.kind not in "iu"):
+        raise InputError(f"{source or name}: num_classes must be an integer")
+    num_classes = sys.maxsize if declared is None else int(declared)
     splits = []
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
@@ -172,4 +173,6 @@ def _dataset(name: str, arrays: Arrays, source: str | None = None) -> Dataset:
         except InputError as error:
             raise InputError(f"{source or name}, {split} split: {error}") from error
         splits.append(Split(images, labels.astype(np.int32)))
+    if declared is None:
+        num_classes = 1 + max(int(split.labels.max()) for split in splits)
     return Dataset(name, *splits, num_classes=num_classes)

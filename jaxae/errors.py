@@ -7,3 +7,15 @@ class InputError(ValueError):
     Scripts print its message and exit with status 2; any other exception is a bug and keeps its
     traceback.
     """
+
+
+class DivergenceError(ArithmeticError):
+    """A training step whose cost or gradient is not finite; its message names the step."""
+
+
+class StoppedError(RuntimeError):
+    """A training that a signal ended; all it did is in its last checkpoint."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.signal_number = signal_number

@@ -65,6 +65,7 @@ class Linear(nnx.Module):
             self.bias.set_value(jnp.asarray(draw.bias(self.out_features)))
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        """Multiply by the kernel and add the bias."""
         y = x @ self.kernel[...]
         return y if self.bias is None else y + _along_last(self.bias[...], y)
 
@@ -189,6 +190,7 @@ class ConvTranspose(nnx.Module):
             self.bias.set_value(jnp.asarray(draw.bias(self.out_channels)))
 
     def __call__(self, x: Float[Array, "batch h w c"]) -> Float[Array, "batch h2 w2 out"]:
+        """Transpose-convolve; a side becomes (n - 1) stride - 2 padding + reach + output_padding."""
         run = _pick(
             self.lowering, convolution.conv_transpose_plain, convolution.conv_transpose_matmul
         )
@@ -205,7 +207,7 @@ class ConvTranspose(nnx.Module):
 
 
 def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """x where positive, else 0.01 x: torch's default slope."""
+    """Keep x where positive, else 0.01 x: torch's default slope."""
     return jax.nn.leaky_relu(x, 0.01)
 
 

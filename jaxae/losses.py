@@ -18,7 +18,7 @@ from jaxae.errors import InputError
 
 
 def bce_from_probabilities(
-    probabilities: Float[Array, "batch *pixel"], targets: Float[Array, "batch *pixel"]
+    probabilities: Float[Array, "batch ..."], targets: Float[Array, "batch ..."]
 ) -> Float[Array, " batch"]:
     """Cross-entropy between pixels and reconstructions in [0, 1], as torch computes it.
 
@@ -33,7 +33,7 @@ def bce_from_probabilities(
 
 
 def bce_from_logits(
-    logits: Float[Array, "batch *pixel"], targets: Float[Array, "batch *pixel"]
+    logits: Float[Array, "batch ..."], targets: Float[Array, "batch ..."]
 ) -> Float[Array, " batch"]:
     """Cross-entropy between pixels in [0, 1] and the sigmoid of the logits, stable at any logit.
 

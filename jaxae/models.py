@@ -4,6 +4,7 @@ Attributes are named as in the post's PyTorch modules, so that `enc_conv_1.kerne
 `enc_conv_1.weight` there. Modules hold no random state: noise comes in as an argument.
 """
 
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -81,7 +82,7 @@ class Autoencoder(nnx.Module):
                 self.linear_1.kernel.set_value(jnp.asarray(weight.T))
         self._zero_first_bias()
 
-    def encode(self, x: Float[Array, "batch *feature"]) -> Float[Array, "batch code"]:
+    def encode(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch code"]:
         """Codes of examples, which may come as images: they are flattened here."""
         x = x.reshape(len(x), -1)
         if x.shape[1] != self.config.num_features:
@@ -105,7 +106,7 @@ class Autoencoder(nnx.Module):
         """Reconstructions of codes, in [0, 1]."""
         return jax.nn.sigmoid(self.decode_logits(code))
 
-    def __call__(self, x: Float[Array, "batch *feature"]) -> AutoencoderOutput:
+    def __call__(self, x: Float[Array, "batch ..."]) -> AutoencoderOutput:
         """Encode and decode examples in [0, 1]."""
         code = self.encode(x)
         logits = self.decode_logits(code)
@@ -309,8 +310,18 @@ def parameters_of(model: nnx.Module) -> Parameters:
 
 def with_parameters(config: ModelConfig, parameters: Parameters) -> Model:
     """The model of these settings that holds these parameters."""
-    graphdef, _ = nnx.split(nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0))))
+    graphdef, _ = nnx.split(_shapes(config))
     return nnx.merge(graphdef, parameters)
+
+
+def parameter_shapes(config: ModelConfig) -> Parameters:
+    """The shapes and dtypes of a model's parameters, as a nested dict; nothing is computed."""
+    return parameters_of(_shapes(config))
+
+
+@cache
+def _shapes(config: ModelConfig) -> Model:
+    return nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
 
 
 def _line(first: Array, second: Array, steps: int) -> Array:

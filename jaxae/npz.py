@@ -1,7 +1,5 @@
 """Arrays in an uncompressed .npz file: whole or absent, and checked by its CRCs when read."""
 
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -10,24 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from jaxae.errors import InputError
+from jaxae.files import whole_or_absent
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays to `path`: beside it first, then renamed, so that it is whole or absent."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files for the owner alone; this one is like any other.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(beside).chmod(0o666 & ~mask)
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    """Write arrays to `path`, whole or absent."""
+    with whole_or_absent(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -37,7 +24,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
       InputError: the file cannot be read, is damaged, or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here, because np.load leaves a file open whose directory is damaged.
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
             if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise InputError(f"{path} is no .npz file")
             return {name: arrays[name] for name in arrays.files}

@@ -72,7 +72,7 @@ class Hyperparameters(NamedTuple):
 class Examples(NamedTuple):
     """A split on the devices: uint8 images, or floats in [0, 1]; class labels."""
 
-    images: Num[Array, "n *feature"]
+    images: Num[Array, "n ..."]
     labels: Int32[Array, " n"]
 
 
@@ -114,7 +114,7 @@ def put_state(program: Program, state: TrainState) -> TrainState:
 
 
 def put_examples(
-    program: Program, images: Num[np.ndarray, "n *feature"], labels: Int[np.ndarray, " n"]
+    program: Program, images: Num[np.ndarray, "n ..."], labels: Int[np.ndarray, " n"]
 ) -> Examples:
     """A split as one copy on each of the program's devices."""
     examples = Examples(np.ascontiguousarray(images), np.asarray(labels, np.int32))
@@ -298,7 +298,7 @@ def _take(program: Program, data: Examples, row: Array, noise: Array, identity: 
     dtype = _float_dtype(program)
     images = data.images[index]
     if images.dtype == jnp.uint8:
-        # Not images / 255: XLA would multiply by the reciprocal, and be off by a bit for 126 of 256.
+        # Not images / 255: XLA would multiply by the reciprocal, a bit off for 126 of 256 values.
         images = jnp.asarray(unit_float_table())[images]
     target = images.astype(dtype)
     shown, eps = target, noise

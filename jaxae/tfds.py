@@ -1,5 +1,6 @@
 """Data sets of TensorFlow Datasets: found, prepared once, and read without TensorFlow."""
 
+import contextlib
 import difflib
 import hashlib
 import os
@@ -76,14 +77,15 @@ def prepare(
     elif unreachable := _unreachable(builder.url_infos):
         raise InputError(f"{name} is not prepared, and {unreachable} cannot be reached: {advice}")
     try:
-        # TensorFlow only writes files here: it must not take the accelerator's memory from JAX.
         import tensorflow
-
-        tensorflow.config.set_visible_devices([], "GPU")
     except ImportError as error:
         raise InputError(
             f"preparing {name} needs TensorFlow: pip install 'jaxae[tfds]' ({error}), or {advice}"
         ) from error
+    # TensorFlow only writes files here: it must not take the accelerator's memory from JAX. Where
+    # it runs already, its caller has decided that.
+    with contextlib.suppress(RuntimeError):
+        tensorflow.config.set_visible_devices([], "GPU")
     config = tensorflow_datasets.download.DownloadConfig(
         try_download_gcs=False, manual_dir=None if archives is None else str(archives)
     )

@@ -1,0 +1,177 @@
+"""A pair: one of the post's networks in both frameworks, with the same weights and inputs."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import torch
+from jaxtyping import Float, Int32, UInt8
+
+import torch_ref
+from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
+from jaxae.data import load
+from jaxae.models import Model, Parameters, with_parameters
+from jaxae.parity.layout import from_state_dict, to_named
+from jaxae.runtime import make_mesh
+from jaxae.step import Program, program_of
+
+Precision = Literal["float64", "float32"]
+
+CASES: dict[str, RunConfig] = {
+    "Autoencoder": AUTOENCODER,
+    "ConditionalVAE": CONDITIONAL_VAE,
+    "ConditionalVAE, 11 channels": CONDITIONAL_VAE.replace(reconstruct_condition=True),
+    "VAE": CONDITIONAL_VAE.replace(num_classes=0),
+}
+
+
+class Feed(NamedTuple):
+    """Examples with the batches and the noise of some steps, as both frameworks get them."""
+
+    images: UInt8[np.ndarray, "n 28 28 1"]
+    labels: Int32[np.ndarray, " n"]
+    order: Int32[np.ndarray, "steps batch"]
+    noise: Float[np.ndarray, "steps batch latent"]
+
+
+class Batch(NamedTuple):
+    """One step's share of a feed, as torch takes it."""
+
+    images: torch.Tensor
+    labels: torch.Tensor | None
+    eps: torch.Tensor | None
+
+
+Cost = Callable[[Any, Batch], torch.Tensor]
+Optimizer = Callable[[Iterable[torch.Tensor]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A network of `torch_ref` and its twin, about to be compared.
+
+    Everything that torch does is a field, so that a negative control can put something wrong into
+    its place: torch runs eagerly, and no compiled program can hide the change.
+
+    Attributes:
+        name: Of the case.
+        config: The post's settings.
+        dtype: In which both compute.
+        reference: The torch module.
+        parameters: The twin's parameters, ported from it.
+        program: The twin's compiled training step, with torch's form of the cross-entropy.
+        cost: The torch module's cost of a batch.
+        optimizer: Makes torch's optimizer.
+    """
+
+    name: str
+    config: RunConfig
+    dtype: Precision
+    reference: Any
+    parameters: Parameters
+    program: Program
+    cost: Cost
+    optimizer: Optimizer = field(repr=False)
+
+    @property
+    def twin(self) -> Model:
+        """The JAX side as a module."""
+        return with_parameters(self.config.model, self.parameters)
+
+    @property
+    def is_vae(self) -> bool:
+        """Whether there is a code to draw, and a KL term."""
+        return hasattr(self.config.model, "num_latent")
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype in torch's terms."""
+        return getattr(torch, self.dtype)
+
+    def batch(self, feed: Feed, step: int) -> Batch:
+        """What torch is given at a step."""
+        rows = feed.order[step][feed.order[step] >= 0]
+        images = torch.from_numpy(feed.images[rows]).reshape(-1, 1, 28, 28)
+        pixels = torch_ref.to_float(images).to(self.torch_dtype)
+        if not self.is_vae:
+            return Batch(pixels.flatten(1), None, None)
+        labels = torch.from_numpy(feed.labels[rows].astype(np.int64))
+        eps = torch.from_numpy(feed.noise[step][: len(rows)]).to(self.torch_dtype)
+        return Batch(pixels, labels if self.reference.num_classes else None, eps)
+
+    def named_gradients(self) -> dict[str, torch.Tensor]:
+        """The gradients that torch's backward has left."""
+        named = dict(self.reference.named_parameters())
+        return {name: value.grad for name, value in named.items() if value.grad is not None}
+
+
+def make_pair(
+    name: str, dtype: Precision, *, seed: int = 0, lowering: Literal["auto", "plain", "matmul"] = "auto"
+) -> Pair:
+    """Both networks of a case, with the weights that torch draws after `manual_seed(seed)`.
+
+    float64 needs JAX's x64.
+    """
+    config = CASES[name].replace(dtype=dtype, replay="torch-1")
+    if name != "Autoencoder":
+        config = config.replace(lowering=lowering)
+    torch.manual_seed(seed)
+    reference = build_reference(config).to(getattr(torch, dtype))
+    parameters = from_state_dict(reference.state_dict())
+    rate = config.train.learning_rate
+    return Pair(
+        name,
+        config,
+        dtype,
+        reference,
+        parameters,
+        program_of(config, make_mesh(devices=1)),
+        autoencoder_cost if name == "Autoencoder" else vae_cost,
+        lambda parameters: torch.optim.Adam(parameters, lr=rate),
+    )
+
+
+def build_reference(config: RunConfig) -> Any:
+    """The torch network of a configuration, drawn from torch's global generator."""
+    model = config.model
+    if not hasattr(model, "num_latent"):
+        return torch_ref.Autoencoder(
+            model.num_features, list(model.hidden), activation=model.activation
+        )
+    return torch_ref.ConditionalVariationalAutoencoder(
+        784,
+        model.num_latent,
+        model.num_classes,
+        reconstruct_condition=model.reconstruct_condition,
+        output_leaky_relu=model.output_leaky_relu,
+    )
+
+
+def autoencoder_cost(model: Any, batch: Batch) -> torch.Tensor:
+    """The post's cost of the autoencoder, a mean over batch and pixels."""
+    return torch_ref.autoencoder_cost(model(batch.images), batch.images)
+
+
+def vae_cost(model: Any, batch: Batch) -> torch.Tensor:
+    """The post's cost of the VAEs, a sum over the batch."""
+    mean, log_var, _, decoded = model(batch.images, batch.labels, batch.eps)
+    target = torch_ref.reconstruction_target(model, batch.images, batch.labels)
+    return torch_ref.cvae_cost(mean, log_var, decoded, target)
+
+
+def make_feed(*, steps: int, batch_size: int, num_latent: int = 50, seed: int = 0) -> Feed:
+    """Batches of digits in a shuffled order, epoch after epoch, with noise; the same each time."""
+    train = load("digits").train
+    rng = np.random.default_rng(seed)
+    epochs = -(-steps * batch_size // len(train.labels))
+    order = np.concatenate([rng.permutation(len(train.labels)) for _ in range(epochs)])
+    order = order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+    noise = rng.standard_normal((steps, batch_size, num_latent))
+    return Feed(train.images, train.labels, order, noise.astype(np.float32))
+
+
+def named(tree: Parameters) -> dict[str, np.ndarray]:
+    """A tree of the twin's parameters, or of their moments, by torch's names in torch's layout."""
+    return to_named(jax.device_get(tree))

@@ -1,0 +1,173 @@
+"""Figures of a training: costs, reconstructions, samples of each class, the latent space.
+
+They are drawn without pyplot, whose import costs more than the drawing, and read in black and white:
+lines differ in dashes, classes in their digit.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from jaxae.data import Dataset
+from jaxae.files import whole_or_absent
+from jaxae.models import Autoencoder, Model
+from jaxae.pixels import as_unit_float
+
+_MAPPED = 2000
+
+
+def draw_run(folder: Path, model: Model, metrics: list[dict[str, Any]], dataset: Dataset) -> None:
+    """Draw what a run directory shows of its model, on the test set."""
+    if metrics:
+        plot_costs(folder / "costs.png", metrics)
+    images, labels = dataset.test
+    shown = as_unit_float(images[:15])
+    plot_reconstructions(
+        folder / "reconstructions.png", shown, reconstruct(model, images[:15], labels[:15])
+    )
+    if not isinstance(model, Autoencoder):
+        plot_samples(folder / "samples.png", model)
+    codes = encode(model, images[:_MAPPED], labels[:_MAPPED])
+    plot_latent_map(folder / "latent_map.png", codes, labels[:_MAPPED])
+
+
+def encode(
+    model: Model, images: UInt8[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n code"]:
+    """Codes of images: the autoencoder's, or the means of the VAE's posterior."""
+    x = jnp.asarray(as_unit_float(images))
+    if isinstance(model, Autoencoder):
+        return np.asarray(model.encode(x))
+    return np.asarray(model.encode(x, _condition(model, labels))[0])
+
+
+def reconstruct(
+    model: Model, images: UInt8[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 28 28 1"]:
+    """Images decoded from those codes, in [0, 1]."""
+    codes = jnp.asarray(encode(model, images, labels))
+    if isinstance(model, Autoencoder):
+        return np.asarray(model.decode(codes)).reshape(-1, 28, 28, 1)
+    return np.asarray(model.decode(codes, _condition(model, labels)))[..., :1]
+
+
+def plot_costs(path: Path, metrics: list[dict[str, Any]]) -> None:
+    """Draw the terms of the cost against steps: batches as a line, the test set as points."""
+    batches = [line for line in metrics if "cost" in line]
+    tests = [line for line in metrics if "test_cost" in line]
+    terms = ["reconstruction"] + (["kl"] if any(line["test_kl"] for line in tests) else [])
+    figure, axes = _figure(len(terms), 1, (7, 2.6 * len(terms) + 0.6))
+    for axis, term in zip(axes[:, 0], terms, strict=True):
+        axis.plot(
+            [m["step"] for m in batches],
+            [m[term] for m in batches],
+            "-",
+            color="0.6",
+            label="training batch",
+        )
+        axis.plot(
+            [m["step"] for m in tests], [m[f"test_{term}"] for m in tests], "k.--", label="test set"
+        )
+        axis.set_ylabel(f"{'KL divergence' if term == 'kl' else 'reconstruction'}\n(nats an image)")
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_title("Cost in training")
+    axes[0, 0].legend()
+    axes[-1, 0].set_xlabel("step")
+    _save(figure, path)
+
+
+def plot_reconstructions(
+    path: Path,
+    originals: Float[np.ndarray, "n 28 28 1"],
+    reconstructions: Float[np.ndarray, "n 28 28 1"],
+) -> None:
+    """Draw test images over their reconstructions."""
+    figure, axes = _figure(2, len(originals), (0.8 * len(originals), 2.1))
+    for row, images, name in zip(
+        axes, (originals, reconstructions), ("original", "decoded"), strict=True
+    ):
+        _images(row, images)
+        row[0].set_ylabel(name)
+    figure.suptitle("Test images and their reconstructions")
+    _save(figure, path)
+
+
+def plot_samples(path: Path, model: Any, *, each: int = 10, seed: int = 0) -> None:
+    """Draw samples of the prior, a row for each class; without classes, as many rows."""
+    classes = model.config.num_classes
+    labels = np.repeat(np.arange(min(classes, 62) or 10), each)
+    key = jax.random.key(seed)
+    samples = model.sample(jnp.asarray(labels) if classes else None, key=key, count=len(labels))
+    rows = len(labels) // each
+    figure, axes = _figure(rows, each, (0.7 * each + 0.4, 0.7 * rows + 0.6))
+    for number, row in enumerate(axes):
+        _images(row, np.asarray(samples[number * each : (number + 1) * each, ..., :1]))
+        if classes:
+            row[0].set_ylabel(str(number), rotation=0, labelpad=10, va="center")
+    figure.suptitle("Samples of the prior" + (", a row for each class" if classes else ""))
+    _save(figure, path)
+
+
+def plot_latent_map(
+    path: Path, codes: Float[np.ndarray, "n code"], labels: Int[np.ndarray, " n"]
+) -> None:
+    """Draw codes along their first two principal components, each as the digit of its class."""
+    plane, shares = principal_plane(codes)
+    figure, axes = _figure(1, 1, (7, 6.5))
+    axis = axes[0, 0]
+    scatter_classes(axis, plane, labels)
+    axis.set_xlabel(f"first principal component ({shares[0]:.0%} of the variance)")
+    axis.set_ylabel(f"second principal component ({shares[1]:.0%} of the variance)")
+    axis.set_title(f"The latent space: codes of {len(codes)} test images, by class")
+    _save(figure, path)
+
+
+def scatter_classes(axis: Any, points: Float[np.ndarray, "n 2"], labels: Sequence[int]) -> None:
+    """Scatter points on an axis, each as the coloured digit of its class."""
+    from matplotlib import colormaps
+
+    classes = np.unique(labels)
+    colours = colormaps["tab10" if len(classes) <= 10 else "nipy_spectral"]
+    for number, label in enumerate(classes):
+        chosen = points[np.asarray(labels) == label]
+        colour = colours(number if len(classes) <= 10 else number / len(classes))
+        axis.scatter(*chosen.T, s=26, marker=f"${label}$", color=colour, linewidths=0.3)
+
+
+def principal_plane(
+    codes: Float[np.ndarray, "n code"],
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "2"]]:
+    """Codes along their two principal components, and each one's share of the variance."""
+    centred = codes - codes.mean(0, keepdims=True)
+    if centred.shape[1] < 2:
+        centred = np.pad(centred, ((0, 0), (0, 1)))
+    left, values, _ = np.linalg.svd(centred, full_matrices=False)
+    return left[:, :2] * values[:2], (values**2 / max((values**2).sum(), 1e-30))[:2]
+
+
+def _condition(model: Any, labels: np.ndarray) -> jax.Array | None:
+    return jnp.asarray(labels) if model.config.num_classes else None
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, np.ndarray]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained", dpi=120)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _images(axes: Sequence[Any], images: Float[np.ndarray, "n 28 28 1"]) -> None:
+    for axis, image in zip(axes, images, strict=True):
+        axis.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
+        axis.set_xticks([])
+        axis.set_yticks([])
+
+
+def _save(figure: Any, path: Path) -> None:
+    with whole_or_absent(path) as temporary:
+        figure.savefig(temporary)

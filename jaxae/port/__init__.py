@@ -1,0 +1,13 @@
+"""Weights and optimizer state between PyTorch and Flax NNX, both ways, for any network."""
+
+from jaxae.port.report import PortReport as PortReport
+from jaxae.port.report import PortRow as PortRow
+from jaxae.port.row import Layer as Layer
+from jaxae.port.row import Row as Row
+from jaxae.port.row import Setting as Setting
+from jaxae.port.table import LAYERS as LAYERS
+from jaxae.port.table import register as register
+from jaxae.port.weights import describe as describe
+from jaxae.port.weights import from_torch as from_torch
+from jaxae.port.weights import to_arrays as to_arrays
+from jaxae.port.weights import to_torch as to_torch

@@ -1,0 +1,238 @@
+"""Checks of a plan against torch's side: names, shapes, types, settings, ties."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxae.errors import InputError
+from jaxae.port.arrays import is_float, tie_key
+from jaxae.port.names import nearest
+from jaxae.port.plan import Plan, shared_variables
+
+# Endings of tensors that stand for a weight which torch computes anew at every call.
+_REPARAMETRISED = {
+    ".weight_orig": "spectral norm or pruning: torch.nn.utils.remove_spectral_norm or prune.remove",
+    ".weight_g": "weight norm: torch.nn.utils.remove_weight_norm",
+    ".original": "a parametrization: torch.nn.utils.parametrize.remove_parametrizations",
+    ".original0": "a parametrization: torch.nn.utils.parametrize.remove_parametrizations",
+}
+_QUANTISED = ("._packed_params", ".zero_point", ".scale", "._packed_params._packed_params")
+
+
+def read_source(source: Any) -> tuple[dict[str, Any], Any]:
+    """Tensors by name from whatever a user has, and the torch module where it is one.
+
+    Raises:
+        InputError: If it is nothing that holds a state_dict in torch's layout.
+    """
+    if isinstance(source, str | Path):
+        from jaxae.port.files import read_torch_tensors
+
+        return read_torch_tensors(Path(source)), None
+    if hasattr(source, "state_dict") and hasattr(source, "named_modules"):
+        return dict(source.state_dict()), source
+    if isinstance(source, Mapping):
+        from jaxae.port.checkpoint import weights_of
+
+        return dict(weights_of(source)), None
+    raise InputError("expected a torch module, a state_dict or a file's path, got "
+                     f"{type(source).__name__}")  # fmt: skip
+
+
+def layers(plan: Plan, torch_layers: Mapping[str, Any]) -> None:
+    """Hold each layer's type and settings against those of its torch layer."""
+    for place in plan.places:
+        path = place.template.replace("*", "").partition("_l")[0].strip(".") if "*_l" in (
+            place.template
+        ) else place.template.removesuffix("*").strip(".")  # fmt: skip
+        torch = torch_layers.get(path)
+        if torch is None:
+            continue  # its tensors are missing, and are named so
+        name = type(torch).__name__
+        known = {base.__name__ for base in type(torch).__mro__}
+        if place.rule.torch and not known & set(place.rule.torch):
+            plan.problems.append(f"{path!r} is {name} in torch, but {place.path!r} is "
+                                 f"{type(place.layer).__name__}")  # fmt: skip
+            continue
+        why = place.rule.refuse_torch(torch)
+        if why:
+            plan.problems.append(f"{path!r} ({name}) is refused: {why}")
+            continue
+        note = place.rule.note_torch(torch)
+        if note:
+            plan.notes.append(f"{path!r} {note}")
+        for setting in place.rule.settings:
+            flax_value, torch_value = setting.flax(place.layer), setting.torch(torch)
+            if not setting.agree(flax_value, torch_value):
+                plan.problems.append(f"{place.path!r}: {setting.name} is {torch_value} in torch, "
+                                     f"but {flax_value} in Flax")  # fmt: skip
+        if getattr(torch, "bias", True) is False:
+            sums = [row for row in place.rows if row.forward_only]
+            plan.absent |= {place.torch_name(name) for row in sums for name in row.torch_names}
+            plan.notes += [f"{path!r} has no bias; Flax's, which it always has, is set to zero"
+                           for _ in sums]  # fmt: skip
+
+
+def names(plan: Plan, tensors: Mapping[str, Any], *, untie: bool) -> None:
+    """Collect everything missing, unexpected or mis-shaped, and ties that would be lost."""
+    wanted: dict[str, tuple] = {}
+    missing: dict[str, str] = {}
+    for ids, transfers in shared_variables(plan).items():
+        there = [one for one in transfers if one.torch[0] in tensors]
+        for transfer in transfers:
+            for name, shape in zip(transfer.torch, [transfer.torch_shape] * 2, strict=False):
+                wanted[name] = ids
+                if name in tensors:
+                    _check_shape(plan, name, tensors[name], shape, transfer.flax)
+                elif there and transfer not in there:
+                    plan.notes.append(f"{name!r} is not there, but tied to {there[0].torch[0]!r}")
+                elif name not in plan.absent:
+                    missing[name] = f"missing {name!r} {shape} for {' + '.join(transfer.flax)}"
+    unexpected = _unexpected(plan, tensors, wanted)
+    for name, sentence in missing.items():
+        plan.problems.append(sentence + nearest(name, unexpected))
+    for name in unexpected:
+        plan.problems.append(_why_unexpected(name, tensors[name], missing))
+    _check_ties(plan, tensors, wanted, untie=untie)
+
+
+def _check_shape(
+    plan: Plan, name: str, value: Any, shape: tuple[int, ...], flax: tuple[str, ...]
+) -> None:
+    came = tuple(getattr(value, "shape", ()))
+    if came == shape:
+        return
+    owner = next(one for one in plan.transfers if name in one.torch)
+    local = dict(zip(owner.torch, owner.row.torch_names, strict=True))[name]
+    why = owner.place.rule.refuse_tensors(owner.place.layer, {local: np.broadcast_to(0, came)})
+    plan.problems.append(
+        f"{name!r} is refused: {why}" if why else
+        f"mis-shaped {name!r}: expected {shape} for {' + '.join(flax)}, got {came}"
+    )  # fmt: skip
+
+
+def _unexpected(plan: Plan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple]) -> list[str]:
+    keys = {tie_key(tensors[name]): name for name in wanted if name in tensors}
+    unexpected = []
+    for name, value in tensors.items():
+        if name in wanted or name in plan.counters:
+            continue
+        tied = keys.get(tie_key(value)) if tie_key(value) is not None else None
+        if tied is not None:
+            plan.notes.append(
+                f"{name!r} is the same tensor as {tied!r} in torch, and ports with it"
+            )
+        else:
+            unexpected.append(name)
+    return unexpected
+
+
+def _why_unexpected(name: str, value: Any, missing: Mapping[str, str]) -> str:
+    for ending, remedy in _REPARAMETRISED.items():
+        if f".{name}".endswith(ending):
+            return f"{name!r} is refused: it belongs to {remedy} first"
+    if name.endswith(_QUANTISED) or getattr(value, "is_quantized", False):
+        return f"{name!r} is refused: it belongs to a quantised layer"
+    if not hasattr(value, "shape"):
+        return f"{name!r} is refused: it is no tensor but {type(value).__name__}"
+    return f"unexpected {name!r} {tuple(value.shape)}{nearest(name, missing)}"
+
+
+def _check_ties(
+    plan: Plan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple], *, untie: bool
+) -> None:
+    first: dict[tuple, str] = {}
+    for name, ids in wanted.items():
+        key = tie_key(tensors[name]) if name in tensors else None
+        if key is None:
+            continue
+        other = first.setdefault(key, name)
+        if wanted[other] != ids:
+            said = f"{other!r} and {name!r} are one tensor in torch, but two variables in Flax"
+            if untie:
+                plan.notes.append(f"{said}, as untie=True allows")
+            else:
+                plan.problems.append(f"{said}: share the variable, or say untie=True")
+
+
+def tensors(plan: Plan, arrays: Mapping[str, np.ndarray]) -> None:
+    """Collect tensors whose dtype or values Flax's layers cannot hold."""
+    for place in plan.places:
+        local = {
+            name: arrays[place.torch_name(name)]
+            for row in place.rows
+            for name in row.torch_names
+            if place.torch_name(name) in arrays
+        }
+        why = place.rule.refuse_tensors(place.layer, local)
+        if why:
+            plan.problems.append(f"{place.path!r} ({type(place.layer).__name__}) is refused: {why}")
+    for transfer in plan.transfers:
+        for name in transfer.torch:
+            array = arrays.get(name)
+            expected = is_float(transfer.variables[0].dtype)
+            if array is not None and is_float(array.dtype) != expected:
+                plan.problems.append(f"{name!r} is {array.dtype}, but {transfer.flax[0]!r} is "
+                                     f"{transfer.variables[0].dtype}")  # fmt: skip
+
+
+def ties(plan: Plan, arrays: Mapping[str, np.ndarray]) -> None:
+    """Collect weights that Flax shares, but that differ in torch."""
+    for transfers in shared_variables(plan).values():
+        there = [one for one in transfers if one.torch[0] in arrays]
+        for other in there[1:]:
+            for one, two in zip(there[0].torch, other.torch, strict=True):
+                if arrays[one].tobytes() != arrays[two].tobytes():
+                    plan.problems.append(f"{there[0].flax[0]!r} and {other.flax[0]!r} are one "
+                                         f"variable, but {one!r} and {two!r} differ")  # fmt: skip
+
+
+def assumed(plan: Plan) -> list[str]:
+    """Settings that only a torch module would tell, as the Flax layers have them."""
+    lines = []
+    for place in plan.places:
+        said = []
+        for setting in place.rule.settings:
+            value = setting.flax(place.layer)
+            default = setting.default
+            differs = default is not None and not setting.agree(value, default)
+            said.append(f"{setting.name} {value}" + (f" (torch's default: {default})" * differs))
+        if said:
+            lines.append(f"{place.path}: {', '.join(said)}")
+    return lines
+
+
+def fit(
+    plan: Plan,
+    arrays: Mapping[str, np.ndarray],
+    groups: Mapping[str, str],
+    like: Mapping[str, Any],
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays under the names and in the order of a torch state_dict; problems where they differ."""
+    short = {full: name for name, full in plan.names.items()}
+    keys = {tie_key(like[full]): name for name, full in plan.names.items() if name in arrays}
+    fitted: dict[str, np.ndarray] = {}
+    tied: dict[str, str] = {}
+    extra = [name for name in arrays if name not in plan.names]
+    for full, value in like.items():
+        name = short[full]
+        if name not in arrays:
+            key = tie_key(value)
+            twin = keys.get(key) if key is not None else None
+            if twin is None:
+                plan.problems.append(f"missing {name!r} {tuple(value.shape)} of torch's"
+                                     + nearest(name, extra))  # fmt: skip
+                continue
+            tied[full] = plan.names[twin]
+            name = twin
+        elif name in groups:
+            tied[full] = plan.names.get(groups[name], groups[name])
+        if arrays[name].shape != tuple(value.shape):
+            plan.problems.append(f"mis-shaped {name!r}: torch has {tuple(value.shape)}, "
+                                 f"Flax gives {arrays[name].shape}")  # fmt: skip
+        fitted[full] = arrays[name]
+    plan.problems += [f"unexpected {name!r} {arrays[name].shape}, which torch has not"
+                      + nearest(name, plan.names) for name in extra]  # fmt: skip
+    return fitted, tied

@@ -1,0 +1,211 @@
+"""The plan of a port: every tensor with its variable, or every reason why it cannot be.
+
+A plan is made before anything is written. Weights and an optimizer's moments follow the same one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from jaxae.errors import InputError
+from jaxae.models import Autoencoder, ConditionalVAE
+from jaxae.port.flatten import Flatten, Orders
+from jaxae.port.names import Names, Paths, join, unwrap
+from jaxae.port.row import Row
+from jaxae.port.structure import Place, Structure, variable
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One row of one layer: which tensors become which variables.
+
+    Attributes:
+        place: The layer.
+        row: The row, refined by a flatten.
+        sizes: Sizes of the axes that the flatten split.
+        torch: Full names of the torch tensors, without wrappers' prefixes.
+        flax: Full paths of the variables.
+        variables: The variables.
+    """
+
+    place: Place
+    row: Row
+    sizes: dict[str, int]
+    torch: tuple[str, ...]
+    flax: tuple[str, ...]
+    variables: tuple[nnx.Variable, ...]
+
+    @property
+    def flax_shape(self) -> tuple[int, ...]:
+        """Shape of each variable."""
+        return tuple(self.variables[0].shape)
+
+    @property
+    def torch_shape(self) -> tuple[int, ...]:
+        """Shape that each torch tensor must have."""
+        return self.row.torch_shape(self.flax_shape, self.sizes)
+
+    @property
+    def trained(self) -> bool:
+        """Whether an optimizer sees it."""
+        return all(isinstance(one, nnx.Param) for one in self.variables)
+
+
+@dataclass
+class Plan:
+    """The transfers of a module, and what stands against them.
+
+    Attributes:
+        places: The module's layers.
+        transfers: In the order of the module's attributes.
+        counters: Full names of torch's counters.
+        problems: One sentence for each reason to refuse.
+        notes: What was decided on the way.
+        absent: torch tensors that a layer built without a bias rightly lacks.
+        names: For each torch name without wrappers the name that it came under.
+    """
+
+    places: list[Place]
+    transfers: list[Transfer] = field(default_factory=list)
+    counters: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    absent: set[str] = field(default_factory=set)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def raise_problems(self, what: str) -> None:
+        """Raise one InputError that names every problem, if there is any."""
+        if self.problems:
+            raise InputError(f"cannot port {what}: " + "; ".join(dict.fromkeys(self.problems)))
+
+
+def make_plan(
+    module: nnx.Module,
+    available: Iterable[str] = (),
+    *,
+    names: Names = None,
+    flatten: Flatten = None,
+    unflatten: Flatten = None,
+) -> Plan:
+    """Pair a module's variables with torch's names.
+
+    Args:
+        module: The NNX module; only its structure is read.
+        available: torch's tensor names, where they are known.
+        names: As in `from_torch`.
+        flatten: As in `from_torch`.
+        unflatten: As in `from_torch`.
+    """
+    if not isinstance(module, nnx.Module):
+        raise InputError(f"expected an nnx.Module, got {type(module).__name__}")
+    available = list(available)
+    targets = [path for path, _ in nnx.iter_modules(module)]
+    known = unwrap(available, [str(part) for path in targets for part in path])
+    paths = Paths(names, known)
+    structure = Structure(module, paths)
+    plan = Plan(structure.places, problems=structure.problems, names=known)
+    if isinstance(module, Autoencoder | ConditionalVAE):
+        flatten = flatten or "CHW"  # they flatten by layers.flatten_as_torch
+    orders = Orders.read(flatten, unflatten)
+    for place in plan.places:
+        refined, problems = orders.refine(place)
+        plan.problems += problems
+        for row, sizes in refined:
+            plan.transfers.append(_transfer(place, row, sizes, paths))
+        plan.counters += [place.torch_name(name) for name in place.rule.counters]
+    plan.notes += paths.notes
+    plan.problems += [f"names has {path!r}, which is no layer or variable of the NNX module"
+                      for path in paths.unused]  # fmt: skip
+    plan.problems += [f"{path!r} is no layer of the NNX module, but a flatten or unflatten is said "
+                      "of it" for path in orders.unknown(plan.places)]  # fmt: skip
+    plan.problems += orders.unsaid(_in_order(plan, list(known)))
+    plan.problems += _clashes(plan)
+    return plan
+
+
+def _transfer(place: Place, row: Row, sizes: dict[str, int], paths: Paths) -> Transfer:
+    flax = tuple(join(place.path, name) for name in row.flax_names)
+    torch = tuple(place.torch_name(name) for name in row.torch_names)
+    own = paths.leaf(flax[0]) if len(flax) == 1 == len(torch) else None
+    variables = [variable(place.layer, name) for name in row.flax_names]
+    found = tuple(one for one in variables if one is not None)
+    return Transfer(place, row, sizes, torch if own is None else (own,), flax, found)
+
+
+def _in_order(plan: Plan, known: list[str]) -> list[Place]:
+    """The layers in the order of declaration, as well as it is known.
+
+    An NNX module that went through split and merge has its attributes sorted, a safetensors file
+    its names; where torch's names are not sorted they tell the order.
+    """
+    if not known or known == sorted(known):
+        return plan.places
+    rank = {name: number for number, name in enumerate(known)}
+    first: dict[str, int] = {}
+    for transfer in plan.transfers:
+        numbers = [rank[name] for name in transfer.torch if name in rank]
+        if numbers:
+            path = transfer.place.path
+            first[path] = min(numbers + [first.get(path, len(rank))])
+    if any(place.path not in first for place in plan.places):
+        return plan.places
+    return sorted(plan.places, key=lambda place: first[place.path])
+
+
+def _clashes(plan: Plan) -> list[str]:
+    """Torch names that two different variables claim."""
+    owners: dict[str, tuple] = {}
+    problems = []
+    for transfer in plan.transfers:
+        ids = tuple(id(one) for one in transfer.variables)
+        for name in transfer.torch:
+            if owners.setdefault(name, ids) != ids:
+                problems.append(f"two variables of the NNX module claim the torch tensor {name!r}")
+    return problems
+
+
+def ignored_names(names: Iterable[str], ignore: Iterable[str]) -> tuple[set[str], list[str]]:
+    """Names that match a pattern of `ignore`, and a sentence for each pattern without a match."""
+    if isinstance(ignore, str):
+        ignore = (ignore,)
+    names = list(names)
+    chosen: set[str] = set()
+    problems = []
+    for pattern in ignore:
+        found = {name for name in names if fnmatchcase(name, pattern)}
+        chosen |= found
+        if not found:
+            problems.append(f"ignore has {pattern!r}, which no tensor matches")
+    return chosen, problems
+
+
+def shared_variables(plan: Plan) -> dict[tuple, list[Transfer]]:
+    """Transfers by the variables that they fill: more than one where the module shares a weight."""
+    groups: dict[tuple, list[Transfer]] = {}
+    for transfer in plan.transfers:
+        groups.setdefault(tuple(id(one) for one in transfer.variables), []).append(transfer)
+    return groups
+
+
+def has_nan(array: np.ndarray) -> bool:
+    """Whether a float array holds a NaN."""
+    return bool(np.isnan(np.asarray(array, np.float32)).any()) if array.size else False
+
+
+def torch_layers(module: Any, own: Iterable[str]) -> dict[str, Any]:
+    """torch's submodules by their paths without wrappers; a wrapper's path is its module's.
+
+    Args:
+        module: The torch module.
+        own: Names of its tensors without wrappers, as the plan has them.
+    """
+    own = list(own)
+    layers = {}
+    for path, layer in module.named_modules(remove_duplicate=False):
+        (short,) = unwrap([path], own) or [""]
+        layers[short] = layer
+    return layers

@@ -1,0 +1,62 @@
+"""The report of a port: what became what, what was assumed, what did not survive."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PortRow:
+    """One torch tensor and its Flax variable; several on one side are joined by " + "."""
+
+    torch: str
+    torch_shape: tuple[int, ...]
+    pattern: str
+    flax: str
+    flax_shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass
+class PortReport:
+    """What a port did, or would do.
+
+    Attributes:
+        rows: The table of what becomes what.
+        assumed: Settings that no state_dict holds, as the Flax layers have them; torch's must agree.
+        notes: What else a user should know: layers paired in order, tensors left aside because they
+            were named in `ignore`, tied names, NaN weights.
+        forward_only: Layers of which the outputs port, but not the training.
+        carried: torch's counters, which Flax has no place for: give them to `to_torch` again.
+    """
+
+    rows: list[PortRow] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    forward_only: list[str] = field(default_factory=list)
+    carried: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The table and the remarks below it, as text."""
+        titles = ("torch", "shape", "pattern", "flax", "shape", "dtype")
+        lines = [
+            (r.torch, _size(r.torch_shape), r.pattern, r.flax, _size(r.flax_shape), r.dtype)
+            for r in self.rows
+        ]
+        widths = [max(len(line[i]) for line in (titles, *lines)) for i in range(len(titles))]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in (titles, *lines)
+        ]
+        remarks = [
+            *(f"assumed: {one}" for one in self.assumed),
+            *(f"forward-only: {one}" for one in self.forward_only),
+            *(f"note: {one}" for one in self.notes),
+        ]
+        if self.carried:
+            remarks.append(f"carried beside the module: {', '.join(self.carried)}")
+        return "\n".join([*table, *remarks])
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

@@ -1,0 +1,165 @@
+"""What a row of the table is: a torch tensor, a Flax variable, and the axis pattern between them.
+
+Both directions come from one row: the pattern `torch axes -> flax axes` is run as it stands on the
+way in and reversed on the way out. Axes named `inputs`, `outputs` and `features` are a
+layer's own; a flatten or an unflatten beside the layer refines them (see `jaxae.port.flatten`).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from einops import parse_shape, rearrange
+
+from jaxae.errors import InputError
+
+Sizes = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One torch tensor and the Flax variable that it becomes.
+
+    Attributes:
+        torch: Name of the tensor below its layer, `weight`. Several names are tensors of which only
+            the sum matters: they are added on the way in and cannot be told apart again, so such a
+            row keeps a network's outputs, but not its training.
+        flax: Path of the variable below its layer, `kernel` or `query.kernel`. Several paths are
+            the parts of one packed tensor: the pattern's right side then begins with `parts`.
+        pattern: Axes in einops' notation, torch's on the left.
+        flip: Whether the spatial axes (all but the last two of the Flax side) are also reversed.
+    """
+
+    torch: str | tuple[str, ...]
+    flax: str | tuple[str, ...]
+    pattern: str
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        _, arrow, right = self.pattern.partition("->")
+        if not arrow or "->" in right:
+            raise InputError(f"expected a pattern 'torch axes -> flax axes', got {self.pattern!r}")
+        if len(self.flax_names) > 1 and right.split()[:1] != ["parts"]:
+            raise InputError(f"expected 'parts' first on the right of a packed row's pattern, "
+                             f"got {self.pattern!r}")  # fmt: skip
+
+    @property
+    def torch_names(self) -> tuple[str, ...]:
+        """The torch tensors, one or those that are summed."""
+        return (self.torch,) if isinstance(self.torch, str) else self.torch
+
+    @property
+    def flax_names(self) -> tuple[str, ...]:
+        """The Flax variables, one or the parts of a packed tensor."""
+        return (self.flax,) if isinstance(self.flax, str) else self.flax
+
+    @property
+    def forward_only(self) -> bool:
+        """Whether torch's tensors are summed, so that only outputs survive the port."""
+        return len(self.torch_names) > 1
+
+    @property
+    def reversed_pattern(self) -> str:
+        """The pattern from Flax's axes to torch's."""
+        left, _, right = self.pattern.partition("->")
+        return f"{right.strip()} -> {left.strip()}"
+
+    def axes_of(self, flax_shape: tuple[int, ...]) -> dict[str, int]:
+        """Sizes of the axes that the Flax side names one by one."""
+        right = self.pattern.partition("->")[2].strip()
+        if not right or any(mark in right for mark in "(."):
+            return {}
+        parts = (len(self.flax_names),) if len(self.flax_names) > 1 else ()
+        names = right.replace("1", "_")
+        return parse_shape(np.broadcast_to(np.int8(0), (*parts, *flax_shape)), names)
+
+    def torch_shape(self, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[int, ...]:
+        """The shape that torch's tensor must have for variables of this shape."""
+        parts = (len(self.flax_names),) if len(self.flax_names) > 1 else ()
+        whole = jax.ShapeDtypeStruct((*parts, *flax_shape), np.int8)
+        turn = lambda x: rearrange(x, self.reversed_pattern, **sizes)  # noqa: E731
+        return jax.eval_shape(turn, whole).shape
+
+    def to_flax(
+        self, tensor: np.ndarray, flax_shape: tuple[int, ...], sizes: Sizes
+    ) -> tuple[np.ndarray, ...]:
+        """New arrays, one a Flax variable, of torch's tensor."""
+        whole = rearrange(tensor, self.pattern, **{**self.axes_of(flax_shape), **sizes})
+        if self.flip:
+            whole = _flip_space(whole)
+        parts = whole if len(self.flax_names) > 1 else (whole,)
+        return tuple(np.array(part, order="C") for part in parts)
+
+    def to_torch(self, variables: tuple[np.ndarray, ...], sizes: Sizes) -> np.ndarray:
+        """A new array in torch's layout of the Flax variables: the inverse of `to_flax`."""
+        whole = np.stack(variables) if len(self.flax_names) > 1 else variables[0]
+        if self.flip:
+            whole = _flip_space(whole)
+        return np.array(rearrange(whole, self.reversed_pattern, **sizes), order="C")
+
+
+def _flip_space(kernel: np.ndarray) -> np.ndarray:
+    return np.flip(kernel, axis=tuple(range(kernel.ndim - 2)))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that no state_dict holds, read from both frameworks' layers in the same terms.
+
+    Attributes:
+        name: What a user calls it.
+        flax: Its value in the Flax layer.
+        torch: Its value in the torch layer.
+        default: torch's default, None where it has none; shown beside an assumed value.
+    """
+
+    name: str
+    flax: Callable[[Any], Any]
+    torch: Callable[[Any], Any]
+    default: Any = None
+
+    def agree(self, flax_value: Any, torch_value: Any) -> bool:
+        """Whether two values mean the same: numbers to rounding, for 1 - 0.9 is not 0.1."""
+        if isinstance(flax_value, float) and isinstance(torch_value, float):
+            return math.isclose(flax_value, torch_value, rel_tol=1e-9)
+        return flax_value == torch_value
+
+
+def _nothing(*_: Any) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What ports between one type of Flax layer and its torch counterparts.
+
+    Attributes:
+        flax: The layer's type.
+        torch: Names in `torch.nn` (or of a user's own classes) of the layers it stands for.
+        rows: Its tensors.
+        settings: What must agree beside them.
+        when: Which layers of the type these rows are for, where they depend on its settings.
+        refuse: Says why this Flax layer has no torch counterpart, or None.
+        refuse_torch: Says why Flax cannot hold this torch layer, or None.
+        note_torch: Says what a user should know of this torch layer in Flax, or None.
+        refuse_tensors: Says why Flax cannot hold these tensors, by their names, or None.
+        counters: torch's buffers that Flax does not keep and that no output depends on.
+        width: Features (or channels) that come in and go out, where the layer has such.
+        spatial: Whether it sees positions beside channels, so that a flatten may follow it.
+    """
+
+    flax: type
+    torch: tuple[str, ...]
+    rows: tuple[Row, ...]
+    settings: tuple[Setting, ...] = ()
+    when: Callable[[Any], bool] = lambda _: True
+    refuse: Callable[[Any], str | None] = _nothing
+    refuse_torch: Callable[[Any], str | None] = _nothing
+    note_torch: Callable[[Any], str | None] = _nothing
+    refuse_tensors: Callable[[Any, Mapping[str, np.ndarray]], str | None] = _nothing
+    counters: tuple[str, ...] = ()
+    width: Callable[[Any], tuple[int, int]] | None = None
+    spatial: bool = False
