@@ -1,5 +1,7 @@
 """Weights and optimizer state between PyTorch and Flax NNX, both ways, for any network."""
 
+from jaxae.port.files import load as load
+from jaxae.port.files import save as save
 from jaxae.port.report import PortReport as PortReport
 from jaxae.port.report import PortRow as PortRow
 from jaxae.port.row import Layer as Layer

@@ -37,7 +37,7 @@ def from_tensor(name: str, value: Any) -> np.ndarray:
     import torch
 
     kind = str(value.dtype).removeprefix("torch.")
-    if isinstance(value, torch.nn.parameter.UninitializedTensorMixin):
+    if hasattr(value, "materialize"):
         raise InputError(f"{name!r} has no shape yet (a lazy layer that saw no input)")
     if value.layout != torch.strided:
         layout = str(value.layout).removeprefix("torch.")

@@ -10,8 +10,9 @@ _OPTIMIZER = ("optimizer_state_dict", "optimizer_state", "optimizer", "optim", "
 
 
 def _is_state_dict(value: Any) -> bool:
-    return (isinstance(value, Mapping) and len(value) > 0
-            and all(isinstance(name, str) and hasattr(one, "shape") for name, one in value.items()))  # fmt: skip
+    if not isinstance(value, Mapping) or not value:
+        return False
+    return all(isinstance(name, str) and hasattr(one, "shape") for name, one in value.items())
 
 
 def _is_optimizer(value: Any) -> bool:

@@ -44,9 +44,7 @@ def read_source(source: Any) -> tuple[dict[str, Any], Any]:
 def layers(plan: Plan, torch_layers: Mapping[str, Any]) -> None:
     """Hold each layer's type and settings against those of its torch layer."""
     for place in plan.places:
-        path = place.template.replace("*", "").partition("_l")[0].strip(".") if "*_l" in (
-            place.template
-        ) else place.template.removesuffix("*").strip(".")  # fmt: skip
+        path = place.template.partition("*")[0].rstrip(".")
         torch = torch_layers.get(path)
         if torch is None:
             continue  # its tensors are missing, and are named so
@@ -210,7 +208,7 @@ def fit(
     groups: Mapping[str, str],
     like: Mapping[str, Any],
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays under the names and in the order of a torch state_dict; problems where they differ."""
+    """The arrays as a torch state_dict has them, by name and order; problems where they differ."""
     short = {full: name for name, full in plan.names.items()}
     keys = {tie_key(like[full]): name for name, full in plan.names.items() if name in arrays}
     fitted: dict[str, np.ndarray] = {}

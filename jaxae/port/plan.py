@@ -3,7 +3,7 @@
 A plan is made before anything is written. Weights and an optimizer's moments follow the same one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -150,7 +150,7 @@ def _in_order(plan: Plan, known: list[str]) -> list[Place]:
         numbers = [rank[name] for name in transfer.torch if name in rank]
         if numbers:
             path = transfer.place.path
-            first[path] = min(numbers + [first.get(path, len(rank))])
+            first[path] = min([*numbers, first.get(path, len(rank))])
     if any(place.path not in first for place in plan.places):
         return plan.places
     return sorted(plan.places, key=lambda place: first[place.path])
@@ -197,7 +197,7 @@ def has_nan(array: np.ndarray) -> bool:
 
 
 def torch_layers(module: Any, own: Iterable[str]) -> dict[str, Any]:
-    """torch's submodules by their paths without wrappers; a wrapper's path is its module's.
+    """Submodules of a torch module by their paths without wrappers, which share their module's.
 
     Args:
         module: The torch module.

@@ -62,7 +62,7 @@ def torch_conv_padding(layer: Any) -> Pads:
 
 
 def flax_transpose_padding(layer: Any) -> Pads:
-    """Padding of the stride-dilated input in an `nnx.ConvTranspose`, as `lax.conv_transpose` pads."""
+    """Padding of the stride-dilated input in an `nnx.ConvTranspose`, by lax's rules."""
     reach = _reach(layer.kernel_size, layer.kernel_dilation)
     padding = layer.padding.upper() if isinstance(layer.padding, str) else layer.padding
     if not isinstance(padding, str):

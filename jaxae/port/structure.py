@@ -98,7 +98,7 @@ class Structure:
     def _check_known(
         self, module: Any, path: str, name: str, value: nnx.Variable, covered: frozenset
     ) -> None:
-        if id(value) in covered or isinstance(value, _PASSING):
+        if id(value) in covered or not is_weight(value):
             return
         kind = type(module).__name__
         self.problems.append(
@@ -114,18 +114,23 @@ def variable(layer: Any, name: str) -> nnx.Variable | None:
     return layer if isinstance(layer, nnx.Variable) else None
 
 
+def is_weight(value: nnx.Variable) -> bool:
+    """Whether a variable belongs to the network, beyond the call or the random stream."""
+    return not isinstance(value, _PASSING)
+
+
 def _attributes(module: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(module, list | tuple | nnx.List):
         yield from ((str(number), value) for number, value in enumerate(module))
     elif isinstance(module, dict | nnx.Dict):
-        yield from ((str(name), value) for name, value in module.items() if name[:1] != "_")
+        yield from ((str(name), value) for name, value in module.items())
     else:
         yield from ((name, value) for name, value in vars(module).items() if name[:8] != "_pytree_")
 
 
 def _holds_weights(value: Any) -> bool:
     if isinstance(value, nnx.Variable):
-        return not isinstance(value, _PASSING)
+        return is_weight(value)
     if isinstance(value, nnx.Module | list | tuple | dict):
         return any(_holds_weights(child) for _, child in _attributes(value))
     return False

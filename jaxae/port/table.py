@@ -135,12 +135,14 @@ def _refuse_torch_transpose(torch: Any) -> str | None:
 
 
 def _refuse_grouped_weight(layer: Any, tensors: Mapping[str, np.ndarray]) -> str | None:
-    shape = tensors["weight"].shape if "weight" in tensors else ()
-    grouped = len(shape) > 1 and shape[0] == layer.in_features and shape[1] < layer.out_features
-    if grouped and layer.out_features % shape[1] == 0:
-        return (f"nnx.ConvTranspose has no groups (weight {shape} has "
-                f"{layer.out_features // shape[1]}); jaxae.layers.ConvTranspose has")  # fmt: skip
-    return None
+    shape = tuple(tensors["weight"].shape) if "weight" in tensors else ()
+    if len(shape) < 3 or shape[0] != layer.in_features or shape[1] >= layer.out_features:
+        return None
+    groups, rest = divmod(layer.out_features, shape[1])
+    if rest:
+        return None
+    return (f"nnx.ConvTranspose has no groups (weight {shape} has {groups}); "
+            "jaxae.layers.ConvTranspose has")  # fmt: skip
 
 
 def _refuse_norm_axes(layer: Any) -> str | None:

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 
 from jaxae.errors import InputError
 from jaxae.port import checks
-from jaxae.port.arrays import from_tensor, is_float, tie_key, to_tensor
+from jaxae.port.arrays import from_tensor, is_float, to_tensor
 from jaxae.port.flatten import Flatten
 from jaxae.port.names import Names
 from jaxae.port.plan import (
@@ -68,7 +68,7 @@ def from_torch(
     for name in _wanted(plan):
         if name in tensors:
             try:
-                arrays[name] = _cast(name, from_tensor(name, tensors[name]), dtype)
+                arrays[name] = cast(name, from_tensor(name, tensors[name]), dtype)
             except InputError as error:
                 plan.problems.append(str(error))
     checks.tensors(plan, arrays)
@@ -78,8 +78,8 @@ def from_torch(
     for transfers in shared_variables(plan).values():
         transfer = next((one for one in transfers if one.torch[0] in arrays), transfers[0])
         filled += zip(transfer.variables, _flax_arrays(transfer, arrays), strict=True)
-    report.notes += _nan_notes(arrays)
-    _assign(filled)
+    report.notes += nan_notes(arrays)
+    assign(filled)
     return report
 
 
@@ -154,7 +154,7 @@ def to_arrays(
         arrays[name] = np.array((carried or {}).get(name, 0), np.int64)
     for name in sorted(set(carried or ()) - set(plan.counters)):
         plan.problems.append(f"{name!r} is carried, but the module has no such layer")
-    _nan_notes(arrays)
+    nan_notes(arrays)
     if like is not None:
         arrays, groups = checks.fit(plan, arrays, groups, source)
     plan.raise_problems("to torch")
@@ -245,7 +245,8 @@ def _wanted(plan: Plan) -> list[str]:
     return list(dict.fromkeys(name for transfer in plan.transfers for name in transfer.torch))
 
 
-def _cast(name: str, array: np.ndarray, dtype: DTypeLike | None) -> np.ndarray:
+def cast(name: str, array: np.ndarray, dtype: DTypeLike | None) -> np.ndarray:
+    """A float array in the dtype asked for; refused where JAX would round it."""
     if dtype is not None and is_float(array.dtype):
         array = array.astype(jnp.dtype(dtype))
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
@@ -278,7 +279,7 @@ def _torch_arrays(
     return {transfer.torch[0]: whole, **rest}
 
 
-def _nan_notes(arrays: Mapping[str, np.ndarray]) -> list[str]:
+def nan_notes(arrays: Mapping[str, np.ndarray]) -> list[str]:
     """Names of tensors with NaN, also given as a warning: they port as they are."""
     names = [name for name, array in arrays.items() if is_float(array.dtype) and has_nan(array)]
     if not names:
@@ -288,7 +289,7 @@ def _nan_notes(arrays: Mapping[str, np.ndarray]) -> list[str]:
     return [note]
 
 
-def _assign(filled: list[tuple[nnx.Variable, np.ndarray]]) -> None:
+def assign(filled: list[tuple[nnx.Variable, np.ndarray]]) -> None:
     """Set variables to copies of arrays, on the devices where they are: all, or none."""
     ready = []
     for target, array in filled:

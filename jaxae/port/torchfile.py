@@ -1,0 +1,153 @@
+"""Files of torch.save, both containers: read as tensors only, never as code.
+
+torch.load(weights_only=True) runs no code, but it believes the sizes that a file declares: a
+storage larger than its record reads beyond it. So the pickle is first walked with inert stand-ins
+for everything it names, and the storages it declares are held against the file.
+"""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from jaxae.errors import InputError
+from jaxae.port.whole import write_whole
+
+_ITEM_SIZES = {
+    "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2,
+    "LongStorage": 8, "IntStorage": 4, "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1,
+    "BoolStorage": 1, "ComplexDoubleStorage": 16, "ComplexFloatStorage": 8, "QUInt8Storage": 1,
+    "QInt8Storage": 1, "QInt32Storage": 4, "QUInt4x2Storage": 1, "QUInt2x4Storage": 1,
+    "UntypedStorage": 1,
+}  # fmt: skip
+
+
+def read(path: Path) -> Any:
+    """What torch saved, tensors on the CPU.
+
+    Raises:
+        InputError: If there is no such file, it is damaged, it would run code, or torch is not
+            installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(f"reading {path} needs torch: pip install 'jaxae[torch]'") from error
+    try:
+        with path.open("rb") as file:
+            _check_sizes(file, path.stat().st_size)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"expected a torch file, got {path}: {error.strerror or error}") from error
+    except InputError as error:
+        raise InputError(f"{path} is refused: {error}") from error
+    except Exception as error:  # a damaged pickle may raise anything
+        raise InputError(f"{path} is refused: {_reason(error)}") from error
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Save by torch.save, whole or not at all."""
+    import torch
+
+    write_whole(path, lambda file: torch.save(content, file))
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    code = re.search(r"(?:GLOBAL|global:?|function) ([\w.]*\.[\w.]+)", text)
+    if isinstance(error, pickle.UnpicklingError) and code:
+        return (f"it holds more than tensors ({code[1]}), which would run code; nothing was run; "
+                "save model.state_dict() instead")  # fmt: skip
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    return f"it is damaged or no torch file ({type(error).__name__}: {line[:120]})"
+
+
+class _Inert:
+    """Stands for whatever a pickle names: takes any call and does nothing."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __call__(self, *_: Any, **__: Any) -> "_Inert":
+        return _Inert()
+
+    def __setstate__(self, _: Any) -> None: ...
+
+    def __setitem__(self, *_: Any) -> None: ...
+
+    def append(self, _: Any) -> None: ...
+
+    def extend(self, _: Any) -> None: ...
+
+    def add(self, _: Any) -> None: ...
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+# The Python unpickler, for the C one reserves memory for any memo index that a file names.
+class _Walker(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
+    """Walks a pickle without importing anything and notes the storages that it declares."""
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file, encoding="utf-8")
+        self.storages: dict[Any, int] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        return type(name, (_Inert,), {"__module__": module})
+
+    def get_extension(self, code: int) -> None:
+        raise InputError(f"it names the pickle extension {code}")
+
+    def persistent_load(self, pid: Any) -> _Inert:
+        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
+            return _Inert()
+        kind, key, numel = getattr(pid[1], "__name__", "?"), pid[2], pid[4]
+        if kind not in _ITEM_SIZES:
+            raise InputError(f"it has a storage of {kind}, which is not ported")
+        if not isinstance(key, str) or not isinstance(numel, int) or numel < 0:
+            raise InputError("it declares a storage without a size")
+        nbytes = numel * _ITEM_SIZES[kind]
+        self.storages[key] = max(nbytes, self.storages.get(key, 0))
+        return _Inert()
+
+
+def _walk(file: BinaryIO) -> dict[Any, int]:
+    walker = _Walker(file)
+    walker.load()
+    return walker.storages
+
+
+def _check_sizes(file: BinaryIO, size: int) -> None:
+    if file.read(4) == b"PK\x03\x04":
+        _check_zip(file, size)
+        return
+    file.seek(0)
+    for _ in range(3):  # magic number, protocol version, system information
+        _walk(file)
+    total = sum(_walk(file).values())
+    if total > size:
+        raise InputError(f"it declares {total} bytes of tensors, but has {size}")
+
+
+def _check_zip(file: BinaryIO, size: int) -> None:
+    with zipfile.ZipFile(file) as archive:
+        records = {info.filename: info for info in archive.infolist()}
+        if len(records) < len(archive.infolist()):
+            raise InputError("it has two records of one name")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in records.values()):
+            raise InputError("it has compressed records, which torch does not write")
+        if sum(info.file_size for info in records.values()) > size:
+            raise InputError(f"its records claim more bytes than the {size} it has")
+        pickles = [name for name in records if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise InputError(f"it has {len(pickles)} pickles of tensors")
+        folder = pickles[0].removesuffix("data.pkl")
+        for key, nbytes in _walk(BytesIO(archive.read(pickles[0]))).items():
+            record = records.get(f"{folder}data/{key}")
+            if record is None or record.file_size < nbytes:
+                there = 0 if record is None else record.file_size
+                raise InputError(f"it declares {nbytes} bytes of the storage {key!r}, "
+                                 f"but has {there}")  # fmt: skip
