@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-import sys
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -75,8 +75,8 @@ def load(
     if name == "digits":
         return cached("digits-bicubic", digits_arrays, lambda arrays: _dataset(name, arrays))
     folder = None if data_dir is None else Path(data_dir).expanduser()
-    if folder is not None and not folder.is_dir():
-        raise InputError(f"data folder {folder} does not exist")
+    if folder is not None and not (folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)):
+        raise InputError(f"{folder} is no folder that can be read")
     if name in _NUM_CLASSES and folder is not None and (files := idx.find_files(name, folder)):
         return _dataset(name, _read_idx(name, files), source=str(files.train_images.parent))
     return _load_tfds(name, folder, original_order)
@@ -121,8 +121,6 @@ def _read_idx(name: str, files: idx.Files) -> Arrays:
 def _load_tfds(name: str, folder: Path | None, original_order: bool) -> Dataset:
     unversioned = name.partition(":")[0]
     in_idx = unversioned in _NUM_CLASSES
-    if original_order and not in_idx:
-        raise InputError(f"the original order of {name} is not known, only that of IDX sets")
     prepared = tfds.find_prepared(name, folder or tfds.default_folder())
     if prepared is None:
         prepared = tfds.prepare(
@@ -132,6 +130,8 @@ def _load_tfds(name: str, folder: Path | None, original_order: bool) -> Dataset:
             archives=folder,
             files=[f"{path}.gz" for path in idx.file_names(unversioned)] if in_idx else (),
         )
+    if original_order and not in_idx:
+        raise InputError(f"the original order of {name} is not known, only that of IDX sets")
 
     def build() -> Arrays:
         arrays = tfds.read(prepared, name, _IMAGE_SHAPE)
@@ -161,7 +161,9 @@ def _dataset(name: str, arrays: Arrays, source: str | None = None) -> Dataset:
     declared = arrays.get("num_classes")
     if declared is not None and (declared.shape != () or declared.dtype.kind not in "iu"):
         raise InputError(f"{source or name}: num_classes must be an integer")
-    num_classes = sys.maxsize if declared is None else int(declared)
+    # Labels become int32 below: none may be beyond it, whatever a file declares.
+    most = int(np.iinfo(np.int32).max)
+    num_classes = most if declared is None else min(int(declared), most)
     splits = []
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import hashlib
+import http.client
 import os
 import re
 import urllib.error
@@ -221,7 +222,7 @@ def _unreachable(urls: Iterable[str]) -> str | None:
         try:
             with urllib.request.urlopen(urllib.request.Request(site, method="HEAD"), timeout=5):
                 pass
-        except urllib.error.HTTPError:
+        except (urllib.error.HTTPError, http.client.HTTPException):
             continue  # an answer, if not a welcome
         except OSError:
             return urllib.parse.urlsplit(site).netloc
