@@ -1,0 +1,127 @@
+"""Grey images on disk: what Pillow reads without loss, and uint8 arrays in .npy and .npz files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxae import npz
+from jaxae.errors import InputError
+from jaxae.files import whole_or_absent
+
+ARRAY_SUFFIXES = (".npy", ".npz")
+LOSSLESS_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
+
+
+def read_pixels(path: Path) -> UInt8[np.ndarray, "..."]:
+    """A grey image [h, w] of an image file, or the array [n, 28, 28] or [n, 28, 28, 1] of a file.
+
+    A .npz file holds that array under the name images, or as its only one.
+
+    Raises:
+        InputError: If the file is missing or damaged, or holds colour, other than 8 bits a pixel,
+            several frames, or another shape.
+    """
+    if path.is_dir() or not path.exists():
+        raise InputError(f"expected an image or array file, got no {path}")
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return _check_array(_read_array(path), path)
+    return _read_image(path)
+
+
+def write_pixels(path: Path, pixels: UInt8[np.ndarray, "..."]) -> None:
+    """Write what `read_pixels` reads, whole or absent.
+
+    Raises:
+        InputError: If the suffix is not of a lossless format, an image file is to hold several
+            images, or the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    try:
+        with whole_or_absent(path) as temporary:
+            if suffix == ".npy":
+                with temporary.open("wb") as file:
+                    np.save(file, pixels, allow_pickle=False)
+            elif suffix == ".npz":
+                npz.write(temporary, {"images": pixels})
+            else:
+                _pillow().fromarray(pixels.reshape(picture_shape(path, pixels.shape))).save(temporary)
+    except OSError as error:
+        raise InputError(f"expected a file that can be written, got {error}") from error
+
+
+def picture_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in which an array of this shape goes into a file of this name.
+
+    Raises:
+        InputError: If it does not.
+    """
+    suffix = path.suffix.lower()
+    if suffix in ARRAY_SUFFIXES:
+        return shape
+    if suffix not in LOSSLESS_SUFFIXES:
+        raise InputError(
+            f"expected a name ending in {', '.join(ARRAY_SUFFIXES + LOSSLESS_SUFFIXES)}, got {path}"
+        )
+    if len(shape) > 2 and shape[0] != 1:
+        raise InputError(f"expected a name ending in .npy or .npz for {shape[0]} images, got {path}")
+    return shape if len(shape) == 2 else shape[1:3]
+
+
+def _read_array(path: Path) -> np.ndarray:
+    if path.suffix.lower() == ".npz":
+        arrays = npz.read(path)
+        if "images" not in arrays and len(arrays) != 1:
+            raise InputError(
+                f"expected an array named images, or a single one, in {path}, "
+                f"got {', '.join(arrays) or 'none'}"
+            )
+        return arrays["images"] if "images" in arrays else next(iter(arrays.values()))
+    try:
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, EOFError, ValueError, SyntaxError, MemoryError, TypeError) as error:
+        raise InputError(f"expected a .npy file, got {path}, which cannot be read: {error}") from error
+
+
+def _check_array(pixels: np.ndarray, path: Path) -> np.ndarray:
+    batch = pixels.ndim in {3, 4} and pixels.shape[1:] in {(28, 28), (28, 28, 1)}
+    if pixels.dtype != np.uint8 or not (batch or pixels.ndim == 2) or pixels.size == 0:
+        raise InputError(
+            "expected uint8 of [n, 28, 28], [n, 28, 28, 1] or one image [h, w], got "
+            f"{pixels.dtype} of {list(pixels.shape)} in {path}"
+        )
+    return pixels
+
+
+def _read_image(path: Path) -> np.ndarray:
+    image_module = _pillow()
+    try:
+        with image_module.open(path) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                raise InputError(f"expected one image, got {path} of {image.n_frames} frames")
+            if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}:
+                raise InputError(f"expected 8 bits a pixel, got {path} of mode {image.mode}")
+            channels = np.asarray(image.convert("RGBA"))
+    except InputError:
+        raise
+    # What a damaged file raises is whatever the format's reader trips over.
+    except Exception as error:
+        raise InputError(f"expected an image file, got {path}: {error}") from error
+    grey = channels[..., 0]
+    if (channels[..., :3] != grey[..., None]).any():
+        raise InputError(f"expected a grey image, got colours in {path}")
+    if (channels[..., 3] != 255).any():
+        raise InputError(f"expected an opaque image, got transparency in {path}")
+    return np.ascontiguousarray(grey)
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise InputError(
+            "expected the package pillow, got none: pip install 'jaxae[usecases]'"
+        ) from None
+    return Image
