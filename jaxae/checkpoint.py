@@ -6,6 +6,7 @@ the newest one whose content is what was saved.
 """
 
 import hashlib
+import importlib.metadata
 import json
 import logging
 import warnings
@@ -19,7 +20,6 @@ import numpy as np
 
 from jaxae.config import ModelConfig, RunConfig, read_config
 from jaxae.errors import InputError
-from jaxae.files import whole_or_absent
 from jaxae.models import Model, Parameters, parameter_shapes, with_parameters
 from jaxae.step import TrainState
 
@@ -49,7 +49,7 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def save(self, state: TrainState, meta: dict[str, Any]) -> None:
-        """Save a state and JSON values under the state's step, unless that step is saved already."""
+        """Save a state and JSON values under the state's step, unless it is saved already."""
         arrays = _named(state)
         step = int(state.step)
         if step in self._manager.all_steps():
@@ -124,15 +124,20 @@ class Checkpoints:
 
 def save_weights(path: Path, config: RunConfig, parameters: Parameters) -> None:
     """Write parameters as safetensors in Flax's layout, under dotted names, whole or absent."""
-    from safetensors.numpy import save_file
+    from jaxae.port import safetensors
 
     arrays = {
         name.replace("/", "."): np.ascontiguousarray(leaf)
         for name, leaf in _named(parameters).items()
     }
-    metadata = {"framework": "flax", "layout": "flax", "config": json.dumps(config.to_json())}
-    with whole_or_absent(path) as temporary:
-        save_file(arrays, temporary, metadata)
+    metadata = {
+        "format": "flax",
+        "framework": "jax",
+        "layout": "flax",
+        "writer": f"jaxae {importlib.metadata.version('jaxae')}",
+        "config": json.dumps(config.to_json()),
+    }
+    safetensors.write(path, arrays, metadata)
 
 
 def load_weights(path: Path, model: ModelConfig) -> Parameters:
@@ -141,15 +146,11 @@ def load_weights(path: Path, model: ModelConfig) -> Parameters:
     Raises:
         InputError: If the file is missing or damaged, or holds another model.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from jaxae.port import safetensors
 
-    try:
-        arrays = load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"expected the weights of a finished run, got no {path}") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"expected safetensors in {path}, got {error}") from error
+    if not path.exists():
+        raise InputError(f"expected the weights of a finished run, got no {path}")
+    arrays = safetensors.read(path).arrays
     names, shapes, structure = _flatten(parameter_shapes(model))
     names = [name.replace("/", ".") for name in names]
     expected = {name: leaf.shape for name, leaf in zip(names, shapes, strict=True)}

@@ -213,7 +213,8 @@ class _Run:
                 break
         if pending:
             self._record(epoch, *pending, progress)
-        self._stop_if_asked(stop)
+        if int(self.state.step) < plan.first_step + self.steps_per_epoch:
+            self._stop_if_asked(stop)
 
     def _record(
         self, epoch: int, begin: int, end: int, metrics: Metrics, progress: Progress
@@ -389,13 +390,22 @@ def _digest(dataset: Dataset) -> str:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Note SIGINT and SIGTERM instead of dying of them; the function given tells which came."""
+    """Note SIGINT and SIGTERM instead of dying of them; the function given tells which came.
+
+    A second one interrupts at once.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
+
+    def note(number: int, _: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
     numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(n, lambda number, _: received.append(number)) for n in numbers]
+    previous = [signal.signal(number, note) for number in numbers]
     try:
         yield lambda: received[0] if received else None
     finally:

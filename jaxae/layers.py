@@ -190,7 +190,7 @@ class ConvTranspose(nnx.Module):
             self.bias.set_value(jnp.asarray(draw.bias(self.out_channels)))
 
     def __call__(self, x: Float[Array, "batch h w c"]) -> Float[Array, "batch h2 w2 out"]:
-        """Transpose-convolve; a side becomes (n - 1) stride - 2 padding + reach + output_padding."""
+        """Transpose-convolve: spread the input by the stride, then convolve."""
         run = _pick(
             self.lowering, convolution.conv_transpose_plain, convolution.conv_transpose_matmul
         )

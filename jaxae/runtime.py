@@ -1,13 +1,14 @@
-"""The process and its devices: backend, host devices, the mesh that shares a batch, the compile cache."""
+"""The process and its devices: the mesh that shares a batch, and compiled programs on disk."""
 
+import contextlib
 import os
 import warnings
 
 import jax
 from jax.sharding import AxisType, Mesh
 
-from jaxae.config import ComputeDtype
 from jaxae.cache import cache_folder
+from jaxae.config import ComputeDtype
 from jaxae.errors import InputError
 
 DATA_AXIS = "data"
@@ -42,10 +43,9 @@ def configure(
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     wanted = devices or default_device_count(batch_size, usable_cores())
-    try:
+    # Where the process has used JAX already, make_mesh tells whether its devices suffice.
+    with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", wanted)
-    except RuntimeError:
-        pass  # The process has used JAX already; make_mesh tells whether its devices suffice.
     keep_compiled_programs()
     return make_mesh(device=device, devices=devices, batch_size=batch_size)
 

@@ -79,8 +79,8 @@ class Examples(NamedTuple):
 class Metrics(NamedTuple):
     """The cost as trained on, and its terms in nats an image, the mean over the batch.
 
-    The cost of the plain autoencoder is the mean over batch and pixels, that of the VAE the sum over
-    the batch: as the post has them.
+    The cost of the plain autoencoder is the mean over batch and pixels, that of the VAE the sum
+    over the batch: as the post has them.
     """
 
     cost: Float[Array, "*steps"]
@@ -155,14 +155,15 @@ def train_steps(
         The cost of a refused step is NaN or infinite.
     """
     noise_spec = _per_example if _is_array(plan.noise) else _replicated
+    plan_spec = Plan(_per_example, noise_spec, _replicated)
     run = jax.shard_map(
         partial(_run_steps, program),
         mesh=program.mesh,
-        in_specs=(_replicated, _replicated, Plan(_per_example, noise_spec, _replicated), _replicated, _replicated),
+        in_specs=(_replicated, _replicated, plan_spec, _replicated, _replicated),
         out_specs=_replicated,
         # Gradients are summed over devices by hand; with checking on, JAX would insert a sum too.
         check_vma=False,
-    )  # fmt: skip
+    )
     return run(state, data, plan, jnp.asarray(until, jnp.int32), hyperparameters)
 
 
@@ -191,13 +192,14 @@ def evaluate(
 
     The noise of an image depends on the key and the image's index alone, not on the batches.
     """
+    plan_spec = Plan(_per_example, _replicated, _replicated)
     run = jax.shard_map(
         partial(_run_evaluation, program),
         mesh=program.mesh,
-        in_specs=(_replicated, _replicated, Plan(_per_example, _replicated, _replicated), _replicated),
+        in_specs=(_replicated, _replicated, plan_spec, _replicated),
         out_specs=_replicated,
         check_vma=False,
-    )  # fmt: skip
+    )
     return run(parameters, data, plan, beta)
 
 

@@ -7,9 +7,11 @@ import tyro
 from jaxae.cli import TrainFlags, run, train
 from jaxae.config import AUTOENCODER, Activation
 
+DEFAULTS = TrainFlags.of(AUTOENCODER)
+
 
 def main(
-    flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = TrainFlags.of(AUTOENCODER),
+    flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = DEFAULTS,
     hidden: tuple[int, ...] = (32,),
     activation: Activation = "leaky_relu",
 ) -> None:

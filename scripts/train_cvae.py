@@ -7,9 +7,11 @@ import tyro
 from jaxae.cli import TrainFlags, run, train
 from jaxae.config import CONDITIONAL_VAE
 
+DEFAULTS = TrainFlags.of(CONDITIONAL_VAE)
+
 
 def main(
-    flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = TrainFlags.of(CONDITIONAL_VAE),
+    flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = DEFAULTS,
     beta: float = 1.0,
     num_latent: int = 50,
     num_classes: int | None = None,
