@@ -6,8 +6,8 @@ to 2**24: no float takes part in what an encoder and a decoder must agree on, so
 any machine.
 """
 
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class CodeTables:
     width: Float[np.ndarray, " code"]
     lowest: Int[np.ndarray, " code"]
     counts: Int[np.ndarray, "code bins"]
+    _known: dict[int, list[tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -95,19 +96,6 @@ class CodeTables:
             raise InputError(f"expected tables of a {num_codes}-dimensional code, got others")
         return cls(width, lowest, counts)
 
-    def step_of(self, grey_levels: float) -> int:
-        """The odd number of fine bins nearest to a step in grey levels.
-
-        Raises:
-            InputError: If the step is not above 0, or is beyond what tables are made for.
-        """
-        if not 0 < grey_levels <= FINEST_STEP * _LARGEST_STEP:
-            raise InputError(
-                f"expected a step above 0 and up to {FINEST_STEP * _LARGEST_STEP:g} grey levels, "
-                f"got {grey_levels:g}"
-            )
-        return 2 * round((grey_levels / FINEST_STEP - 1) / 2) + 1
-
     def quantise(self, codes: Float[np.ndarray, "n code"], step: int) -> Int[np.ndarray, "n code"]:
         """Symbols, counted from 0 in each dimension; codes beyond the training's are clipped."""
         bins = np.rint(np.clip(codes / self.width[None], -1e9, 1e9)).astype(np.int64)
@@ -161,15 +149,33 @@ class CodeTables:
     def _first_symbol(self, step: int) -> Int[np.ndarray, " code"]:
         return (self.lowest + step // 2) // step
 
-    @lru_cache(maxsize=16)  # noqa: B019: tables are few and live as long as their model.
     def _steps(self, step: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Table and reconstruction points, in fine bins, of each dimension."""
+        if step not in self._known:
+            self._known[step] = self._coarsened(step)
+        return self._known[step]
+
+    def _coarsened(self, step: int) -> list[tuple[np.ndarray, np.ndarray]]:
         firsts = self._first_symbol(step)
         columns = zip(self.lowest, self._num_bins, self.counts, firsts, strict=True)
         return [
             _coarsen(int(lowest) + np.arange(bins), counts[:bins], step, int(first))
             for lowest, bins, counts, first in columns
         ]
+
+
+def bins_of(step: float) -> int:
+    """The odd number of fine bins nearest to a step in grey levels.
+
+    Raises:
+        InputError: If the step is not above 0, or is beyond what tables are made for.
+    """
+    if not 0 < step <= FINEST_STEP * _LARGEST_STEP:
+        raise InputError(
+            f"expected a step above 0 and up to {FINEST_STEP * _LARGEST_STEP:g} grey levels, "
+            f"got {step:g}"
+        )
+    return 2 * round((step / FINEST_STEP - 1) / 2) + 1
 
 
 def _coarsen(
@@ -192,8 +198,8 @@ def _coarsen(
 
 
 def _categorical(table: np.ndarray) -> Any:
-    # constriction gives each symbol 1 / 2**24 and shares out the rest in proportion to these floats.
-    # They are whole numbers that sum to just that rest, so its arithmetic on them is exact.
+    # constriction gives each symbol 1 / 2**24 and shares out the rest in proportion to floats. These
+    # are whole numbers that sum to just that rest, so its arithmetic on them is exact.
     return _stream().model.Categorical((table - 1).astype(np.float64), perfect=False)
 
 

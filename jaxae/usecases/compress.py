@@ -1,247 +1,118 @@
-"""Compression: quantised codes of an autoencoder, entropy-coded with integer tables."""
+"""Compression of files: find or train the model, compress, decompress."""
 
-import hashlib
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jax.sharding import Mesh
 
-from jaxae import npz
-from jaxae.checkpoint import load_run
+from jaxae.checkpoint import WEIGHTS_FILE, load_run
 from jaxae.config import RunConfig
-from jaxae.data import Dataset
+from jaxae.data import Dataset, load
 from jaxae.errors import InputError
-from jaxae.models import Autoencoder, Model, parameters_of
-from jaxae.pixels import as_unit_float
-from jaxae.usecases.code_tables import CodeTables, DamagedPayloadError
-from jaxae.usecases.container import MODEL_BYTES, Container, pack, unpack
+from jaxae.files import whole_or_absent
+from jaxae.fit import fit
+from jaxae.usecases.codec import CODEC_FILE, Codec, load_codec, prepare, psnr, save_codec
+from jaxae.usecases.container import unpack
+from jaxae.usecases.picture import picture_shape, read_pixels, write_pixels
+from jaxae.usecases.recipe import deep_autoencoder
+from jaxae.usecases.report import check_destination
 
-CODEC_FILE = "codec.npz"
-SIDE = 28
-
-_CHUNK = 2048
-_PROBED = 256
-
-
-@dataclass(frozen=True, eq=False)
-class Codec:
-    """Compresses uint8 images to bytes and back, 28 by 28 pixels at a time.
-
-    Decoding the same file on two machines gives the same codes; the pixels that a network makes of
-    them may differ by a grey level where float arithmetic differs in its last bits.
-
-    Attributes:
-        encode: Codes of images in [0, 1].
-        decode: Images in [0, 1] of codes.
-        tables: How codes are quantised, and how often each symbol occurs.
-        identity: What a file names its model by.
-    """
-
-    encode: Callable[[Float[np.ndarray, "n 28 28 1"]], Float[np.ndarray, "n code"]]
-    decode: Callable[[Float[np.ndarray, "n code"]], Float[np.ndarray, "n 28 28 1"]]
-    tables: CodeTables
-    identity: bytes
-
-    @classmethod
-    def of(cls, config: RunConfig, model: Model, tables: CodeTables) -> "Codec":
-        """The codec of a trained autoencoder or plain VAE (its means).
-
-        Raises:
-            InputError: If the model is conditional.
-        """
-        encode, decode = network_maps(model)
-        return cls(_in_chunks(encode), _in_chunks(decode), tables, _identity(config, model, tables))
-
-    def compress(self, pixels: UInt8[np.ndarray, "..."], step: float) -> bytes:
-        """A compressed file of an image [h, w], or of images [n, 28, 28] or [n, 28, 28, 1].
-
-        Args:
-            pixels: 0 black, 255 white. An image of another size is cut into tiles.
-            step: Quantisation step in grey levels of 255: by how much, root mean square, one step
-                of one dimension changes the image. The smaller, the better and the longer.
-        """
-        bins = self.tables.step_of(step)
-        codes = self.encode(as_unit_float(_tiles(pixels)))
-        symbols = self.tables.quantise(codes, bins)
-        payload = self.tables.encode(symbols, bins)
-        return pack(Container(self.identity, bins, pixels.shape, payload))
-
-    def decompress(self, content: bytes, name: str = "the file") -> UInt8[np.ndarray, "..."]:
-        """The images of a compressed file, in their shape.
-
-        Raises:
-            InputError: If it is not such a file, is truncated or altered, or is another model's;
-                `name` is what the message calls it.
-        """
-        container = unpack(content, name)
-        if container.model != self.identity:
-            raise InputError(
-                f"expected a file of the model {self.identity.hex()}, got {name}, "
-                f"made with the model {container.model.hex()}"
-            )
-        shape = container.shape
-        count = shape[0] if len(shape) > 2 else _tile_rows(shape)[0] * _tile_rows(shape)[1]
-        try:
-            symbols = self.tables.decode(container.payload, count, container.step)
-        except DamagedPayloadError as error:
-            raise InputError(
-                f"expected the file as it was written, got {name}, which is altered: {error}"
-            ) from error
-        images = self.decode(self.tables.dequantise(symbols, container.step))
-        return _untiled(to_bytes(images), shape)
+RUNS = Path("runs")
 
 
-def prepare(config: RunConfig, model: Model, dataset: Dataset) -> Codec:
-    """Make the codec of a model: count the codes of a training set.
+def compress_file(source: Path, destination: Path, codec: Codec, *, step: float) -> str:
+    """Compress an image or array file; nothing is written unless all went well.
+
+    Returns:
+        A line that says what became of it.
 
     Raises:
-        InputError: If the model is conditional, or its codes are not finite.
+        InputError: If the source is no grey image or array of them, or a file cannot be written.
     """
-    encode, decode = network_maps(model)
-    codes = _in_chunks(encode)(as_unit_float(dataset.train.images))
-    return Codec.of(config, model, CodeTables.of(codes, _sensitivity(decode, codes[:_PROBED])))
-
-
-def save_codec(codec: Codec, run_dir: Path) -> None:
-    """Keep a codec's tables in the run directory of its model.
-
-    Raises:
-        InputError: If it cannot be written to.
-    """
+    check_destination(destination)
+    pixels = read_pixels(source)
+    content = codec.compress(pixels, step)
+    quality = psnr(pixels, codec.decompress(content))
     try:
-        npz.write(run_dir / CODEC_FILE, codec.tables.to_arrays())
+        with whole_or_absent(destination) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
-        raise InputError(f"expected a run directory that can be written, got {error}") from error
+        raise InputError(f"expected a file that can be written, got {error}") from error
+    return (
+        f"{pixels.size} pixels in {len(content)} bytes: "
+        f"{8 * len(content) / pixels.size:.3f} bits a pixel, PSNR {quality:.2f} dB"
+    )
 
 
-def load_codec(run_dir: Path) -> Codec:
-    """The codec in a run directory.
+def decompress_file(source: Path, destination: Path, run_dir: Path | None = None) -> None:
+    """Decompress a file; nothing is written unless all went well.
+
+    Args:
+        source: The compressed file.
+        destination: An image or array file.
+        run_dir: Whose model compressed it; else that model is sought among the runs.
 
     Raises:
-        InputError: If there is no finished run, or no tables, or either is damaged.
+        InputError: If the source is another format, truncated, altered or another model's, or the
+            destination does not suit what it holds.
     """
-    config, model = load_run(run_dir)
-    path = run_dir / CODEC_FILE
-    if not path.exists():
-        raise InputError(f"expected a codec's tables, got no {path}")
+    check_destination(destination)
     try:
-        tables = CodeTables.from_arrays(npz.read(path), num_codes_of(model))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    return Codec.of(config, model, tables)
+        content = source.read_bytes()
+    except OSError as error:
+        raise InputError(f"expected a compressed file, got {error}") from error
+    # Before the model is sought: a damaged file is to be told as such.
+    container = unpack(content, str(source))
+    picture_shape(destination, container.shape)
+    codec = load_codec(run_dir) if run_dir is not None else _find_codec(container.model)
+    write_pixels(destination, codec.decompress(content, str(source)))
 
 
-def num_codes_of(model: Model) -> int:
-    """Dimensions of a model's code."""
-    settings = model.config
-    return settings.hidden[-1] if isinstance(model, Autoencoder) else settings.num_latent  # type: ignore[union-attr]
+def open_codec(run_dir: Path | None, data: str = "digits", data_dir: Path | None = None) -> Codec:
+    """The codec of a run, its tables made and kept there at the first use.
 
-
-def network_maps(model: Model) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Images in [0, 1] to codes, and codes to images: the autoencoder's, or the plain VAE's means.
+    Args:
+        run_dir: A finished run of an autoencoder or plain VAE; else runs/compress-DATA, where one
+            is trained if there is none yet.
+        data: What to train on without a run.
+        data_dir: Folder of that data, or of the run's.
 
     Raises:
-        InputError: If the model is conditional: a code would need the label that it stands beside.
+        InputError: If the run is not finished or conditional, or its data is not there.
     """
-    if isinstance(model, Autoencoder):
-        return model.encode, lambda code: model.decode(code).reshape(-1, SIDE, SIDE, 1)
-    if model.config.num_classes:
-        raise InputError(
-            "expected an autoencoder or a plain VAE, got one conditioned on "
-            f"{model.config.num_classes} classes"
-        )
-    return lambda images: model.encode(images)[0], lambda code: model.decode(code)
+    folder = run_dir or RUNS / f"compress-{Path(data).stem.replace('/', '-')}"
+    if (folder / CODEC_FILE).exists():
+        return load_codec(folder)
+    if run_dir is not None:
+        config, model = load_run(run_dir)
+        dataset = load(config.data, data_dir)
+    else:
+        dataset = load(data, data_dir)
+        config = train_codec(folder, dataset)
+        config, model = load_run(folder)
+    codec = prepare(config, model, dataset)
+    save_codec(codec, folder)
+    return codec
 
 
-def to_bytes(images: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Round pixels in [0, 1] to the nearest of 256 grey levels."""
-    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+def train_codec(folder: Path, dataset: Dataset, *, mesh: Mesh | None = None) -> RunConfig:
+    """Train the autoencoder for compression in a run directory, or go on where it was cut off."""
+    config = deep_autoencoder(dataset)
+    if not (folder / WEIGHTS_FILE).exists():
+        print(f"training {config.model} on {dataset.name}, once, in {folder}", file=sys.stderr)
+        resume = (folder / "config.json").exists()
+        fit(config, dataset, run_dir=folder, resume=resume, mesh=mesh, show_progress=True)
+    return config
 
 
-def psnr(images: UInt8[np.ndarray, "*shape"], decoded: UInt8[np.ndarray, "*shape"]) -> float:
-    """Peak signal-to-noise ratio in dB, of the mean squared error over all pixels."""
-    if images.shape != decoded.shape:
-        raise InputError(f"expected images of one shape, got {images.shape} and {decoded.shape}")
-    error = np.mean((images.astype(np.float64) - decoded) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
-
-
-def _sensitivity(decode: Callable[[Array], Array], codes: np.ndarray) -> np.ndarray:
-    """Root mean square change of a pixel per unit of each dimension, over these codes."""
-    points = jnp.asarray(codes)
-
-    def along(direction: Array) -> Array:
-        tangents = jnp.broadcast_to(direction[None], points.shape)
-        change = jax.jvp(decode, (points,), (tangents,))[1]
-        return jnp.sqrt(jnp.mean(change**2))
-
-    return np.asarray(jax.jit(lambda axes: jax.lax.map(along, axes))(jnp.eye(codes.shape[1])))
-
-
-def _in_chunks(function: Callable[[Array], Array]) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile for one size of batch, and run as often as the examples ask for."""
-    compiled = jax.jit(function)
-
-    def run(examples: np.ndarray) -> np.ndarray:
-        # Of two sizes only, so that a single image does not pay for two thousand.
-        size = _CHUNK if len(examples) > 64 else 64
-        parts = []
-        for start in range(0, len(examples), size):
-            part = examples[start : start + size]
-            filled = np.zeros((size, *examples.shape[1:]), np.float32)
-            filled[: len(part)] = part
-            parts.append(np.asarray(compiled(filled))[: len(part)])
-        return np.concatenate(parts)
-
-    return run
-
-
-def _identity(config: RunConfig, model: Model, tables: CodeTables) -> bytes:
-    digest = hashlib.sha256(json.dumps(config.to_json()["model"], sort_keys=True).encode())
-    arrays: dict[str, Any] = {
-        jax.tree_util.keystr(path): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(parameters_of(model))
-    }
-    for name, array in sorted({**arrays, **tables.to_arrays()}.items()):
-        array = np.ascontiguousarray(array)
-        array = array.astype(array.dtype.newbyteorder("<"))
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.digest()[:MODEL_BYTES]
-
-
-def _tile_rows(shape: tuple[int, ...]) -> tuple[int, int]:
-    return -(-shape[0] // SIDE), -(-shape[1] // SIDE)
-
-
-def _tiles(pixels: UInt8[np.ndarray, "..."]) -> UInt8[np.ndarray, "n 28 28 1"]:
-    if pixels.dtype != np.uint8 or pixels.size == 0:
-        raise InputError(f"expected uint8 pixels, got {pixels.dtype} of {list(pixels.shape)}")
-    if pixels.ndim == 2:
-        rows, columns = _tile_rows(pixels.shape)
-        missing = [(0, rows * SIDE - pixels.shape[0]), (0, columns * SIDE - pixels.shape[1])]
-        grid = np.pad(pixels, missing, mode="edge").reshape(rows, SIDE, columns, SIDE)
-        return grid.transpose(0, 2, 1, 3).reshape(-1, SIDE, SIDE, 1)
-    if pixels.ndim not in {3, 4} or pixels.shape[1:] not in {(SIDE, SIDE), (SIDE, SIDE, 1)}:
-        raise InputError(
-            f"expected an image [h, w] or images [n, 28, 28(, 1)], got {list(pixels.shape)}"
-        )
-    return pixels.reshape(-1, SIDE, SIDE, 1)
-
-
-def _untiled(
-    tiles: UInt8[np.ndarray, "n 28 28 1"], shape: tuple[int, ...]
-) -> UInt8[np.ndarray, "..."]:
-    if len(shape) > 2:
-        return tiles.reshape(shape)
-    rows, columns = _tile_rows(shape)
-    grid = tiles.reshape(rows, columns, SIDE, SIDE).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(
-        grid.reshape(rows * SIDE, columns * SIDE)[: shape[0], : shape[1]]
+def _find_codec(identity: bytes) -> Codec:
+    found = []
+    for path in sorted(RUNS.glob(f"*/{CODEC_FILE}")):
+        codec = load_codec(path.parent)
+        if codec.identity == identity:
+            return codec
+        found.append(f"{path.parent} ({codec.identity.hex()})")
+    raise InputError(
+        f"expected --run-dir of the model {identity.hex()}, which made the file; in {RUNS} "
+        f"there is {', '.join(found) or 'no codec'}"
     )

@@ -46,7 +46,9 @@ def write_pixels(path: Path, pixels: UInt8[np.ndarray, "..."]) -> None:
             elif suffix == ".npz":
                 npz.write(temporary, {"images": pixels})
             else:
-                _pillow().fromarray(pixels.reshape(picture_shape(path, pixels.shape))).save(temporary)
+                pillow().fromarray(pixels.reshape(picture_shape(path, pixels.shape))).save(
+                    temporary
+                )
     except OSError as error:
         raise InputError(f"expected a file that can be written, got {error}") from error
 
@@ -65,7 +67,9 @@ def picture_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
             f"expected a name ending in {', '.join(ARRAY_SUFFIXES + LOSSLESS_SUFFIXES)}, got {path}"
         )
     if len(shape) > 2 and shape[0] != 1:
-        raise InputError(f"expected a name ending in .npy or .npz for {shape[0]} images, got {path}")
+        raise InputError(
+            f"expected a name ending in .npy or .npz for {shape[0]} images, got {path}"
+        )
     return shape if len(shape) == 2 else shape[1:3]
 
 
@@ -82,7 +86,9 @@ def _read_array(path: Path) -> np.ndarray:
         with path.open("rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, EOFError, ValueError, SyntaxError, MemoryError, TypeError) as error:
-        raise InputError(f"expected a .npy file, got {path}, which cannot be read: {error}") from error
+        raise InputError(
+            f"expected a .npy file, got {path}, which cannot be read: {error}"
+        ) from error
 
 
 def _check_array(pixels: np.ndarray, path: Path) -> np.ndarray:
@@ -96,7 +102,7 @@ def _check_array(pixels: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _read_image(path: Path) -> np.ndarray:
-    image_module = _pillow()
+    image_module = pillow()
     try:
         with image_module.open(path) as image:
             if getattr(image, "n_frames", 1) > 1:
@@ -117,7 +123,12 @@ def _read_image(path: Path) -> np.ndarray:
     return np.ascontiguousarray(grey)
 
 
-def _pillow() -> Any:
+def pillow() -> Any:
+    """Pillow's Image module.
+
+    Raises:
+        InputError: If it is not installed.
+    """
     try:
         from PIL import Image
     except ImportError:
