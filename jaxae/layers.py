@@ -207,8 +207,9 @@ class ConvTranspose(nnx.Module):
 
 
 def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Keep x where positive, else 0.01 x: torch's default slope."""
-    return jax.nn.leaky_relu(x, 0.01)
+    """Keep x where positive, else 0.01 x: torch's default slope, and its derivative at 0 too."""
+    # Not jax.nn.leaky_relu, whose derivative at 0 is 1.
+    return jnp.where(x > 0, x, 0.01 * x)
 
 
 def flatten_as_torch(x: Float[Array, "batch h w c"]) -> Float[Array, "batch features"]:
