@@ -68,8 +68,8 @@ class Comparison:
         from rich.table import Table
         from rich.text import Text
 
-        file = file or sys.stdout
-        console = Console(file=file, width=None if file.isatty() else 240, highlight=False)
+        out: TextIO = file or sys.stdout
+        console = Console(file=out, width=None if out.isatty() else 240, highlight=False)
         table = Table(box=box.MARKDOWN)
         for column in self.columns:
             table.add_column(

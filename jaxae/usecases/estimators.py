@@ -1,0 +1,353 @@
+"""The autoencoder as scikit-learn estimators: a transformer, and an outlier detector.
+
+Both scale each feature to [0, 1] by the least and greatest value seen in `fit`, train on float32,
+and give back the dtype that came in. What lies outside that range later is scaled alike, not
+clipped; a reconstruction, which ends in a sigmoid, stays within it.
+"""
+
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, Self
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OutlierMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from jaxae.config import Activation, AutoencoderConfig, TrainConfig
+from jaxae.errors import DivergenceError, InputError
+from jaxae.models import Autoencoder, Parameters, with_parameters
+from jaxae.progress import Progress
+from jaxae.runtime import make_mesh
+from jaxae.schedule import KeySchedule, Plan
+from jaxae.step import (
+    Corruption,
+    Hyperparameters,
+    Program,
+    init_state,
+    put_examples,
+    put_plan,
+    train_steps,
+)
+
+# The first is what other dtypes become.
+_DTYPES: Any = [np.float64, np.float32]
+_FEWEST_ROWS = 64
+
+
+class _AutoencoderEstimator(BaseEstimator):
+    """What both have in common: settings, scaling, training, passes through the network."""
+
+    def __init__(
+        self,
+        hidden: tuple[int, ...] = (32,),
+        *,
+        activation: Activation = "leaky_relu",
+        epochs: int = 50,
+        batch_size: int = 256,
+        learning_rate: float = 0.005,
+        corrupt: Corruption | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ):
+        self.hidden = hidden
+        self.activation: Activation = activation
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.corrupt = corrupt
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _fit_network(self, X: Float[np.ndarray, "n features"]) -> None:
+        """Fit the scaling and train the network on checked rows."""
+        self._check_settings()
+        self.data_min_ = X.min(0)
+        with np.errstate(over="ignore"):
+            self.data_range_ = X.max(0) - self.data_min_
+        if not np.isfinite(self.data_range_).all():
+            raise InputError(f"expected features whose range {X.dtype} can hold, got a wider one")
+        # A feature that never varied says nothing: it becomes 0, and goes back to what it was.
+        self._divisor = np.where(self.data_range_ > 0, self.data_range_, 1).astype(X.dtype)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        train = TrainConfig(int(self.epochs), int(self.batch_size), float(self.learning_rate), seed)
+        self.config_ = AutoencoderConfig(X.shape[1], tuple(self.hidden), self.activation)
+        parameters, self.loss_curve_ = _train(
+            self.config_, train, self._scale(X), self.corrupt, self.verbose
+        )
+        # Kept on the host, where they pickle and outlive the device.
+        self.parameters_ = jax.tree.map(np.array, parameters)
+
+    def _check_settings(self) -> None:
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral):
+                raise InputError(f"expected a whole number for {name}, got {value!r}")
+        if isinstance(self.hidden, Integral | str) or not all(
+            isinstance(width, Integral) for width in self.hidden
+        ):
+            raise InputError(f"expected a tuple of whole numbers for hidden, got {self.hidden!r}")
+        if not isinstance(self.learning_rate, Real):
+            raise InputError(f"expected a number for learning_rate, got {self.learning_rate!r}")
+        if self.corrupt is not None and not callable(self.corrupt):
+            raise InputError(f"expected corrupt to be callable, got {self.corrupt!r}")
+
+    def _checked(self, X: Any, *, reset: bool = False) -> Float[np.ndarray, "n features"]:
+        return np.asarray(validate_data(self, X, reset=reset, dtype=_DTYPES))
+
+    def _scale(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n features"]:
+        return ((X - self.data_min_[None]) / self._divisor[None]).astype(np.float32)
+
+    def _encode(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n code"]:
+        return _by_padded_rows(_encode, self.config_, self.parameters_, self._scale(X))
+
+    def _decode(self, codes: Float[np.ndarray, "n code"]) -> Float[np.ndarray, "n features"]:
+        return _by_padded_rows(_decode, self.config_, self.parameters_, codes.astype(np.float32))
+
+    def _squared_error(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
+        return _by_padded_rows(_squared_error, self.config_, self.parameters_, self._scale(X))
+
+
+class AutoencoderTransformer(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, _AutoencoderEstimator
+):
+    """Dimensionality reduction by an autoencoder: features to codes, and back.
+
+    Features are scaled to [0, 1] by a min-max fitted in `fit`, reconstructed under a binary
+    cross-entropy, and scaled back by `inverse_transform`.
+
+    Args:
+        hidden: Widths from the features to the code; the last is the code's.
+        activation: After every layer but the last: leaky_relu, relu or tanh.
+        epochs: Passes over the rows.
+        batch_size: Rows a step.
+        learning_rate: Adam's.
+        corrupt: Makes of a key and a row what the network is shown of it, such as
+            `jaxae.usecases.corruption.Gaussian()`; frozen, hashable, and picklable to be pickled.
+        random_state: Of weights and order; an int makes `fit` repeat itself.
+        verbose: 1 shows a bar on standard error where that is a terminal, 2 prints each epoch's
+            mean cost too.
+
+    Attributes:
+        config_: The network's settings.
+        parameters_: Its parameters, as a nested dict of NumPy arrays.
+        loss_curve_: Mean cost of each epoch, in nats a row, summed over features.
+        data_min_: Least value of each feature in `fit`.
+        data_range_: Greatest less least.
+        n_features_in_: Features seen in `fit`.
+        feature_names_in_: Their names, where all were strings.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on rows of features; `y` is ignored.
+
+        Raises:
+            InputError: If a setting is out of range.
+            DivergenceError: If a cost is not finite.
+        """
+        self._fit_network(self._checked(X, reset=True))
+        return self
+
+    def transform(self, X: Any) -> Float[np.ndarray, "n code"]:
+        """Codes of rows of features."""
+        check_is_fitted(self)
+        X = self._checked(X)
+        return self._encode(X).astype(X.dtype)
+
+    def inverse_transform(self, X: Any) -> Float[np.ndarray, "n features"]:
+        """Rows of features decoded from codes; each lies within the range seen in `fit`.
+
+        Raises:
+            InputError: If the codes are not as wide as the network's.
+        """
+        check_is_fitted(self)
+        codes = np.asarray(check_array(X, dtype=_DTYPES))
+        if codes.shape[1] != self._n_features_out:
+            raise InputError(
+                f"expected codes of {self._n_features_out} dimensions, got {codes.shape[1]}"
+            )
+        scaled = self._decode(codes)
+        # A constant feature has range 0, and so comes back as it was.
+        return (scaled * self.data_range_[None] + self.data_min_[None]).astype(codes.dtype)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.config_.hidden[-1]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class AutoencoderOutlierDetector(OutlierMixin, _AutoencoderEstimator):
+    """Outliers as what an autoencoder, trained on the rows, reconstructs badly.
+
+    Features are scaled to [0, 1] by a min-max fitted in `fit`; the error is the mean over features
+    of the squared difference in that scale.
+
+    Args:
+        hidden: Widths from the features to the code; the last is the code's.
+        contamination: Share of the rows in `fit` to be called outliers, above 0 up to 0.5.
+        activation: After every layer but the last: leaky_relu, relu or tanh.
+        epochs: Passes over the rows.
+        batch_size: Rows a step.
+        learning_rate: Adam's.
+        corrupt: Makes of a key and a row what the network is shown of it in training.
+        random_state: Of weights and order; an int makes `fit` repeat itself.
+        verbose: 1 shows a bar on standard error where that is a terminal, 2 prints each epoch's
+            mean cost too.
+
+    Attributes:
+        offset_: The threshold: that quantile of the scores in `fit` which the contamination names.
+        config_: The network's settings.
+        parameters_: Its parameters, as a nested dict of NumPy arrays.
+        loss_curve_: Mean cost of each epoch, in nats a row, summed over features.
+        data_min_: Least value of each feature in `fit`.
+        data_range_: Greatest less least.
+        n_features_in_: Features seen in `fit`.
+        feature_names_in_: Their names, where all were strings.
+    """
+
+    def __init__(
+        self,
+        hidden: tuple[int, ...] = (32,),
+        *,
+        contamination: float = 0.1,
+        activation: Activation = "leaky_relu",
+        epochs: int = 50,
+        batch_size: int = 256,
+        learning_rate: float = 0.005,
+        corrupt: Corruption | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ):
+        super().__init__(
+            hidden,
+            activation=activation,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            corrupt=corrupt,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.contamination = contamination
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on rows of features and set the threshold; `y` is ignored.
+
+        Raises:
+            InputError: If a setting is out of range.
+            DivergenceError: If a cost is not finite.
+        """
+        if not isinstance(self.contamination, Real) or not 0 < self.contamination <= 0.5:
+            raise InputError(
+                f"expected a contamination above 0 up to 0.5, got {self.contamination!r}"
+            )
+        X = self._checked(X, reset=True)
+        self._fit_network(X)
+        self.offset_ = float(np.percentile(self._score(X), 100 * self.contamination))
+        return self
+
+    def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
+        """The negated mean squared error of each row: 0 at best, lower the more anomalous."""
+        check_is_fitted(self)
+        return self._score(self._checked(X))
+
+    def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
+        """The score less the threshold: negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """-1 for outliers, 1 for the rest."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def _score(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
+        return -self._squared_error(X).astype(np.float64) / X.shape[1]
+
+
+def _train(
+    config: AutoencoderConfig,
+    train: TrainConfig,
+    rows: Float[np.ndarray, "n features"],
+    corrupt: Corruption | None,
+    verbose: int,
+) -> tuple[Parameters, list[float]]:
+    """The trained parameters, and the mean cost of each epoch in nats a row."""
+    program = Program(config, make_mesh(batch_size=train.batch_size), corrupt=corrupt)
+    schedule = KeySchedule(train.seed, len(rows), train.batch_size)
+    state = init_state(program, schedule.init_parameters(config))
+    # Another number of rows, within a factor of two, runs the same compiled program.
+    data = put_examples(program, _pad_rows(rows), np.zeros(_padded(len(rows)), np.int32))
+    steps = -(-len(rows) // train.batch_size)
+    hyperparameters = Hyperparameters(train.learning_rate, train.beta)
+    curve = []
+    with Progress(train.epochs * steps, 0, train.batch_size, shown=verbose > 0) as progress:
+        for epoch in range(train.epochs):
+            plan = put_plan(program, _pad_plan(schedule.plan(epoch)))
+            state, metrics = train_steps(state, data, plan, steps, hyperparameters, program=program)
+            costs = np.asarray(metrics.reconstruction)[:steps]
+            if not np.isfinite(costs).all() or int(state.step) != (epoch + 1) * steps:
+                raise DivergenceError(
+                    f"the cost or gradient of epoch {epoch + 1} is not finite; expected a smaller "
+                    f"learning rate than {train.learning_rate}"
+                )
+            curve.append(float(costs.mean()))
+            progress.advance(steps, curve[-1])
+            if verbose > 1:
+                print(f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Cost: {curve[-1]:.4f}")
+    return state.parameters, curve
+
+
+def _pad_plan(plan: Plan) -> Plan:
+    steps = len(plan.order)
+    order = np.pad(plan.order, ((0, _padded(steps, 1) - steps), (0, 0)), constant_values=-1)
+    return plan._replace(order=order)
+
+
+def _padded(count: int, least: int = _FEWEST_ROWS) -> int:
+    """The power of two that holds a count."""
+    return max(least, 1 << (count - 1).bit_length())
+
+
+def _pad_rows(rows: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "padded features"]:
+    return np.pad(rows, ((0, _padded(len(rows)) - len(rows)), (0, 0)))
+
+
+def _by_padded_rows(run: Any, config: AutoencoderConfig, parameters: Any, rows: np.ndarray) -> Any:
+    return np.asarray(run(parameters, _pad_rows(rows), config=config))[: len(rows)]
+
+
+@partial(jax.jit, static_argnames="config")
+def _encode(
+    parameters: Parameters, rows: Float[Array, "n features"], *, config: AutoencoderConfig
+) -> Float[Array, "n code"]:
+    return _network(config, parameters).encode(rows)
+
+
+@partial(jax.jit, static_argnames="config")
+def _decode(
+    parameters: Parameters, codes: Float[Array, "n code"], *, config: AutoencoderConfig
+) -> Float[Array, "n features"]:
+    return _network(config, parameters).decode(codes)
+
+
+@partial(jax.jit, static_argnames="config")
+def _squared_error(
+    parameters: Parameters, rows: Float[Array, "n features"], *, config: AutoencoderConfig
+) -> Float[Array, " n"]:
+    return ((_network(config, parameters)(rows).reconstruction - rows) ** 2).sum(1)
+
+
+def _network(config: AutoencoderConfig, parameters: Parameters) -> Autoencoder:
+    network = with_parameters(config, parameters)
+    assert isinstance(network, Autoencoder)
+    return network
