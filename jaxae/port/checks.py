@@ -30,7 +30,7 @@ def read_source(source: Any) -> tuple[dict[str, Any], Any]:
     if isinstance(source, str | Path):
         from jaxae.port.files import read_torch_tensors
 
-        return read_torch_tensors(Path(source)), None
+        return dict(read_torch_tensors(Path(source))), None
     if hasattr(source, "state_dict") and hasattr(source, "named_modules"):
         return dict(source.state_dict()), source
     if isinstance(source, Mapping):

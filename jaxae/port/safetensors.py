@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxae.errors import InputError
-from jaxae.port.whole import write_whole
+from jaxae.files import whole_or_absent
 
 _DTYPES = {
     "F64": np.dtype(np.float64),
@@ -87,12 +87,13 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, s
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
 
-    def fill(file: BinaryIO) -> None:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in laid:
-            file.write(np.ascontiguousarray(arrays[name]).tobytes())
-
-    write_whole(path, fill)
+    try:
+        with whole_or_absent(path) as temporary, temporary.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in laid:
+                file.write(np.ascontiguousarray(arrays[name]).tobytes())
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _read(file: BinaryIO, size: int) -> TensorFile:
@@ -141,18 +142,20 @@ def _entry(name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise InputError(f"{name!r} has the dtype {str(dtype)[:40]!r}, which is not ported")
-    sizes = shape if isinstance(shape, list) else [None]
-    if not all(type(one) is int and one >= 0 for one in sizes) or len(sizes) > 32:
+    if not _are_sizes(shape) or len(shape) > 32:
         raise InputError(f"{name!r} has the shape {str(shape)[:80]}")
-    if not (isinstance(offsets, list) and len(offsets) == 2
-            and all(type(one) is int and one >= 0 for one in offsets)):  # fmt: skip
+    if not _are_sizes(offsets) or len(offsets) != 2:
         raise InputError(f"{name!r} has the offsets {str(offsets)[:80]}")
     begin, end = offsets
-    stated = math.prod(sizes) * _DTYPES[dtype].itemsize
+    stated = math.prod(shape) * _DTYPES[dtype].itemsize
     if stated != end - begin:
         raise InputError(f"{name!r} claims {_count(stated)} bytes by its shape {str(shape)[:80]}, "
                          f"{_count(end - begin)} by its offsets")  # fmt: skip
-    return _DTYPES[dtype], tuple(sizes), begin, end
+    return _DTYPES[dtype], tuple(shape), begin, end
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(one) is int and one >= 0 for one in value)
 
 
 def _count(number: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jaxae.errors import InputError
-from jaxae.port.whole import write_whole
+from jaxae.files import whole_or_absent
 
 _ITEM_SIZES = {
     "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2,
@@ -52,7 +52,11 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     """Save by torch.save, whole or not at all."""
     import torch
 
-    write_whole(path, lambda file: torch.save(content, file))
+    try:
+        with whole_or_absent(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _reason(error: Exception) -> str:

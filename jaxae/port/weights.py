@@ -63,7 +63,9 @@ def from_torch(
     Raises:
         InputError: Naming everything missing, unexpected, mis-shaped, or not to be had in Flax.
     """
-    plan, tensors, report = _prepare(module, source, names, flatten, unflatten, ignore, untie)
+    plan, tensors, report = _prepare(
+        module, source, names, flatten, unflatten, ignore, untie, dtype
+    )
     arrays: dict[str, np.ndarray] = {}
     for name in _wanted(plan):
         if name in tensors:
@@ -197,6 +199,7 @@ def _prepare(
     unflatten: Flatten,
     ignore: Iterable[str],
     untie: bool,
+    dtype: DTypeLike | None = None,
 ) -> tuple[Plan, dict[str, Any], PortReport]:
     given, torch_module = checks.read_source(source)
     plan = make_plan(module, given, names=names, flatten=flatten, unflatten=unflatten)
@@ -209,14 +212,21 @@ def _prepare(
         checks.layers(plan, torch_layers(torch_module, plan.names))
     checks.names(plan, tensors, untie=untie)
     plan.raise_problems("to Flax")
-    return plan, tensors, _report(plan, tensors, torch_module)
+    return plan, tensors, _report(plan, tensors, torch_module, dtype)
 
 
-def _report(plan: Plan, tensors: Mapping[str, Any], torch_module: Any) -> PortReport:
+def _report(
+    plan: Plan, tensors: Mapping[str, Any], torch_module: Any, cast_to: DTypeLike | None = None
+) -> PortReport:
     report = PortReport(notes=list(plan.notes))
     for transfer in plan.transfers:
         first = tensors.get(transfer.torch[0])
         dtype = first.dtype if first is not None else transfer.variables[0].dtype
+        dtype = str(dtype if cast_to is None else jnp.dtype(cast_to)).removeprefix("torch.")
+        compute = getattr(transfer.place.layer, "dtype", None)
+        if transfer.trained and compute is not None and str(jnp.dtype(compute)) != dtype:
+            report.notes.append(f"{transfer.place.path!r} computes in {jnp.dtype(compute)}, though "
+                                f"{transfer.torch[0]!r} is {dtype}")  # fmt: skip
         report.rows.append(
             PortRow(
                 " + ".join(transfer.torch),
@@ -224,7 +234,7 @@ def _report(plan: Plan, tensors: Mapping[str, Any], torch_module: Any) -> PortRe
                 transfer.row.pattern + (" (space reversed)" if transfer.row.flip else ""),
                 " + ".join(transfer.flax),
                 transfer.flax_shape,
-                str(dtype).removeprefix("torch."),
+                dtype,
             )
         )
         if transfer.row.forward_only:

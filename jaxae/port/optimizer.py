@@ -1,0 +1,188 @@
+"""Optimizer state: moments and step counts between torch's optimizers and optax's chains."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optax
+from flax import nnx
+
+from jaxae.errors import InputError
+from jaxae.port.checkpoint import optimizer_of, weights_of
+from jaxae.port.flatten import Flatten
+from jaxae.port.moments import chain, check_same_step, collect, fill, parameters_of
+from jaxae.port.names import Names, unwrap
+from jaxae.port.optimizers import Group, Optimizer, read_group, torch_group
+from jaxae.port.plan import make_plan
+from jaxae.port.torchstate import (
+    names_of,
+    owners_of,
+    parameter_names,
+    read_states,
+    torch_state,
+    trained_paths,
+    untied,
+)
+
+
+class OptimizerPort(NamedTuple):
+    """An optimizer in optax.
+
+    Attributes:
+        tx: The chain that takes torch's steps; `optax.partition` where torch has several groups.
+        state: Its state, which goes on where torch stopped.
+        groups: What `optimizer_to_torch` needs on the way back.
+        notes: What was assumed.
+    """
+
+    tx: optax.GradientTransformation
+    state: optax.OptState
+    groups: tuple[Group, ...]
+    notes: tuple[str, ...]
+
+
+def optimizer_from_torch(
+    module: nnx.Module,
+    optimizer: Any,
+    model: Any = None,
+    *,
+    kind: str | None = None,
+    tx: optax.GradientTransformation | None = None,
+    params: Any = None,
+    names: Names = None,
+    flatten: Flatten = None,
+    unflatten: Flatten = None,
+) -> OptimizerPort:
+    """Adam, AdamW or SGD as torch left it, as an optax chain and its state.
+
+    Args:
+        module: The NNX module, its weights ported already.
+        optimizer: A torch optimizer, its state_dict, or a training checkpoint (also as a file).
+        model: What the optimizer trains: the torch module, its state_dict, or parameters' names in
+            the order in which the optimizer was given them. A checkpoint holds it already. A
+            state_dict tells the order of a single group only, that of `model.parameters()`.
+        kind: "Adam" or "AdamW", where a state_dict does not tell.
+        tx: A chain of your own, whose next step must be torch's; None builds one.
+        params: The parameters as the chain will see them; None takes them as a nested dict.
+        names: As in `from_torch`.
+        flatten: As in `from_torch`.
+        unflatten: As in `from_torch`.
+
+    Raises:
+        InputError: Naming the option, the group or the parameter that optax cannot express.
+    """
+    content, model, kind = _read(optimizer, model, kind)
+    known, notes = parameter_names(content, optimizer, model)
+    available = [name for group in known for name in group]
+    if isinstance(model, Mapping):
+        available = list(model)
+    elif hasattr(model, "state_dict"):
+        available = list(model.state_dict())
+    plan = make_plan(module, available, names=names, flatten=flatten, unflatten=unflatten)
+    owners = owners_of(plan)
+    clean = {full: short for short, full in plan.names.items()}
+    groups = []
+    for group, one in zip(content["param_groups"], known, strict=True):
+        members = tuple(clean.get(name, name) for name in one)
+        if isinstance(model, Mapping) and len(members) != len(group["params"]):
+            # A state_dict has buffers too, and a tied parameter twice.
+            members = untied([name for name in members if name in owners], owners)
+        if len(members) != len(group["params"]):
+            raise InputError(f"expected an optimizer of the network's {len(members)} parameters, "
+                             f"got one of {len(group['params'])}")  # fmt: skip
+        groups.append(Group(read_group(group, kind), members))
+    moments, steps = read_states(plan, owners, content, groups)
+    frozen = [path for path in trained_paths(plan) if path not in steps]
+    if frozen:
+        notes.append(f"{', '.join(frozen)} are in no group: they stay as they are")
+    plan.raise_problems("the optimizer")
+    params = parameters_of(module, params)
+    built = chain(groups, owners, frozen)
+    state = fill(built.init(params), moments, steps)
+    if tx is not None:
+        mine = fill(tx.init(params), moments, steps)
+        check_same_step(tx, mine, built, state, params, groups)
+        built, state = tx, mine
+    return OptimizerPort(built, state, tuple(groups), tuple(notes))
+
+
+def optimizer_to_torch(
+    module: nnx.Module,
+    state: optax.OptState,
+    groups: Optimizer | Sequence[Group],
+    model: Any = None,
+    *,
+    tx: optax.GradientTransformation | None = None,
+    params: Any = None,
+    names: Names = None,
+    flatten: Flatten = None,
+    unflatten: Flatten = None,
+) -> dict[str, Any]:
+    """The state_dict of a torch optimizer that goes on where optax stopped.
+
+    Args:
+        module: The NNX module.
+        state: optax's state, or `opt_state` of an `nnx.Optimizer`.
+        groups: Those of an `OptimizerPort`; or one optimizer's hyperparameters, for all parameters.
+        model: For the latter, the torch module, its state_dict or the names of its parameters, in
+            torch's order.
+        tx: The chain, where its hyperparameters are to be held against `groups`.
+        params: As in `optimizer_from_torch`.
+        names: As in `from_torch`.
+        flatten: As in `from_torch`.
+        unflatten: As in `from_torch`.
+
+    Raises:
+        InputError: If the state has other moments than the optimizer, or a parameter has none.
+    """
+    if isinstance(groups, Optimizer):
+        if model is None:
+            raise InputError("expected the torch module or its state_dict, which tell the order of "
+                             "the optimizer's parameters, got None")  # fmt: skip
+        order = tuple(unwrap(names_of(model)))
+        groups = [Group(groups, order)]
+    available = [name for group in groups for name in group.names]
+    plan = make_plan(module, available, names=names, flatten=flatten, unflatten=unflatten)
+    owners = owners_of(plan)
+    if len(groups) == 1 and model is not None:  # a state_dict has buffers too
+        only = tuple(name for name in groups[0].names if name in owners)
+        groups = [Group(groups[0].settings, untied(only, owners))]
+    found, steps = collect(state)
+    states: dict[int, dict[str, Any]] = {}
+    written = []
+    for group in groups:
+        first = len(states)
+        for number, name in enumerate(group.names, first):
+            states[number] = torch_state(plan, owners, name, group.settings, found, steps)
+        indices = list(range(first, first + len(group.names)))
+        written.append({**torch_group(group.settings), "params": indices})
+    plan.raise_problems("the optimizer")
+    if tx is not None:
+        params = parameters_of(module, params)
+        kept = {path for group in groups for name in group.names for path in owners[name].flax}
+        built = chain(groups, owners, [path for path in trained_paths(plan) if path not in kept])
+        mine = fill(built.init(params), found, steps)
+        check_same_step(tx, state, built, mine, params, groups)
+    return {"state": {key: one for key, one in states.items() if one}, "param_groups": written}
+
+
+def _read(
+    optimizer: Any, model: Any, kind: str | None
+) -> tuple[Mapping[str, Any], Any, str | None]:
+    if isinstance(optimizer, str | Path):
+        from jaxae.port.files import read_file
+
+        held = read_file(optimizer)
+        if held.content is None:
+            raise InputError(f"expected a torch checkpoint with an optimizer, got {optimizer}")
+        optimizer = held.content
+    if hasattr(optimizer, "param_groups") and hasattr(optimizer, "state_dict"):
+        name = type(optimizer).__name__
+        return optimizer.state_dict(), model, kind or name
+    if not isinstance(optimizer, Mapping):
+        raise InputError("expected a torch optimizer, its state_dict or a checkpoint, got "
+                         f"{type(optimizer).__name__}")  # fmt: skip
+    content = optimizer_of(optimizer)
+    if model is None and content is not optimizer:
+        model = weights_of(optimizer)
+    return content, model, kind
