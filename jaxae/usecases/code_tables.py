@@ -6,6 +6,7 @@ to 2**24: no float takes part in what an encoder and a decoder must agree on, so
 any machine.
 """
 
+import importlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -198,16 +199,15 @@ def _coarsen(
 
 
 def _categorical(table: np.ndarray) -> Any:
-    # constriction gives each symbol 1 / 2**24 and shares out the rest in proportion to floats. These
-    # are whole numbers that sum to just that rest, so its arithmetic on them is exact.
+    # constriction gives each symbol 1 / 2**24 and shares out the rest in proportion to floats.
+    # These are whole numbers that sum to just that rest, so its arithmetic on them is exact.
     return _stream().model.Categorical((table - 1).astype(np.float64), perfect=False)
 
 
 def _stream() -> Any:
     try:
-        import constriction
+        return importlib.import_module("constriction").stream
     except ImportError:
         raise InputError(
             "expected the package constriction, got none: pip install 'jaxae[usecases]'"
         ) from None
-    return constriction.stream

@@ -249,8 +249,9 @@ def _tiles(pixels: UInt8[np.ndarray, "..."]) -> UInt8[np.ndarray, "n 28 28 1"]:
 def _untiled(
     tiles: UInt8[np.ndarray, "n 28 28 1"], shape: tuple[int, ...]
 ) -> UInt8[np.ndarray, "..."]:
-    if len(shape) > 2:
+    if len(shape) != 2:
         return tiles.reshape(shape)
+    height, width = shape
     rows, columns = _tile_grid(shape)
     grid = tiles.reshape(rows, columns, SIDE, SIDE).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(grid.reshape(rows * SIDE, columns * SIDE)[: shape[0], : shape[1]])
+    return np.ascontiguousarray(grid.reshape(rows * SIDE, columns * SIDE)[:height, :width])

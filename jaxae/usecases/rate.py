@@ -178,7 +178,8 @@ def draw_rates(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 8.6), layout="constrained", dpi=110)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.9, 1))
+    panels: Any = figure.subfigures(2, 1, height_ratios=(1.9, 1))
+    top, bottom = panels
     axes = top.subplots(1, 2, sharey=True)
     names = list(dict.fromkeys(point.method for point in points))
     styles = dict(zip(names, _STYLES, strict=False))
