@@ -4,7 +4,7 @@ Attributes are named as in the post's PyTorch modules, so that `enc_conv_1.kerne
 `enc_conv_1.weight` there. Modules hold no random state: noise comes in as an argument.
 """
 
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -298,9 +298,10 @@ def build(config: ModelConfig, *, rngs: nnx.Rngs) -> Model:
     return ConditionalVAE(config, rngs=rngs)
 
 
+@partial(jax.jit, static_argnames="config")
 def init_parameters(config: ModelConfig, key: Key[Array, ""]) -> Parameters:
     """The parameters of a fresh model as a nested dict, drawn by one compiled program."""
-    return jax.jit(lambda key: parameters_of(build(config, rngs=nnx.Rngs(key))))(key)
+    return parameters_of(build(config, rngs=nnx.Rngs(key)))
 
 
 def parameters_of(model: nnx.Module) -> Parameters:
