@@ -12,9 +12,13 @@ to repeat torch's numbers; any other training the second.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxae.errors import InputError
+
+# torch keeps this constant in single precision for every dtype: in float64, 4e-9 below 1e-12.
+_TORCH_EPSILON = float(np.float32(1e-12))
 
 
 def bce_from_probabilities(
@@ -87,7 +91,7 @@ def _torch_bce_forward(probabilities: Array, targets: Array) -> tuple[Array, tup
 
 def _torch_bce_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, None]:
     probabilities, targets = saved
-    scale = jnp.maximum(probabilities * (1 - probabilities), 1e-12)
+    scale = jnp.maximum((1 - probabilities) * probabilities, _TORCH_EPSILON)
     return cotangent * (probabilities - targets) / scale, None
 
 

@@ -1,19 +1,20 @@
 """A pair: one of the post's networks in both frameworks, with the same weights and inputs."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import jax
 import numpy as np
 import torch
+from einops import rearrange
+from flax import nnx
 from jaxtyping import Float, Int32, UInt8
 
 import torch_ref
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
 from jaxae.data import load
-from jaxae.models import Model, Parameters, with_parameters
-from jaxae.parity.layout import from_state_dict, to_named
+from jaxae.models import Model, Parameters, build, parameters_of, with_parameters
+from jaxae.port import describe, from_torch
 from jaxae.runtime import make_mesh
 from jaxae.step import Program, program_of
 
@@ -64,6 +65,7 @@ class Pair:
         program: The twin's compiled training step, with torch's form of the cross-entropy.
         cost: The torch module's cost of a batch.
         optimizer: Makes torch's optimizer.
+        patterns: torch's name and axes of each of the twin's parameters.
     """
 
     name: str
@@ -73,7 +75,8 @@ class Pair:
     parameters: Parameters
     program: Program
     cost: Cost
-    optimizer: Optimizer = field(repr=False)
+    optimizer: Optimizer
+    patterns: Mapping[str, tuple[str, str]]
 
     @property
     def twin(self) -> Model:
@@ -101,6 +104,18 @@ class Pair:
         eps = torch.from_numpy(feed.noise[step][: len(rows)]).to(self.torch_dtype)
         return Batch(pixels, labels if self.reference.num_classes else None, eps)
 
+    def named(self, tree: Parameters) -> dict[str, np.ndarray]:
+        """The twin's parameters, or their moments, by torch's names in torch's layout."""
+        leaves = {
+            f"{layer}.{name}": leaf
+            for layer, leaves in tree.items()
+            for name, leaf in leaves.items()
+        }
+        return {
+            name: rearrange(np.asarray(leaves[path]), pattern)
+            for path, (name, pattern) in self.patterns.items()
+        }
+
     def named_gradients(self) -> dict[str, torch.Tensor]:
         """The gradients that torch's backward has left."""
         named = dict(self.reference.named_parameters())
@@ -119,18 +134,26 @@ def make_pair(
         config = config.replace(lowering=lowering)
     torch.manual_seed(seed)
     reference = build_reference(config).to(getattr(torch, dtype))
-    parameters = from_state_dict(reference.state_dict())
+    twin = build(config.model, rngs=nnx.Rngs(0))
+    from_torch(twin, reference, flatten="CHW", unflatten="CHW")
     rate = config.train.learning_rate
     return Pair(
         name,
         config,
         dtype,
         reference,
-        parameters,
+        parameters_of(twin),
         program_of(config, make_mesh(devices=1)),
         autoencoder_cost if name == "Autoencoder" else vae_cost,
         lambda parameters: torch.optim.Adam(parameters, lr=rate),
+        _patterns(twin),
     )
+
+
+def _patterns(twin: Model) -> dict[str, tuple[str, str]]:
+    rows = describe(twin, flatten="CHW", unflatten="CHW").rows
+    reverse = lambda pattern: " -> ".join(pattern.split(" -> ")[::-1])  # noqa: E731
+    return {row.flax: (row.torch, reverse(row.pattern)) for row in rows}
 
 
 def build_reference(config: RunConfig) -> Any:
@@ -172,6 +195,3 @@ def make_feed(*, steps: int, batch_size: int, num_latent: int = 50, seed: int = 
     return Feed(train.images, train.labels, order, noise.astype(np.float32))
 
 
-def named(tree: Parameters) -> dict[str, np.ndarray]:
-    """A tree of the twin's parameters, or of their moments, by torch's names in torch's layout."""
-    return to_named(jax.device_get(tree))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from jaxae.parity.pair import Feed, Pair, named
+from jaxae.parity.pair import Feed, Pair
 from jaxae.parity.row import Gap, measure
 from jaxae.schedule import Plan
 from jaxae.step import (
@@ -62,4 +62,4 @@ def jax_steps(pair: Pair, feed: Feed) -> Iterator[Snapshot]:
         )
         adam = state.optimizer[0]
         trees = jax.device_get((state.parameters, adam.mu, adam.nu))
-        yield Snapshot(float(metrics.cost[step]), *(named(tree) for tree in trees))
+        yield Snapshot(float(metrics.cost[step]), *(pair.named(tree) for tree in trees))

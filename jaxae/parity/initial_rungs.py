@@ -1,0 +1,91 @@
+"""Rungs before any step: initial weights, and codes drawn by each framework's own noise."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from flax import nnx
+
+from jaxae.config import ModelConfig
+from jaxae.models import ConditionalVAE, Parameters, build, init_parameters, parameters_of
+from jaxae.parity.distribution import CRITICAL, kolmogorov_smirnov
+from jaxae.parity.pair import Feed, Pair, build_reference
+from jaxae.parity.row import Gap, Row, measure
+from jaxae.torch_rng import Generator
+
+DRAWS = 64
+# Of a tensor, in each draw: enough to see a bound off by a few per cent, cheap to sort.
+ELEMENTS = 256
+
+Draw = Callable[[ModelConfig, Any], Parameters]
+
+
+def initialisation_row(pair: Pair, *, draw: Draw = init_parameters) -> Row:
+    """Fresh parameters drawn from JAX's keys against torch's, tensor by tensor, in distribution.
+
+    Elements of both layouts are pooled over many models; a tensor's elements are alike.
+    """
+    config = pair.config.model
+    sample = jax.jit(lambda keys: jax.lax.map(lambda k: jax.tree.map(_some, draw(config, k)), keys))
+    pooled = jax.device_get(sample(jax.random.split(jax.random.key(1), DRAWS)))
+    torch.manual_seed(1)
+    references = [dict(build_reference(pair.config).named_parameters()) for _ in range(DRAWS)]
+    worst = Gap(0.0, 0.0)
+    for path, (name, _) in pair.patterns.items():
+        layer, _, leaf = path.rpartition(".")
+        values = [_some(torch_draw[name].detach().numpy()) for torch_draw in references]
+        gap = kolmogorov_smirnov(pooled[layer][leaf].reshape(-1), np.concatenate(values), name)
+        worst = max(worst, gap, key=lambda gap: gap.max_rel)
+    note = "Kolmogorov-Smirnov distance; relative: to chance"
+    return Row(pair.name, "initial distributions", "float32", worst, CRITICAL, note)
+
+
+def _some(values: Any) -> Any:
+    """At most twice ELEMENTS of a tensor, spread over it."""
+    return values.reshape(-1)[:: max(1, values.size // ELEMENTS)]
+
+
+def replayed_weights_row(pair: Pair, *, seed: int = 123) -> Row:
+    """Initial weights of a replay against torch's after `manual_seed`, bit for bit.
+
+    The autoencoder's normals pass through logarithm and cosine, which vector units round by their
+    own rules: 4 units in the last place are allowed.
+    """
+    torch.manual_seed(seed)
+    expected = build_reference(pair.config).state_dict()
+    network = build(pair.config.model, rngs=nnx.Rngs(0))
+    network.reset_parameters(Generator(seed))
+    gap = measure(pair.named(jax.device_get(parameters_of(network))), expected)
+    return Row(pair.name, "initial weights, replayed", "float32", gap, 0.0 if pair.is_vae else 5e-7)
+
+
+Reparameterize = Callable[[Any, Any, Any], Any]
+
+
+def own_noise_row(pair: Pair, feed: Feed, *, reparameterize: Reparameterize | None = None) -> Row:
+    """Codes of one batch where each framework draws its own eps, in distribution.
+
+    A code less its mean over its deviation is standard normal, whatever the batch.
+    """
+    batch = pair.batch(feed, 0)
+    twin = pair.twin
+    assert isinstance(twin, ConditionalVAE)
+    with torch.no_grad():
+        mean, log_var, _ = pair.reference.encoder(batch.images, batch.labels)
+        torch.manual_seed(2)
+        codes = [pair.reference.reparameterize(mean, log_var) for _ in range(DRAWS)]
+    own = reparameterize or twin.reparameterize
+    means, log_vars = (jnp.asarray(array.numpy()) for array in (mean, log_var))
+    keys = jax.random.split(jax.random.key(2), DRAWS)
+    draws = [own(means, log_vars, jax.random.normal(key, means.shape, means.dtype)) for key in keys]
+    center, deviation = mean.numpy(), np.exp(log_var.numpy() / 2)
+    standard = [
+        np.concatenate([((np.asarray(code) - center) / deviation).ravel() for code in side])
+        for side in (draws, codes)
+    ]
+    gap = kolmogorov_smirnov(*standard, "code")
+    note = "Kolmogorov-Smirnov distance; relative: to chance"
+    return Row(pair.name, "codes of own noise", pair.dtype, gap, CRITICAL, note)

@@ -1,0 +1,198 @@
+"""Rungs of single layers: every lowering against torch's layer, over a grid of settings."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import torch.nn.functional as F
+from flax import nnx
+
+from jaxae import layers
+from jaxae.parity.pair import Precision
+from jaxae.parity.row import Row, measure
+from jaxae.parity.tolerance import FORWARD, GRADIENT
+from jaxae.port import from_torch
+
+Settings = dict[str, Any]
+Transfer = Callable[[nnx.Module, torch.nn.Module], object]
+
+# Nothing here is square, and no two sizes are equal where the setting allows.
+BATCH, HEIGHT, WIDTH = 3, 11, 8
+CHANNELS = (4, 6)
+
+LINEAR: tuple[Settings, ...] = (
+    {"features": (5, 7)},
+    {"features": (7, 3), "use_bias": False},
+    {"features": (1, 4)},
+)
+
+CONV: tuple[Settings, ...] = (
+    {"kernel_size": (3, 2)},
+    {"kernel_size": (3, 2), "use_bias": False},
+    {"kernel_size": 1},
+    {"kernel_size": (6, 5), "stride": 2},
+    {"kernel_size": (4, 3), "stride": (2, 3), "padding": (1, 2)},
+    {"kernel_size": (2, 3), "stride": (3, 1)},
+    {"kernel_size": (3, 2), "dilation": (2, 3), "padding": (2, 1)},
+    {"kernel_size": (3, 2), "groups": 2},
+    {"kernel_size": (2, 3), "stride": 2, "padding": 1, "dilation": 2, "groups": 2},
+    {"kernel_size": (5, 2), "padding": (4, 3), "use_bias": False},
+)
+
+CONV_TRANSPOSE: tuple[Settings, ...] = (
+    {"kernel_size": (3, 2)},
+    {"kernel_size": (3, 2), "use_bias": False},
+    {"kernel_size": 1, "stride": (2, 3)},
+    {"kernel_size": (2, 2), "stride": 2},
+    {"kernel_size": (4, 5), "stride": 3, "padding": 1},
+    {"kernel_size": (6, 4), "stride": 3, "padding": (4, 2)},
+    {"kernel_size": (3, 4), "stride": (2, 3), "padding": (1, 0), "output_padding": (1, 2)},
+    {"kernel_size": (2, 3), "stride": (4, 1), "output_padding": (3, 0)},
+    {"kernel_size": (3, 2), "dilation": (2, 3), "padding": (1, 2)},
+    {"kernel_size": (3, 2), "groups": 2},
+    {"kernel_size": (2, 3), "stride": 2, "output_padding": 1, "dilation": 2, "groups": 2},
+    {"kernel_size": (3, 5), "stride": 1, "padding": (2, 4)},
+)
+
+
+def layer_rows(dtype: Precision, *, transfer: Transfer = from_torch) -> Iterator[Row]:
+    """Each kind of layer and lowering: outputs, and gradients of input and parameters.
+
+    Gradients in float32 are held against torch's in float64.
+
+    Args:
+        dtype: In which both sides compute.
+        transfer: Gives a layer its torch twin's weights.
+    """
+    linear = [_linear(settings) for settings in LINEAR]
+    yield from _rows("Linear", dtype, linear, transfer)
+    for lowering in ("plain", "matmul"):
+        for kind, grid in (("Conv", CONV), ("ConvTranspose", CONV_TRANSPOSE)):
+            cases = [_convolution(kind, lowering, settings) for settings in grid]
+            yield from _rows(f"{kind}, {lowering} lowering", dtype, cases, transfer)
+
+
+def condition_rows(dtype: Precision) -> Iterator[Row]:
+    """A convolution that takes a class as a bias against one of an image with one-hot planes."""
+    for lowering in ("plain", "matmul"):
+        flax, reference, _ = _convolution("Conv", lowering, {"kernel_size": (4, 3), "stride": 2})
+        reference = reference.to(getattr(torch, dtype))
+        from_torch(flax, reference)
+        rng = np.random.default_rng(0)
+        image = rng.standard_normal((BATCH, HEIGHT, WIDTH, 1)).astype(dtype)
+        label = np.array([2, 0, 1])
+        planes = np.zeros((BATCH, HEIGHT, WIDTH, 3), dtype) + np.eye(3)[label][:, None, None]
+        whole = torch.from_numpy(np.concatenate([image, planes], -1)).permute(0, 3, 1, 2)
+        expected = reference(whole.to(reference.weight.dtype)).permute(0, 2, 3, 1)
+        gap = measure({"output": flax(jnp.asarray(image), jnp.asarray(label))}, {"output": expected})
+        yield Row("layers", f"Conv of a class, {lowering} lowering", dtype, gap, FORWARD[dtype])
+
+
+ACTIVATIONS = {
+    "leaky_relu": (layers.leaky_relu, F.leaky_relu),
+    "sigmoid": (jax.nn.sigmoid, torch.sigmoid),
+    "tanh": (jnp.tanh, torch.tanh),
+    "relu": (jax.nn.relu, torch.relu),
+}
+
+
+def activation_rows(
+    dtype: Precision, *, activations: dict[str, tuple[Callable, Callable]] = ACTIVATIONS
+) -> Iterator[Row]:
+    """The activations and their slopes, from -30 to 30."""
+    points = np.linspace(-30, 30, 2001).astype(dtype)
+    for name, (function, reference) in activations.items():
+        x = torch.from_numpy(points.copy()).requires_grad_()
+        expected = reference(x)
+        expected.sum().backward()
+        value, pull = jax.vjp(function, jnp.asarray(points))
+        slope = pull(jnp.ones_like(value))[0]
+        gap = measure({"value": value, "slope": slope}, {"value": expected, "slope": x.grad})
+        yield Row("layers", name, dtype, gap, FORWARD[dtype])
+
+
+def _linear(settings: Settings) -> tuple[Any, Any, tuple[int, ...]]:
+    inputs, outputs = settings["features"]
+    bias = settings.get("use_bias", True)
+    flax = _abstract(partial(layers.Linear, inputs, outputs, use_bias=bias))
+    return flax, torch.nn.Linear(inputs, outputs, bias=bias), (BATCH, 2, inputs)
+
+
+def _convolution(kind: str, lowering: str, settings: Settings) -> tuple[Any, Any, tuple[int, ...]]:
+    flax = _abstract(partial(getattr(layers, kind), *CHANNELS, lowering=lowering, **settings))
+    rest = {key: value for key, value in settings.items() if key != "use_bias"}
+    make = torch.nn.Conv2d if kind == "Conv" else torch.nn.ConvTranspose2d
+    reference = make(*CHANNELS, bias=settings.get("use_bias", True), **rest)
+    return flax, reference, (BATCH, HEIGHT, WIDTH, CHANNELS[0])
+
+
+def _abstract(make: Callable[..., nnx.Module]) -> Any:
+    """A layer without values, which are about to be ported: drawing them would cost compilations."""
+    return nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
+
+
+def _rows(name: str, dtype: Precision, cases: list, transfer: Transfer) -> Iterator[Row]:
+    torch.manual_seed(0)
+    outputs, gradients, torch_own = [], [], []
+    arrays, functions = [], []
+    for flax, reference, shape in cases:
+        reference.reset_parameters()
+        reference.to(getattr(torch, dtype))
+        transfer(flax, reference)
+        x = np.random.default_rng(1).standard_normal(shape).astype(dtype)
+        expected, cotangent, exact = _torch_side(reference, x, torch.float64)
+        outputs.append(_torch_side(reference, x, getattr(torch, dtype))[0])
+        gradients.append(exact)
+        graph, state = nnx.split(flax)
+        arrays.append((nnx.to_pure_dict(state), jnp.asarray(x), jnp.asarray(cotangent, dtype)))
+        functions.append(partial(_flax_side, graph))
+
+    @jax.jit
+    def run(arrays: list) -> list:
+        return [function(*each) for function, each in zip(functions, arrays, strict=True)]
+
+    found = run(arrays)
+    got: dict[str, Any] = {}
+    wanted: dict[str, Any] = {}
+    slopes: dict[str, Any] = {}
+    right: dict[str, Any] = {}
+    for index, (value, gradient) in enumerate(found):
+        got[f"case {index}"], wanted[f"case {index}"] = value, outputs[index]
+        slopes |= {f"case {index} {key}": leaf for key, leaf in gradient.items()}
+        right |= {f"case {index} {key}": leaf for key, leaf in gradients[index].items()}
+    yield Row("layers", name, dtype, measure(got, wanted), FORWARD[dtype])
+    yield Row("layers", f"{name}: gradients", dtype, measure(slopes, right), GRADIENT[dtype])
+
+
+def _torch_side(
+    reference: Any, x: np.ndarray, dtype: torch.dtype
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Output, a cotangent and gradients of a layer, all in Flax's layout."""
+    image = x.ndim == 4
+    to_torch = (lambda a: a.permute(0, 3, 1, 2)) if image else (lambda a: a)
+    to_flax = (lambda a: a.permute(0, 2, 3, 1)) if image else (lambda a: a)
+    leaf = torch.from_numpy(x).to(dtype).requires_grad_()
+    weights = {name: value.detach().to(dtype).requires_grad_() for name, value in reference.named_parameters()}
+    y = to_flax(torch.func.functional_call(reference, weights, (to_torch(leaf),)))
+    cotangent = np.random.default_rng(2).standard_normal(tuple(y.shape))
+    y.backward(torch.from_numpy(cotangent).to(dtype))
+    assert leaf.grad is not None
+    kernel = weights["weight"].grad
+    kernel = kernel.permute(2, 3, 1, 0) if image else kernel.T
+    gradients = {"x": leaf.grad.numpy(), "kernel": kernel.numpy()}
+    if "bias" in weights:
+        gradients["bias"] = weights["bias"].grad.numpy()
+    return y.detach().numpy(), cotangent, gradients
+
+
+def _flax_side(graph: Any, state: dict, x: jax.Array, cotangent: jax.Array) -> tuple:
+    def output(state: dict, x: jax.Array) -> jax.Array:
+        return nnx.merge(graph, state)(x)
+
+    y, pull = jax.vjp(output, state, x)
+    parameters, slope = pull(cotangent)
+    return y, {"x": slope, **parameters}

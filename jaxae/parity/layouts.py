@@ -1,0 +1,35 @@
+"""Layouts: arrays of torch, channels first, as the Flax layer beside it would have them."""
+
+import numpy as np
+
+from jaxae.parity.trace import Call
+
+# Those whose arrays have channels on axis 1 in torch, whatever their rank.
+_CHANNELS_FIRST = ("Conv", "BatchNorm", "InstanceNorm", "GroupNorm", "Pool", "Upsample", "Pixel")
+
+
+def align(call: Call, array: np.ndarray, like: np.ndarray | None) -> np.ndarray:
+    """An array that a torch layer took or gave, in Flax's layout.
+
+    Convolutions and their kind have channels on axis 1, and last in Flax. For other layers the
+    shape decides, and where it fits either way, the values do.
+    """
+    candidates = layouts(array)
+    if len(candidates) == 1:
+        return array
+    if any(kind in call.kind for kind in _CHANNELS_FIRST):
+        return candidates[1]
+    return closest(array, like)
+
+
+def closest(array: np.ndarray, like: np.ndarray | None) -> np.ndarray:
+    """The layout of an array that has the shape of another, or is nearest to its values."""
+    if like is None:
+        return array
+    fitting = [one for one in layouts(array) if one.shape == like.shape]
+    return min(fitting, key=lambda one: float(np.abs(one - like).max(initial=0)), default=array)
+
+
+def layouts(array: np.ndarray) -> list[np.ndarray]:
+    """An array as it is, and with its channels moved from axis 1 to the end, if it may have them."""
+    return [array] if array.ndim < 3 else [array, np.moveaxis(array, 1, -1)]

@@ -1,0 +1,140 @@
+"""Rungs of whole networks: stages, forward pass, cost, gradients, one step of Adam."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+
+from jaxae.models import Autoencoder
+from jaxae.parity.layouts import align
+from jaxae.parity.pair import Batch, Feed, Pair
+from jaxae.parity.row import Row, measure
+from jaxae.parity.tolerance import ADAM_IDENTICAL, ADAM_OWN, FORWARD, GRADIENT
+from jaxae.parity.trace import trace_nnx, trace_torch
+from jaxae.parity.trajectory import jax_steps, torch_steps
+
+Adam = Callable[[float], optax.GradientTransformation]
+
+
+def stage_row(pair: Pair, feed: Feed) -> Row:
+    """Outputs of every named layer."""
+    batch = pair.batch(feed, 0)
+    with torch.no_grad():
+        _, calls = trace_torch(pair.reference, lambda model: _call_torch(model, batch))
+    _, twin_calls = trace_nnx(pair.twin, lambda model: _call_twin(model, pair, feed))
+    stages = {call.path: call for call in calls if call.path}
+    got = {call.path: call.outputs[0] for call in twin_calls if call.path}
+    wanted = {path: align(call, call.outputs[0], got.get(path)) for path, call in stages.items()}
+    return Row(pair.name, "stages", pair.dtype, measure(got, wanted), FORWARD[pair.dtype])
+
+
+def forward_row(pair: Pair, feed: Feed, *, rung: str = "forward pass") -> Row:
+    """Mean, log variance, code (given eps) and reconstruction; shapes first."""
+    batch = pair.batch(feed, 0)
+    with torch.no_grad():
+        output = _call_torch(pair.reference, batch)
+    found = jax.jit(lambda: _call_twin(pair.twin, pair, feed))()
+    if isinstance(pair.twin, Autoencoder):
+        wanted = {"reconstruction": output}
+        got = {"reconstruction": found.reconstruction}
+    else:
+        wanted = dict(zip(("mean", "log_var", "code", "reconstruction"), output, strict=True))
+        wanted["reconstruction"] = wanted["reconstruction"].permute(0, 2, 3, 1)
+        got = {name: getattr(found, name) for name in wanted}
+    return Row(pair.name, rung, pair.dtype, measure(got, wanted), FORWARD[pair.dtype])
+
+
+def reparameterization_row(pair: Pair, *, reparameterize: Callable | None = None) -> Row:
+    """A code of given mean, log variance and eps."""
+    dtype = np.dtype(pair.dtype)
+    mean, log_var, eps = np.random.default_rng(3).standard_normal((3, 5, 4)).astype(dtype)
+    function = reparameterize or pair.twin.reparameterize  # type: ignore[union-attr]
+    wanted = pair.reference.reparameterize(*map(torch.from_numpy, (mean, log_var, eps)))
+    gap = measure({"code": function(*map(jnp.asarray, (mean, log_var, eps)))}, {"code": wanted})
+    return Row(pair.name, "reparameterization, same eps", pair.dtype, gap, FORWARD[pair.dtype])
+
+
+def step_rows(pair: Pair, feed: Feed) -> Iterator[Row]:
+    """One step of training from the same start: cost, gradients, parameters, both moments.
+
+    The gradient that the compiled step takes is read off Adam's first moment, a tenth of it.
+    float32 gradients are held against torch's float64 ones of the same weights.
+    """
+    exact = _gradients(pair, feed, torch.float64)
+    own = _gradients(pair, feed, pair.torch_dtype)
+    expected = next(torch_steps(_own(pair), feed))
+    found = next(jax_steps(pair, feed))
+
+    def row(rung: str, gap: Any, tolerance: float, note: str = "") -> Row:
+        return Row(pair.name, rung, pair.dtype, gap, tolerance, note)
+
+    yield row("cost", measure({"cost": found.cost}, {"cost": expected.cost}), FORWARD[pair.dtype])
+    gradients = {name: 10 * value for name, value in found.first_moments.items()}
+    torch_gap = measure(own, exact)
+    note = f"torch's own: {torch_gap.max_rel:.1e} ({torch_gap.where})" if pair.dtype == "float32" else ""
+    yield row("gradients", measure(gradients, exact), GRADIENT[pair.dtype], note)
+    gap = measure(_flat(found), _flat(expected))
+    yield row("Adam step, own gradients", gap, ADAM_OWN[pair.dtype])
+
+
+def adam_row(pair: Pair, feed: Feed, *, adam: Adam = optax.adam) -> Row:
+    """One step of Adam on torch's gradients: parameters and both moments."""
+    stepped = _own(pair)
+    expected = next(torch_steps(stepped, feed))
+    gradients = {name: jnp.array(value) for name, value in stepped.named_gradients().items()}
+    optimizer = adam(pair.config.train.learning_rate)
+    start = pair.reference.state_dict()
+    parameters = {name: jnp.array(value) for name, value in start.items()}
+    updates, state = optimizer.update(gradients, optimizer.init(parameters))
+    moments: Any = state[0]  # type: ignore[index]
+    found = (0.0, optax.apply_updates(parameters, updates), moments.mu, moments.nu)
+    gap = measure(_flat(found), _flat(expected))
+    return Row(pair.name, "Adam step, same gradients", pair.dtype, gap, ADAM_IDENTICAL[pair.dtype])
+
+
+def _own(pair: Pair) -> Pair:
+    """The pair with a torch network of its own, to be stepped."""
+    return dataclasses.replace(pair, reference=copy.deepcopy(pair.reference))
+
+
+def _gradients(pair: Pair, feed: Feed, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """torch's gradients of the first batch, computed in this dtype from the pair's weights."""
+    model = copy.deepcopy(pair.reference).to(dtype)
+    batch = Batch(*(_cast(value, dtype) for value in pair.batch(feed, 0)))
+    pair.cost(model, batch).backward()
+    return {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+
+
+def _cast(value: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    return value if value is None or not value.is_floating_point() else value.to(dtype)
+
+
+def _flat(snapshot: Any) -> dict[str, Any]:
+    _, *trees = snapshot
+    kinds = ("parameter", "first moment", "second moment")
+    return {
+        f"{name} ({kind})": value
+        for kind, tree in zip(kinds, trees, strict=True)
+        for name, value in tree.items()
+    }
+
+
+def _call_torch(model: Any, batch: Batch) -> Any:
+    if batch.eps is None:
+        return model(batch.images)
+    return model(batch.images, batch.labels, batch.eps)
+
+
+def _call_twin(model: Any, pair: Pair, feed: Feed) -> Any:
+    batch = pair.batch(feed, 0)
+    images = jnp.asarray(batch.images.numpy())
+    if batch.eps is None:
+        return model(images)
+    labels = None if batch.labels is None else jnp.asarray(batch.labels.numpy(), jnp.int32)
+    return model(images.transpose(0, 2, 3, 1), labels, eps=jnp.asarray(batch.eps.numpy()))

@@ -1,0 +1,16 @@
+"""How far the frameworks may be apart on each rung, relative to a tensor's largest magnitude.
+
+Measured gaps stand beside these in the report. float64 leaves no room for a wrong formula; float32
+measures rounding.
+"""
+
+# float64: rounding of sums of up to some thousand terms. float32: the same in its epsilon, 1.2e-7.
+FORWARD = {"float64": 1e-12, "float32": 2e-6}
+# Held against torch's float64 gradients of the same weights: torch's own float32 ones may be off by
+# more than a hundred times this (`dec_deconv_3.bias`, a sum over all pixels).
+GRADIENT = {"float64": 1e-11, "float32": 1e-5}
+# Adam divides a gradient by its own magnitude, which makes noise of gradients near zero visible.
+ADAM_IDENTICAL = {"float64": 1e-11, "float32": 1e-5}
+ADAM_OWN = {"float64": 1e-11, "float32": 2e-4}
+TRAJECTORY = 1e-9
+"""A thousand steps in float64: costs, parameters and both moments, at every step."""

@@ -1,0 +1,110 @@
+"""A trace: what each submodule of a network was given and gave, call by call, in either framework."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+
+class Call(NamedTuple):
+    """One call of a submodule.
+
+    Attributes:
+        path: Dotted, below the network; the network itself is "". A second call of the same
+            submodule is "path#2".
+        kind: Name of the submodule's class.
+        inputs: Arrays among the arguments, in order, in the framework's own layout.
+        outputs: Arrays in the result.
+    """
+
+    path: str
+    kind: str
+    inputs: list[np.ndarray]
+    outputs: list[np.ndarray]
+
+
+def trace_torch(module: Any, call: Callable[[Any], Any]) -> tuple[Any, list[Call]]:
+    """Call a torch module; its result, and the calls of all its submodules as they ended."""
+    calls: list[Call] = []
+    numbered = _Numbering()
+    handles = []
+    begun: list[list[np.ndarray]] = []
+
+    # Inputs are noted before the call, which may overwrite them (ReLU(inplace=True)).
+    def begin(_: Any, args: tuple, kwargs: dict) -> None:
+        begun.append(_arrays((args, kwargs)))
+
+    for path, submodule in module.named_modules():
+
+        def end(sub: Any, _: Any, result: Any, path: str = path) -> None:
+            name = type(sub).__name__
+            calls.append(Call(numbered(path), name, begun.pop(), _arrays(result)))
+
+        handles.append(submodule.register_forward_pre_hook(begin, with_kwargs=True))
+        handles.append(submodule.register_forward_hook(end))
+    try:
+        return call(module), calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def trace_nnx(module: nnx.Module, call: Callable[[Any], Any]) -> tuple[Any, list[Call]]:
+    """Call an NNX module outside of any transformation; its result and the calls that ended.
+
+    The module is left alone: a clone is called, each of whose submodules is an instance of its own
+    subclass that notes down its calls.
+    """
+    calls: list[Call] = []
+    numbered = _Numbering()
+    clone = nnx.clone(module)
+    for path, submodule in list(nnx.iter_modules(clone)):
+        if callable(submodule):
+            _note_calls(submodule, ".".join(map(str, path)), calls, numbered)
+    return call(clone), calls
+
+
+def _note_calls(
+    submodule: nnx.Module, path: str, calls: list[Call], numbered: "_Numbering"
+) -> None:
+    kind: Any = type(submodule)
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        inputs = _arrays((args, kwargs))
+        result = kind.__call__(self, *args, **kwargs)
+        calls.append(Call(numbered(path), kind.__name__, inputs, _arrays(result)))
+        return result
+
+    noting = type(kind)(kind.__name__, (kind,), {"__call__": __call__})
+    object.__setattr__(submodule, "__class__", noting)
+
+
+class _Numbering:
+    """Tells the calls of one submodule apart."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def __call__(self, path: str) -> str:
+        self._seen[path] += 1
+        return path if self._seen[path] == 1 else f"{path}#{self._seen[path]}"
+
+
+def _arrays(tree: Any) -> list[np.ndarray]:
+    """Floating arrays among the leaves: labels and flags are no numbers to compare."""
+    leaves = [_array(leaf) for leaf in jax.tree.leaves(tree)]
+    return [leaf for leaf in leaves if leaf is not None]
+
+
+def _array(leaf: Any) -> np.ndarray | None:
+    if hasattr(leaf, "detach"):
+        leaf = leaf.detach().cpu()
+        # NumPy has no bfloat16.
+        leaf = (leaf.float() if leaf.is_floating_point() and leaf.itemsize < 4 else leaf).numpy()
+    if not hasattr(leaf, "dtype") or not jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating):
+        return None
+    # A copy: an in-place operation of torch would change what was noted.
+    return np.array(leaf)
