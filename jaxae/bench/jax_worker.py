@@ -1,0 +1,181 @@
+"""The JAX contenders, in a process of their own."""
+
+import importlib.metadata
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae.bench.contenders import find
+from jaxae.bench.problem import PRESETS, read
+from jaxae.bench.turns import Task, Turns
+from jaxae.bench.wire import serve
+from jaxae.config import ConditionalVAEConfig
+from jaxae.models import Parameters
+from jaxae.runtime import default_device_count, make_mesh
+from jaxae.schedule import Plan
+from jaxae.step import (
+    Hyperparameters,
+    Metrics,
+    Program,
+    init_state,
+    put_examples,
+    put_plan,
+    train_epoch,
+    train_steps,
+)
+
+
+class JaxRunner:
+    """Steps of jaxae's own training, as its users run them."""
+
+    def __init__(self, task: Task):
+        contender = find(task.contender)
+        self.whole_epochs = contender.whole_epoch
+        _configure(task)
+        self._compiled = 0
+        jax.monitoring.register_event_duration_secs_listener(self._count)
+        problem = read(task.problem)
+        batch_size = problem.order.shape[1]
+        self.devices = 1
+        if contender.all_devices:
+            available = len(jax.devices(task.device))
+            self.devices = task.devices or default_device_count(batch_size, available)
+        mesh = make_mesh(device=task.device, devices=self.devices)
+        config = PRESETS[task.model].model
+        if isinstance(config, ConditionalVAEConfig):
+            config = replace(config, lowering=contender.lowering)
+        self._program = Program(
+            config, mesh, task.dtype, from_probabilities=contender.bce == "probabilities"
+        )
+        self._parameters = _nested(problem.flax)
+        self._data = put_examples(self._program, problem.images, problem.labels)
+        self._hyperparameters = Hyperparameters(task.learning_rate, task.beta)
+        self.epoch_steps = len(problem.order)
+        given = self._put(problem.order, problem.noise)
+        drawn = self._put(problem.order, jax.random.key(0)) if task.drawn_noise else given
+        self._plans = {True: given, False: drawn}
+        self._dtype = task.dtype
+
+    def reset(self, *, given_noise: bool) -> None:
+        self._state = init_state(self._program, self._parameters)
+        self._plan = self._plans[given_noise]
+        self._step = 0
+        self._metrics: list[Metrics] = []
+
+    def run(self, steps: int) -> None:
+        self._metrics = []
+        while steps:
+            taken = min(steps, self.epoch_steps)
+            if not self.whole_epochs:
+                for plan in self._plan[:taken]:
+                    self._advance(plan, 1)
+            elif taken == self.epoch_steps:
+                self._advance(self._plan[0], None)
+            else:
+                self._advance(self._plan[0], taken)
+            steps -= taken
+
+    def wait(self) -> None:
+        jax.block_until_ready((self._state, self._metrics))
+
+    def costs(self, count: int) -> list[float]:
+        if int(self._state.step) != self._step:
+            raise ArithmeticError("a cost or gradient was not finite")
+        last = [np.asarray(metrics.cost) for metrics in self._metrics[-count:]]
+        taken = np.concatenate(last)
+        if self.whole_epochs:
+            taken = taken[: self._step % self.epoch_steps or None]
+        return taken[-count:].tolist()
+
+    def compilations(self) -> int:
+        return self._compiled
+
+    def device_memory(self) -> int | None:
+        device = self._program.mesh.devices.flat[0]
+        if device.platform == "cpu":
+            return None
+        return sum(d.memory_stats()["peak_bytes_in_use"] for d in self._program.mesh.devices.flat)
+
+    def multiply(self, size: int) -> float:
+        dtype = jnp.bfloat16 if self._dtype == "bfloat16" else jnp.float32
+        a, b = (
+            jax.device_put(np.random.default_rng(i).random((size, size), np.float32)).astype(dtype)
+            for i in range(2)
+        )
+        product = _product(a, b).block_until_ready()
+        begun = time.perf_counter()
+        product = _product(a, b)
+        product.block_until_ready()
+        return time.perf_counter() - begun
+
+    @staticmethod
+    def describe(device: str) -> dict[str, Any]:
+        if device == "cpu":
+            jax.config.update("jax_platforms", "cpu")
+        mesh = make_mesh(device=device)
+        names = ("jax", "jaxlib", "flax", "optax", "numpy")
+        return {
+            "versions": {name: importlib.metadata.version(name) for name in names},
+            "device": mesh.devices.flat[0].device_kind,
+            "platform": mesh.devices.flat[0].platform,
+            "count": len(jax.devices()),
+        }
+
+    def _put(self, order: np.ndarray, noise: Any) -> list[Plan]:
+        """The epoch's plan, or, for a runner that goes step by step, one plan a step."""
+        put = partial(put_plan, self._program)
+        if self.whole_epochs:
+            return [put(Plan(order, noise, 0))]
+        one = slice(0, 1)
+        plans = []
+        for index in range(len(order)):
+            one = slice(index, index + 1)
+            own = noise[one] if isinstance(noise, np.ndarray) else noise
+            plans.append(put(Plan(order[one], own, 0)))
+        return plans
+
+    def _advance(self, plan: Plan, until: int | None) -> None:
+        plan = plan._replace(first_step=self._step)
+        arguments = self._state, self._data, plan
+        if until is None:
+            until = self.epoch_steps
+            step = train_epoch(*arguments, self._hyperparameters, program=self._program)
+        else:
+            step = train_steps(*arguments, until, self._hyperparameters, program=self._program)
+        self._state, metrics = step
+        self._metrics.append(metrics)
+        self._step += until
+
+    def _count(self, event: str, seconds: float, **_: Any) -> None:
+        self._compiled += event == "/jax/core/compile/backend_compile_duration"
+
+
+_product = jax.jit(jnp.matmul)
+
+
+def _configure(task: Task) -> None:
+    """Choose devices and arithmetic, before JAX's first operation."""
+    if task.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+        if find(task.contender).all_devices:
+            jax.config.update("jax_num_cpu_devices", task.devices or task.threads)
+    precision = "tensorfloat32" if task.tf32 else "highest"
+    jax.config.update("jax_default_matmul_precision", precision)
+
+
+def _nested(flat: dict[str, np.ndarray]) -> Parameters:
+    nested: Parameters = {}
+    for name, array in flat.items():
+        layer, leaf = name.split(".")
+        nested.setdefault(layer, {})[leaf] = array
+    return nested
+
+
+def main() -> None:
+    """Answer the benchmark's questions."""
+    serve(Turns(JaxRunner).handlers)

@@ -1,0 +1,218 @@
+"""A contender's side of the benchmark: what a worker process does with the runner that it holds."""
+
+import gc
+import math
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from jaxae.bench.wire import Handlers
+
+
+class Task(NamedTuple):
+    """What a contender is to run.
+
+    Attributes:
+        contender: Its name.
+        model: "ae" or "cvae".
+        problem: The file of weights, examples, batches and noise.
+        device: "cpu" or "gpu".
+        devices: How many devices share a batch where all do; None for as many as training takes.
+        threads: Processor cores to use.
+        models: How many models are trained, side by side or one after another.
+        dtype: In which the network computes, "float32" or "bfloat16".
+        tf32: Let a GPU round float32 factors to TensorFloat-32.
+        deterministic: Let a GPU use only kernels that repeat to the bit.
+        drawn_noise: Draw noise in the step, by the framework's own generator, instead of taking
+            the problem's.
+        learning_rate: Adam's.
+        beta: Weight of the KL term.
+    """
+
+    contender: str
+    model: str
+    problem: str
+    device: str
+    devices: int | None
+    threads: int
+    models: int
+    dtype: str
+    tf32: bool
+    deterministic: bool
+    drawn_noise: bool
+    learning_rate: float
+    beta: float
+
+
+class Runner(Protocol):
+    """One contender, set up."""
+
+    devices: int
+    epoch_steps: int
+    whole_epochs: bool
+
+    def reset(self, *, given_noise: bool) -> None:
+        """Put back the initial weights and a fresh optimizer; choose whose noise is used."""
+        ...
+
+    def run(self, steps: int) -> None:
+        """Take steps, beginning at the first batch of the epoch; may return before they end."""
+        ...
+
+    def wait(self) -> None:
+        """Return when all steps have ended."""
+        ...
+
+    def costs(self, count: int) -> list[float]:
+        """Costs of the last `count` steps (of the first model); not a step less has been taken."""
+        ...
+
+    def compilations(self) -> int:
+        """How many programs have been compiled so far."""
+        ...
+
+    def device_memory(self) -> int | None:
+        """Peak bytes of memory on the device, None where that is the host's."""
+        ...
+
+    def multiply(self, size: int) -> float:
+        """Seconds of one product of two square matrices, in the contender's own arithmetic."""
+        ...
+
+
+class Turns:
+    """Answers the benchmark's questions about a runner."""
+
+    def __init__(self, make: Any):
+        self._make = make
+        self._runner: Runner
+        self._steps = 0
+        self._compilations = 0
+        self._idle_since: tuple[float, float] | None = None
+
+    @property
+    def handlers(self) -> Handlers:
+        """What `serve` takes."""
+        return {
+            "describe": self.describe,
+            "prepare": self.prepare,
+            "gate": self.gate,
+            "calibrate": self.calibrate,
+            "turn": self.turn,
+            "multiply": self.multiply,
+            "finish": self.finish,
+        }
+
+    def describe(self, device: str) -> dict[str, Any]:
+        """Versions and devices of the framework."""
+        return self._make.describe(device)
+
+    def prepare(self, **task: Any) -> dict[str, Any]:
+        """Set the contender up and take its first step.
+
+        `compile_s` is what the first step takes beyond a later one.
+        """
+        self._runner = self._make(Task(**task))
+        first, later = (self._first_step() for _ in range(2))
+        return {"compile_s": max(first - later, 0.0), "devices": self._runner.devices}
+
+    def gate(self, steps: int) -> list[float | None]:
+        """Costs of the first steps on the given noise; None for one that is not finite."""
+        self._runner.reset(given_noise=True)
+        self._runner.run(steps)
+        self._runner.wait()
+        return [cost if math.isfinite(cost) else None for cost in self._runner.costs(steps)]
+
+    def calibrate(self, seconds: float) -> int:
+        """Choose how many steps a turn of about this long has, and warm up with as many."""
+        runner = self._runner
+        if runner.whole_epochs:
+            self._steps = runner.epoch_steps
+            self._steps *= max(1, round(seconds / (self._timed() * self._steps)))
+        else:
+            self._steps = 5
+            self._steps = max(5, math.ceil(seconds / self._timed()))
+        self._timed()
+        gc.collect()
+        gc.freeze()
+        self._compilations = runner.compilations()
+        self._rest()
+        return self._steps
+
+    def turn(self) -> dict[str, Any]:
+        """Time the steps of a turn, from the initial weights, after a few that are not timed.
+
+        Returns:
+            Milliseconds a step; programs compiled meanwhile, and a share of one core that the
+            process used since its last turn, when it should have slept.
+        """
+        idle = None
+        if self._idle_since is not None:
+            cpu, wall = self._idle_since
+            idle = (time.process_time() - cpu) / (time.perf_counter() - wall)
+        seconds = self._timed()
+        compiled = self._runner.compilations() - self._compilations
+        gc.collect()
+        self._rest()
+        return {"step_ms": seconds * 1e3, "compiled": compiled, "idle_cpu": idle}
+
+    def multiply(self, size: int, repeats: int) -> float:
+        """Floating-point operations a second of the fastest of some matrix products."""
+        seconds = min(self._runner.multiply(size) for _ in range(repeats))
+        self._rest()
+        return 2 * size**3 / seconds
+
+    def finish(self) -> dict[str, Any]:
+        """Peak memory in bytes, and whose."""
+        device = self._runner.device_memory()
+        if device is not None:
+            return {"bytes": device, "of": "device"}
+        return {"bytes": _host_peak(), "of": "host"}
+
+    def _first_step(self) -> float:
+        begun = time.perf_counter()
+        self._runner.reset(given_noise=False)
+        self._runner.run(1)
+        self._runner.wait()
+        seconds = time.perf_counter() - begun
+        # The gate's noise may make another program, which is to be compiled now.
+        self._runner.reset(given_noise=True)
+        self._runner.run(1)
+        self._runner.wait()
+        return seconds
+
+    def _timed(self) -> float:
+        """Seconds a step."""
+        runner = self._runner
+        runner.reset(given_noise=False)
+        runner.run(max(2, min(self._steps // 10, 20)))
+        runner.wait()
+        gc.disable()
+        try:
+            begun = time.perf_counter()
+            runner.run(self._steps)
+            runner.wait()
+            seconds = time.perf_counter() - begun
+        finally:
+            gc.enable()
+        # A cost that is not finite would end a compiled loop early, and look fast.
+        (cost,) = runner.costs(1)
+        if not math.isfinite(cost):
+            raise ArithmeticError("the cost ceased to be finite")
+        return seconds / self._steps
+
+    def _rest(self) -> None:
+        self._idle_since = time.process_time(), time.perf_counter()
+
+
+def _host_peak() -> int:
+    # Not ru_maxrss on Linux: a process inherits there what its parent weighed when it forked.
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,157 @@
+"""Questions and answers between the benchmark and its worker processes: JSON lines over pipes."""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Handlers = Mapping[str, Callable[..., Any]]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# The package is entered without its __init__, which imports JAX and more: what a process weighs is
+# to be what its own contender needs. The cores are set before any library counts them.
+_BOOT = """
+import importlib, os, sys, types
+module, package, cores = sys.argv[1:]
+if cores:
+    os.sched_setaffinity(0, map(int, cores.split(",")))
+jaxae = types.ModuleType("jaxae")
+jaxae.__path__ = [package]
+sys.modules["jaxae"] = jaxae
+importlib.import_module(module).main()
+"""
+
+
+class WorkerError(Exception):
+    """A worker could not do what it was asked: the kind of trouble, and one line about it.
+
+    Kinds are "input", "missing" (a package), "out of memory" and "failed".
+    """
+
+    def __init__(self, kind: str, reason: str):
+        super().__init__(f"{kind}: {reason}")
+        self.kind = kind
+        self.reason = reason
+
+
+class Worker:
+    """A process that answers questions; what it writes to its own output is kept for an error."""
+
+    def __init__(self, module: str, *, cores: list[int] | None, environment: Mapping[str, str]):
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        paths = [str(_PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                _BOOT,
+                module,
+                str(_PACKAGE),
+                ",".join(map(str, cores or [])),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+
+    def ask(self, do: str, *, timeout: float = 900.0, **fields: Any) -> Any:
+        """The answer to a question.
+
+        Raises:
+            WorkerError: If the worker cannot, dies, or takes longer than `timeout` seconds.
+        """
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps({"do": do, **fields}).encode() + b"\n")
+            self.process.stdin.flush()
+        line = self._read_line(timeout)
+        if line is None:
+            self.close()
+            raise WorkerError("failed", f"no answer within {timeout:.0f} s")
+        if not line.endswith(b"\n"):
+            raise self._death()
+        reply = json.loads(line)
+        if "error" in reply:
+            raise WorkerError(reply["error"], reply["reason"])
+        return reply["answer"]
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        # It has nothing to save, and some runtimes take seconds to leave by themselves.
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self._log.close()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read_line(self, timeout: float) -> bytes | None:
+        assert self.process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(timeout):
+                return None
+        # A line is written whole, so that what has begun to come will end.
+        return self.process.stdout.readline()
+
+    def _death(self) -> WorkerError:
+        status = self.process.wait()
+        if status == -signal.SIGKILL:
+            return WorkerError("out of memory", "killed by the system")
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "no message")
+        kind = "out of memory" if _speaks_of_memory(last) else "failed"
+        return WorkerError(kind, f"ended with status {status}: {last}")
+
+
+def serve(handlers: Handlers) -> None:
+    """Answer questions from standard input until it ends; to be called in a worker process."""
+    # Whatever libraries print must not mix with the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            reply = {"answer": handlers[request.pop("do")](**request)}
+        except Exception as error:
+            reply = {"error": _kind(error), "reason": _first_line(error)}
+        answers.write(json.dumps(reply).encode() + b"\n")
+        answers.flush()
+
+
+def _kind(error: Exception) -> str:
+    if type(error).__name__ == "InputError":
+        return "input"
+    if isinstance(error, ModuleNotFoundError):
+        return "missing"
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        return "out of memory"
+    return "out of memory" if _speaks_of_memory(str(error)) else "failed"
+
+
+def _speaks_of_memory(text: str) -> bool:
+    signs = ("out of memory", "resource_exhausted", "can't allocate memory", "bad_alloc")
+    return any(sign in text.lower() for sign in signs)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
