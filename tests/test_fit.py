@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
-from jaxae import AUTOENCODER, CONDITIONAL_VAE, DivergenceError, InputError, fit, load, load_run
+from jaxae import (
+    AUTOENCODER,
+    CONDITIONAL_VAE,
+    DivergenceError,
+    InputError,
+    fit,
+    load,
+    load_run,
+    parameters_of,
+)
 from jaxae.data import Dataset, Split
 from jaxae.runtime import make_mesh
 
@@ -58,11 +67,7 @@ def test_training_lowers_the_cost_and_keeps_a_run(config, data, tmp_path):
     ]
     stored, model = load_run(tmp_path / "run")
     assert stored == config
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        jax.tree.leaves(result.state.parameters),
-        jax.tree.leaves(jax.tree.map(np.asarray, __import__("jaxae").parameters_of(model))),
-    )
+    jax.tree.map(np.testing.assert_array_equal, result.state.parameters, parameters_of(model))
 
 
 def test_a_logged_cost_is_the_post_s_reduction(data):
@@ -108,8 +113,8 @@ def test_killed_runs_end_as_one_never_killed(tmp_path):
     whole = start(tmp_path / "whole")
     _, stderr = whole.communicate(timeout=300)
     assert whole.returncode == 0, stderr
-    kills, step = 0, 0
-    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+    step = 0
+    for kills, number in enumerate((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)):
         process = start(tmp_path / "killed", *(["--resume"] if kills else []))
         step = wait_for_checkpoint(tmp_path / "killed", step, process)
         time.sleep(0.05 * kills)
@@ -121,7 +126,6 @@ def test_killed_runs_end_as_one_never_killed(tmp_path):
             assert "--resume" in stderr
         else:
             assert process.returncode == -signal.SIGKILL
-        kills += 1
     last = start(tmp_path / "killed", "--resume")
     _, stderr = last.communicate(timeout=300)
     assert last.returncode == 0, stderr
@@ -144,8 +148,8 @@ def test_resuming_with_other_settings_names_them(data, tmp_path):
 
 def test_resuming_on_other_data_or_devices(data, tmp_path):
     fit(SMALL_AE, data, run_dir=tmp_path / "run", mesh=make_mesh(devices=1))
+    more = SMALL_AE.replace(epochs=3)
     with pytest.warns(UserWarning, match="resuming with devices 2, not 1"):
-        more = SMALL_AE.replace(epochs=3)
         fit(more, data, run_dir=tmp_path / "run", resume=True, mesh=make_mesh(devices=2))
     other = Dataset("digits", Split(255 - data.train.images, data.train.labels), data.test, 10)
     with pytest.raises(InputError, match="got other data"):
