@@ -3,6 +3,7 @@
 from jaxae.port.files import load as load
 from jaxae.port.files import save as save
 from jaxae.port.optimizer import OptimizerPort as OptimizerPort
+from jaxae.port.optimizer import fill_optimizer as fill_optimizer
 from jaxae.port.optimizer import optimizer_from_torch as optimizer_from_torch
 from jaxae.port.optimizer import optimizer_to_torch as optimizer_to_torch
 from jaxae.port.optimizers import SGD as SGD

@@ -18,7 +18,7 @@ _REPARAMETRISED = {
     ".original": "a parametrization: torch.nn.utils.parametrize.remove_parametrizations",
     ".original0": "a parametrization: torch.nn.utils.parametrize.remove_parametrizations",
 }
-_QUANTISED = ("._packed_params", ".zero_point", ".scale", "._packed_params._packed_params")
+_QUANTISED = ("._packed_params", ".zero_point")
 
 
 def read_source(source: Any) -> tuple[dict[str, Any], Any]:
@@ -131,7 +131,7 @@ def _why_unexpected(name: str, value: Any, missing: Mapping[str, str]) -> str:
     for ending, remedy in _REPARAMETRISED.items():
         if f".{name}".endswith(ending):
             return f"{name!r} is refused: it belongs to {remedy} first"
-    if name.endswith(_QUANTISED) or getattr(value, "is_quantized", False):
+    if f".{name}".endswith(_QUANTISED) or getattr(value, "is_quantized", False):
         return f"{name!r} is refused: it belongs to a quantised layer"
     if not hasattr(value, "shape"):
         return f"{name!r} is refused: it is no tensor but {type(value).__name__}"

@@ -1,6 +1,6 @@
 """Moments: where optax keeps them in a chain's state, by the paths of the parameters."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -57,7 +57,8 @@ def _is_moments(node: Any) -> bool:
     return isinstance(node, optax.ScaleByAdamState | optax.TraceState)
 
 
-def _counts(node: Any) -> bool:
+def has_count(node: Any) -> bool:
+    """Whether a node of a state keeps moments or a count."""
     fields = getattr(node, "_fields", ())
     return _is_moments(node) or ("count" in fields and "inner_state" not in fields)
 
@@ -84,12 +85,12 @@ def fill(state: Any, moments: Moments, steps: Mapping[str, int]) -> Any:
                                           tree(old.nu, 1))  # fmt: skip
         if isinstance(old, optax.TraceState):
             return optax.TraceState(tree(old.trace, 0))
-        if _counts(old):
+        if has_count(old):
             return old._replace(count=jnp.asarray(last, jnp.int32))
         return old
 
     try:
-        return jax.tree.map(node, state, is_leaf=_counts)
+        return jax.tree.map(node, state, is_leaf=has_count)
     except (KeyError, IndexError) as error:
         raise InputError(
             f"the optax chain keeps moments that torch's optimizer has not ({error})"
@@ -126,17 +127,28 @@ def check_same_step(
     params: Any,
     groups: Sequence[Group],
 ) -> None:
-    """Hyperparameters hide in closures: take one step with both chains and compare the updates."""
+    """Hyperparameters hide in closures: take steps with both chains and compare the updates.
+
+    One step goes on from torch's moments; one is a first step with gradients of every size down to
+    1e-9, which an epsilon elsewhere or of another size does not survive.
+    """
     rng = np.random.default_rng(0)
-    draw: Callable[[Any], Any] = lambda leaf: jnp.asarray(  # noqa: E731
-        rng.normal(size=leaf.shape), leaf.dtype
-    )
-    gradients = jax.tree.map(draw, params)
-    try:
-        mine = tx.update(gradients, state, params)[0]
-    except (TypeError, ValueError, KeyError) as error:
-        raise InputError(f"the optax chain does not fit the parameters: {error}") from error
-    theirs = built.update(gradients, reference, params)[0]
+
+    def draw(leaf: Any, exponent: float) -> Any:
+        sizes = 10.0 ** rng.uniform(exponent, 0.0, leaf.shape)
+        return jnp.asarray(sizes * rng.choice([-1, 1], leaf.shape), leaf.dtype)
+
+    for exponent, one, two in ((-1.0, state, reference), (-9.0, None, None)):
+        gradients = jax.tree.map(lambda leaf, low=exponent: draw(leaf, low), params)
+        try:
+            mine = tx.update(gradients, tx.init(params) if one is None else one, params)[0]
+        except (TypeError, ValueError, KeyError) as error:
+            raise InputError(f"the optax chain does not fit the parameters: {error}") from error
+        theirs = built.update(gradients, built.init(params) if two is None else two, params)[0]
+        _compare(mine, theirs, groups)
+
+
+def _compare(mine: Any, theirs: Any, groups: Sequence[Group]) -> None:
     for (path, one), two in zip(
         jax.tree_util.tree_leaves_with_path(mine), jax.tree.leaves(theirs), strict=True
     ):

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 
 from jaxae.errors import InputError
 from jaxae.port.checkpoint import optimizer_of, weights_of
 from jaxae.port.flatten import Flatten
-from jaxae.port.moments import chain, check_same_step, collect, fill, parameters_of
+from jaxae.port.moments import chain, check_same_step, collect, fill, has_count, parameters_of
 from jaxae.port.names import Names, unwrap
 from jaxae.port.optimizers import Group, Optimizer, read_group, torch_group
 from jaxae.port.plan import make_plan
@@ -164,6 +166,29 @@ def optimizer_to_torch(
         mine = fill(built.init(params), found, steps)
         check_same_step(tx, state, built, mine, params, groups)
     return {"state": {key: one for key, one in states.items() if one}, "param_groups": written}
+
+
+def fill_optimizer(optimizer: nnx.Optimizer, moved: OptimizerPort) -> None:
+    """Put a ported state into an `nnx.Optimizer`, in place.
+
+    Args:
+        optimizer: Made with the chain of `moved`, `wrt=nnx.Param`.
+        moved: From `optimizer_from_torch` with `params=nnx.state(module, nnx.Param)`.
+
+    Raises:
+        InputError: If the two states are not of one form; nothing is changed then.
+    """
+    is_variable = lambda leaf: isinstance(leaf, nnx.Variable)  # noqa: E731
+    targets = jax.tree.leaves(optimizer.opt_state, is_leaf=is_variable)
+    values = jax.tree.leaves(moved.state)
+    if [tuple(one.shape) for one in targets] != [value.shape for value in values]:
+        raise InputError(f"expected an nnx.Optimizer of the ported chain and parameters, got one "
+                         f"with {len(targets)} arrays for {len(values)}")  # fmt: skip
+    for target, value in zip(targets, values, strict=True):
+        target.set_value(jnp.array(value, copy=True))
+    steps = [int(node.count) for node in jax.tree.leaves(moved.state, is_leaf=has_count)
+             if has_count(node)]  # fmt: skip
+    optimizer.step.set_value(jnp.asarray(max(steps, default=0), optimizer.step.dtype))
 
 
 def _read(

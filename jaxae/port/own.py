@@ -1,0 +1,105 @@
+"""The project's own models, known by their tensors."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig, RunConfig
+from jaxae.errors import InputError
+from jaxae.models import parameter_shapes
+from jaxae.port.files import WeightFile
+
+Shapes = dict[str, tuple[int, ...]]
+
+# torch_ref's names of settings where they differ from jaxae's.
+_RENAMED = {"num_hidden_1": "hidden"}
+
+
+def recognise(held: WeightFile) -> ModelConfig:
+    """The settings of the model whose weights a file holds.
+
+    What tensors do not show (the activation, the last leaky_relu) is read from what the file says
+    of itself, else it is the preset's.
+
+    Raises:
+        InputError: If it is none of the project's models, or the file says another.
+    """
+    shapes = _in_flax(held)
+    config = _autoencoder(shapes) or _conditional_vae(shapes)
+    if config is None or _expected(config) != shapes:
+        names = ", ".join(sorted(shapes)[:4])
+        raise InputError(f"expected one of jaxae's models, got tensors {names}, ... of another: "
+                         "name your network by --model package.module:factory")  # fmt: skip
+    said = _said(held)
+    fields = {one.name for one in dataclasses.fields(config)}
+    try:
+        full = dataclasses.replace(config, **{k: v for k, v in said.items() if k in fields})
+    except TypeError as error:
+        raise InputError(f"expected settings of {type(config).__name__}, got {said}") from error
+    if _expected(full) != shapes:
+        raise InputError(f"expected the tensors of {full}, as the file says, got those of {config}")
+    return full
+
+
+def settings_of(config: ModelConfig) -> dict[str, Any]:
+    """Settings as plain JSON values, for a file's metadata."""
+    return {"kind": type(config).__name__, **dataclasses.asdict(config)}
+
+
+def _in_flax(held: WeightFile) -> Shapes:
+    """Shapes under Flax's names, by the axes of the layers that the models are made of."""
+    shapes: Shapes = {}
+    for name, one in held.tensors.items():
+        shape = tuple(getattr(one, "shape", ()))
+        short = re.sub(r"^(module\.|_orig_mod\.)+", "", name)
+        if held.layout == "torch" and short.endswith(".weight"):
+            short = f"{short.removesuffix('weight')}kernel"
+            # A convolution's kernel and a transposed one's are stored the same way round.
+            shape = (*shape[2:], *reversed(shape[:2]))
+        shapes[short] = shape
+    return shapes
+
+
+def _expected(config: ModelConfig) -> Shapes:
+    return {
+        f"{layer}.{name}": tuple(leaf.shape)
+        for layer, leaves in parameter_shapes(config).items()
+        for name, leaf in leaves.items()
+    }
+
+
+def _autoencoder(shapes: Shapes) -> AutoencoderConfig | None:
+    kernels = [shapes.get(f"linear_{number}.kernel", ()) for number in range(1, len(shapes) + 1)]
+    kernels = [shape for shape in kernels if len(shape) == 2]
+    if not kernels or len(kernels) % 2:
+        return None
+    hidden = tuple(out for _, out in kernels[: len(kernels) // 2])
+    return AutoencoderConfig(kernels[0][0], hidden)
+
+
+def _conditional_vae(shapes: Shapes) -> ConditionalVAEConfig | None:
+    first, last = shapes.get("enc_conv_1.kernel", ()), shapes.get("dec_deconv_3.kernel", ())
+    code = shapes.get("z_mean.bias", ())
+    if len(first) != 4 or len(last) != 4 or len(code) != 1:
+        return None
+    return ConditionalVAEConfig(code[0], first[2] - 1, reconstruct_condition=last[2] > 1)
+
+
+def _said(held: WeightFile) -> dict[str, Any]:
+    """Settings that the file states beside its tensors."""
+    said: Any = {}
+    metadata: Mapping[str, Any] = held.metadata
+    try:
+        if "config" in metadata:
+            return dataclasses.asdict(RunConfig.from_json(json.loads(metadata["config"])).model)
+        if "model" in metadata:
+            said = json.loads(metadata["model"])
+        elif held.content is not None:
+            said = held.content.get("settings", {})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected settings as JSON in the file's metadata: {error}") from error
+    if not isinstance(said, Mapping):
+        raise InputError(f"expected settings as a mapping in the file, got {said!r}")
+    return {_RENAMED.get(name, name): value for name, value in said.items()}

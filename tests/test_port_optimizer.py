@@ -1,0 +1,286 @@
+"""Crossing over: k steps in one framework, on in the other, where either alone arrives."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from flax import nnx
+
+from jaxae import port
+from jaxae.errors import InputError
+
+torch.set_num_threads(2)
+
+STEPS = 12
+
+
+class Theirs(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv1d(2, 3, 3)
+        self.norm = torch.nn.GroupNorm(1, 3)
+        self.out = torch.nn.Linear(3 * 4, 2)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.norm(self.conv(x))).flatten(1))
+
+
+class Ours(nnx.Module):
+    def __init__(self):
+        more: Any = {"rngs": nnx.Rngs(0), "param_dtype": jnp.float64}
+        self.conv = nnx.Conv(2, 3, (3,), padding="VALID", **more)
+        self.norm = nnx.GroupNorm(3, 1, epsilon=1e-5, **more)
+        self.out = nnx.Linear(3 * 4, 2, **more)
+
+    def __call__(self, x):
+        return self.out(jnp.tanh(self.norm(self.conv(x))).reshape(len(x), -1))
+
+
+FLAT: Any = {"flatten": {"out": (3, 4)}}
+BATCHES = np.random.default_rng(0).normal(size=(3 * STEPS, 5, 6, 2))
+
+
+def train_torch(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batches: np.ndarray):
+    for batch in batches:
+        optimizer.zero_grad()
+        model(torch.from_numpy(np.moveaxis(batch, -1, 1).copy())).pow(4).sum().backward()
+        optimizer.step()
+
+
+def train_jax(model: Any, tx: Any, state: Any, batches: np.ndarray) -> Any:
+    graph, _ = nnx.split(model)
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+    @jax.jit
+    def step(params, state, batch):
+        loss = lambda params: (nnx.merge(graph, params)(batch) ** 4).sum()  # noqa: E731
+        updates, state = tx.update(jax.grad(loss)(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    for batch in batches:
+        params, state = step(params, state, jnp.asarray(batch))
+    nnx.update(model, params)
+    return state
+
+
+def start() -> Any:
+    torch.manual_seed(0)
+    return Theirs().double()
+
+
+def apart(ours: nnx.Module, theirs: torch.nn.Module) -> float:
+    got = port.to_torch(ours, like=theirs, **FLAT)
+    return max(float((got[name] - one).abs().max()) for name, one in theirs.state_dict().items())
+
+
+def two_groups(model: Any) -> Any:
+    groups = [
+        {"params": [model.out.weight, model.conv.bias], "lr": 0.03, "weight_decay": 0.1},
+        {"params": [*model.norm.parameters(), model.out.bias, model.conv.weight]},
+    ]
+    return torch.optim.AdamW(groups, lr=0.01)
+
+
+MAKE: dict[str, Callable[[Any], Any]] = {
+    "adam": lambda model: torch.optim.Adam(model.parameters(), 0.01, (0.8, 0.99), 1e-6),
+    "adam with decay": lambda model: torch.optim.Adam(model.parameters(), weight_decay=0.1),
+    "adamw": lambda model: torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.1),
+    "sgd": lambda model: torch.optim.SGD(model.parameters(), 1e-3, weight_decay=0.1),
+    "momentum": lambda model: torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9),
+    "nesterov": lambda model: torch.optim.SGD(
+        model.parameters(), 1e-3, momentum=0.8, nesterov=True, weight_decay=0.1
+    ),
+    "groups": two_groups,
+}
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_crossing_over(x64, name):
+    """torch alone for 3k steps, against torch, JAX and torch again for k each."""
+    alone = start()
+    reference = MAKE[name](alone)
+    theirs = start()
+    optimizer = MAKE[name](theirs)
+    train_torch(theirs, optimizer, BATCHES[:STEPS])
+    ours = Ours()
+    port.from_torch(ours, theirs, **FLAT)
+    moved = port.optimizer_from_torch(ours, optimizer, theirs, **FLAT)
+
+    # There and back at once: every moment and count, bit by bit.
+    back = port.optimizer_to_torch(ours, moved.state, moved.groups, **FLAT)
+    kept = optimizer.state_dict()
+    assert back["state"].keys() == kept["state"].keys()
+    for number, state in kept["state"].items():
+        for moment, value in state.items():
+            assert torch.equal(back["state"][number][moment], torch.as_tensor(value))
+    strip = lambda groups: [  # noqa: E731
+        {key: value for key, value in one.items() if key != "param_names"} for one in groups
+    ]
+    assert strip(back["param_groups"]) == strip(kept["param_groups"])
+
+    # To JAX, and on.
+    state = train_jax(ours, moved.tx, moved.state, BATCHES[STEPS : 2 * STEPS])
+    train_torch(alone, reference, BATCHES[: 2 * STEPS])
+    assert apart(ours, alone) < 1e-10  # measured 2e-14
+    # Fresh moments arrive elsewhere.
+    if name != "sgd":
+        fresh = Ours()
+        port.from_torch(fresh, theirs, **FLAT)
+        params = nnx.to_pure_dict(nnx.state(fresh, nnx.Param))
+        train_jax(fresh, moved.tx, moved.tx.init(params), BATCHES[STEPS : 2 * STEPS])
+        assert apart(fresh, alone) > 1e-6
+
+    # Back to torch, and on.
+    theirs.load_state_dict(port.to_torch(ours, **FLAT))
+    optimizer.load_state_dict(port.optimizer_to_torch(ours, state, moved.groups, **FLAT))
+    train_torch(theirs, optimizer, BATCHES[2 * STEPS :])
+    train_torch(alone, reference, BATCHES[2 * STEPS :])
+    gaps = [(one - two).abs().max() for one, two in zip(theirs.parameters(), alone.parameters(),
+                                                        strict=True)]  # fmt: skip
+    assert max(gaps) < 1e-10
+
+
+def test_from_jax_to_torch_with_ones_own_chain(x64):
+    ours, theirs = Ours(), start()
+    port.from_torch(ours, theirs, **FLAT)
+    params = nnx.to_pure_dict(nnx.state(ours, nnx.Param))
+    tx = optax.adam(0.01)
+    state = train_jax(ours, tx, tx.init(params), BATCHES[:STEPS])
+    theirs.load_state_dict(port.to_torch(ours, **FLAT))
+    optimizer = torch.optim.Adam(theirs.parameters(), 0.5)
+    settings = port.Adam(0.01)
+    with pytest.raises(InputError, match="another step than torch's"):
+        port.optimizer_to_torch(ours, state, port.Adam(0.02), theirs, tx=tx, **FLAT)
+    content = port.optimizer_to_torch(ours, state, settings, theirs, tx=tx, **FLAT)
+    optimizer.load_state_dict(content)
+    train_torch(theirs, optimizer, BATCHES[STEPS : 2 * STEPS])
+    train_jax(ours, tx, state, BATCHES[STEPS : 2 * STEPS])
+    assert apart(ours, theirs) < 1e-10
+    with pytest.raises(InputError, match="keeps 2 moments of 'conv.kernel', torch's SGD 1"):
+        port.optimizer_to_torch(ours, state, port.SGD(0.1, momentum=0.9), theirs, **FLAT)
+
+
+@pytest.mark.parametrize(
+    ("tx", "why"),
+    [
+        (optax.chain(optax.scale_by_adam(0.8, 0.99, eps=1e-6), optax.scale(-0.01)), None),
+        (optax.inject_hyperparams(optax.adam)(0.01, 0.8, 0.99, 1e-6), None),
+        (optax.adam(0.02, 0.8, 0.99, 1e-6), "another step"),
+        (optax.adam(0.01, 0.9, 0.99, 1e-6), "another step"),
+        (optax.adam(0.01, 0.8, 0.99, 0.0, 1e-6), "another step"),
+        (optax.adamw(0.01, 0.8, 0.99, 1e-6, weight_decay=0.1), "another step"),
+        (optax.sgd(0.01, momentum=0.9), "another step"),
+    ],
+)
+def test_hyperparameters_of_ones_own_chain_are_checked(x64, tx, why):
+    theirs = start()
+    optimizer = MAKE["adam"](theirs)
+    train_torch(theirs, optimizer, BATCHES[:3])
+    ours = Ours()
+    port.from_torch(ours, theirs, **FLAT)
+    if why is None:
+        port.optimizer_from_torch(ours, optimizer, theirs, tx=tx, **FLAT)
+    else:
+        with pytest.raises(InputError, match=why):
+            port.optimizer_from_torch(ours, optimizer, theirs, tx=tx, **FLAT)
+
+
+def test_nnx_optimizers_state(x64):
+    theirs = start()
+    optimizer = MAKE["adam"](theirs)
+    train_torch(theirs, optimizer, BATCHES[:STEPS])
+    ours = Ours()
+    port.from_torch(ours, theirs, **FLAT)
+    params = nnx.state(ours, nnx.Param)
+    moved = port.optimizer_from_torch(ours, optimizer, theirs, params=params, **FLAT)
+    mine = nnx.Optimizer(ours, moved.tx, wrt=nnx.Param)
+    port.fill_optimizer(mine, moved)
+    for batch in BATCHES[STEPS : 2 * STEPS]:
+        loss = lambda model, batch=jnp.asarray(batch): (model(batch) ** 4).sum()  # noqa: E731
+        mine.update(ours, nnx.grad(loss)(ours))
+    train_torch(theirs, optimizer, BATCHES[STEPS : 2 * STEPS])
+    assert apart(ours, theirs) < 1e-10
+    back = port.optimizer_to_torch(ours, mine.opt_state, moved.groups, **FLAT)
+    assert back["state"][0]["step"] == 2 * STEPS
+
+
+def test_state_dicts_and_checkpoints(x64, tmp_path):
+    theirs = start()
+    optimizer = MAKE["adam"](theirs)
+    train_torch(theirs, optimizer, BATCHES[:3])
+    ours = Ours()
+    path = tmp_path / "run.pt"
+    saved = {"epoch": 3, "model_state_dict": theirs.state_dict(),
+             "optimizer_state_dict": optimizer.state_dict(), "loss": 0.5}  # fmt: skip
+    torch.save(saved, path)
+    port.from_torch(ours, path, **FLAT)
+    expected = port.optimizer_from_torch(ours, optimizer, theirs, **FLAT)
+    for given in [(path,), (saved,), (optimizer.state_dict(), theirs.state_dict()),
+                  (optimizer.state_dict(), [name for name, _ in theirs.named_parameters()])]:  # fmt: skip
+        moved = port.optimizer_from_torch(ours, *given, **FLAT)
+        same = jax.tree.map(np.array_equal, moved.state, expected.state)
+        assert all(jax.tree.leaves(same))
+    with pytest.raises(InputError, match="numbers instead of names"):
+        port.optimizer_from_torch(ours, optimizer.state_dict(), **FLAT)
+
+
+REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "amsgrad": (lambda model: torch.optim.Adam(model.parameters(), amsgrad=True), "amsgrad"),
+    "maximize": (lambda model: torch.optim.SGD(model.parameters(), 0.1, maximize=True), "maximize"),
+    "dampening": (
+        lambda model: torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, dampening=0.1),
+        "dampening",
+    ),
+    "rmsprop": (lambda model: torch.optim.RMSprop(model.parameters()), "RMSprop is refused"),
+    "nadam": (lambda model: torch.optim.NAdam(model.parameters()), "NAdam is refused"),
+    "others": (lambda model: torch.optim.Adam(start().parameters()), "got one of others"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(x64, name):
+    theirs, ours = start(), Ours()
+    make, why = REFUSED[name]
+    with pytest.raises(InputError, match=why):
+        port.optimizer_from_torch(ours, make(theirs), theirs, **FLAT)
+
+
+def test_groups_of_a_state_dict_need_names(x64):
+    theirs, ours = start(), Ours()
+    optimizer = two_groups(theirs)
+    with pytest.raises(InputError, match="does not tell which group has which"):
+        port.optimizer_from_torch(ours, optimizer.state_dict(), theirs.state_dict(), **FLAT)
+
+
+def test_parameters_at_different_steps_are_refused(x64):
+    theirs, ours = start(), Ours()
+    optimizer = MAKE["adam"](theirs)
+    train_torch(theirs, optimizer, BATCHES[:3])
+    optimizer.state[theirs.conv.bias]["step"] += 1
+    with pytest.raises(InputError, match=r"'conv.weight' at 3 and 'conv.bias' at 4"):
+        port.optimizer_from_torch(ours, optimizer, theirs, **FLAT)
+
+
+def test_parameters_outside_every_group_stay(x64):
+    theirs = start()
+    optimizer = torch.optim.Adam(theirs.out.parameters())
+    train_torch(theirs, optimizer, BATCHES[:3])
+    ours = Ours()
+    port.from_torch(ours, theirs, **FLAT)
+    moved = port.optimizer_from_torch(ours, optimizer, theirs, **FLAT)
+    assert "are in no group" in moved.notes[0]
+    train_jax(ours, moved.tx, moved.state, BATCHES[3:6])
+    train_torch(theirs, optimizer, BATCHES[3:6])
+    assert apart(ours, theirs) < 1e-10
+
+
+def test_summed_biases_have_no_moments_to_port():
+    theirs = torch.nn.LSTMCell(3, 2)
+    ours = nnx.OptimizedLSTMCell(3, 2, rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match="forward-only"):
+        port.optimizer_from_torch(ours, torch.optim.Adam(theirs.parameters()), theirs)
