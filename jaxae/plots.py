@@ -61,7 +61,7 @@ def plot_costs(path: Path, metrics: list[dict[str, Any]]) -> None:
     batches = [line for line in metrics if "cost" in line]
     tests = [line for line in metrics if "test_cost" in line]
     terms = ["reconstruction"] + (["kl"] if any(line["test_kl"] for line in tests) else [])
-    figure, axes = _figure(len(terms), 1, (7, 2.6 * len(terms) + 0.6))
+    figure, axes = new_figure(len(terms), 1, (7, 2.6 * len(terms) + 0.6))
     for axis, term in zip(axes[:, 0], terms, strict=True):
         axis.plot(
             [m["step"] for m in batches],
@@ -78,7 +78,7 @@ def plot_costs(path: Path, metrics: list[dict[str, Any]]) -> None:
     axes[0, 0].set_title("Cost in training")
     axes[0, 0].legend()
     axes[-1, 0].set_xlabel("step")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_reconstructions(
@@ -87,14 +87,14 @@ def plot_reconstructions(
     reconstructions: Float[np.ndarray, "n 28 28 1"],
 ) -> None:
     """Draw test images over their reconstructions."""
-    figure, axes = _figure(2, len(originals), (0.8 * len(originals), 2.1))
+    figure, axes = new_figure(2, len(originals), (0.8 * len(originals), 2.1))
     for row, images, name in zip(
         axes, (originals, reconstructions), ("original", "decoded"), strict=True
     ):
-        _images(row, images)
+        draw_images(row, images)
         row[0].set_ylabel(name)
     figure.suptitle("Test images and their reconstructions")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_samples(path: Path, model: Any, *, each: int = 10, seed: int = 0) -> None:
@@ -104,13 +104,13 @@ def plot_samples(path: Path, model: Any, *, each: int = 10, seed: int = 0) -> No
     key = jax.random.key(seed)
     samples = model.sample(jnp.asarray(labels) if classes else None, key=key, count=len(labels))
     rows = len(labels) // each
-    figure, axes = _figure(rows, each, (0.7 * each + 0.4, 0.7 * rows + 0.6))
+    figure, axes = new_figure(rows, each, (0.7 * each + 0.4, 0.7 * rows + 0.6))
     for number, row in enumerate(axes):
-        _images(row, np.asarray(samples[number * each : (number + 1) * each, ..., :1]))
+        draw_images(row, np.asarray(samples[number * each : (number + 1) * each, ..., :1]))
         if classes:
             row[0].set_ylabel(str(number), rotation=0, labelpad=10, va="center")
     figure.suptitle("Samples of the prior" + (", a row for each class" if classes else ""))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_latent_map(
@@ -118,13 +118,13 @@ def plot_latent_map(
 ) -> None:
     """Draw codes along their first two principal components, each as the digit of its class."""
     plane, shares = principal_plane(codes)
-    figure, axes = _figure(1, 1, (7, 6.5))
+    figure, axes = new_figure(1, 1, (7, 6.5))
     axis = axes[0, 0]
     scatter_classes(axis, plane, labels)
     axis.set_xlabel(f"first principal component ({shares[0]:.0%} of the variance)")
     axis.set_ylabel(f"second principal component ({shares[1]:.0%} of the variance)")
     axis.set_title(f"The latent space: codes of {len(codes)} test images, by class")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def scatter_classes(axis: Any, points: Float[np.ndarray, "n 2"], labels: Sequence[int]) -> None:
@@ -154,20 +154,23 @@ def _condition(model: Any, labels: np.ndarray) -> jax.Array | None:
     return jnp.asarray(labels) if model.config.num_classes else None
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, np.ndarray]:
+def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, np.ndarray]:
+    """A figure of that size in inches, and its axes as a two-dimensional array."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained", dpi=120)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _images(axes: Sequence[Any], images: Float[np.ndarray, "n 28 28 1"]) -> None:
+def draw_images(axes: Sequence[Any], images: Float[np.ndarray, "n 28 28 1"]) -> None:
+    """Draw an image on each axis, black for 1, without ticks."""
     for axis, image in zip(axes, images, strict=True):
         axis.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
         axis.set_xticks([])
         axis.set_yticks([])
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure, whole or absent."""
     with whole_or_absent(path) as temporary:
         figure.savefig(temporary)
