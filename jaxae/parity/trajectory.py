@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from jaxae.parity.pair import Feed, Pair
-from jaxae.parity.row import Gap, measure
+from jaxae.parity.row import Gap, Row, measure
+from jaxae.parity.tolerance import FORWARD, TRAJECTORY
 from jaxae.schedule import Plan
 from jaxae.step import (
-    Hyperparameters,
     hyperparameters_of,
     init_state,
     put_examples,
@@ -63,3 +62,80 @@ def jax_steps(pair: Pair, feed: Feed) -> Iterator[Snapshot]:
         adam = state.optimizer[0]
         trees = jax.device_get((state.parameters, adam.mu, adam.nu))
         yield Snapshot(float(metrics.cost[step]), *(pair.named(tree) for tree in trees))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Relative gaps of one trajectory, step by step.
+
+    Attributes:
+        model: Name of the case.
+        dtype: In which both frameworks computed.
+        against: What the gaps are from: "torch" in the same dtype, or "torch in float64".
+        who: Whose gaps these are, "jax" or "torch".
+        quantities: Gaps at each step by quantity: cost, parameters, first moments, second moments.
+    """
+
+    model: str
+    dtype: str
+    who: str
+    against: str
+    quantities: dict[str, Float[np.ndarray, " steps"]]
+
+
+QUANTITIES = ("cost", "parameters", "first moments", "second moments")
+
+
+def gaps(actual: Snapshot, expected: Snapshot) -> list[Gap]:
+    """How far two snapshots are apart, quantity by quantity."""
+    cost = measure({"cost": actual.cost}, {"cost": expected.cost})
+    return [cost, *(measure(*trees) for trees in zip(actual[1:], expected[1:], strict=True))]
+
+
+def trajectory_rows(pair: Pair, feed: Feed) -> tuple[list[Row], list[Curve]]:
+    """A training in float64 from one start, with the same batches and noise, compared at each step.
+
+    Each row is the largest gap of any step; the curve is all of them.
+    """
+    found = [gaps(b, a) for a, b in zip(torch_steps(pair, feed), jax_steps(pair, feed), strict=True)]
+    rows = []
+    for name, column in zip(QUANTITIES, zip(*found, strict=True), strict=True):
+        worst = max(column, key=lambda gap: gap.max_rel)
+        largest = Gap(max(gap.max_abs for gap in column), worst.max_rel, worst.where)
+        note = f"largest at step {column.index(worst) + 1} of {len(column)}"
+        rung = f"trajectory: {name}"
+        rows.append(Row(pair.name, rung, pair.dtype, largest, TRAJECTORY, note))
+    return rows, [_curve(pair, "jax", "torch", found)]
+
+
+def drift_rows(pair: Pair, exact: Pair, feed: Feed) -> tuple[list[Row], list[Curve]]:
+    """The same training in float32: how both frameworks drift from torch in float64.
+
+    Rounding is amplified by training itself, until any two arithmetics follow paths of their own;
+    so what can be asked is that JAX leaves the exact path no faster than torch does. A cost's drift
+    is the mean over all steps of its relative gap; JAX may have ten times torch's, or what
+    float32 shows in a single cost.
+    """
+    ours, theirs = [], []
+    walks = zip(torch_steps(exact, feed), jax_steps(pair, feed), torch_steps(pair, feed), strict=True)
+    for truth, jax_step, torch_step in walks:
+        ours.append(gaps(jax_step, truth))
+        theirs.append(gaps(torch_step, truth))
+    curves = [
+        _curve(pair, "jax", "torch in float64", ours),
+        _curve(pair, "torch", "torch in float64", theirs),
+    ]
+    drift, torch_drift = (float(np.mean(curve.quantities["cost"])) for curve in curves)
+    gap = Gap(max(step[0].max_abs for step in ours), drift, "cost")
+    allowed = max(10 * torch_drift, FORWARD[pair.dtype])
+    note = (
+        f"mean of {len(ours)} steps; torch's own: {torch_drift:.1e}; "
+        f"parameters at the end: {ours[-1][1].max_rel:.0e}, torch's {theirs[-1][1].max_rel:.0e}"
+    )
+    return [Row(pair.name, "trajectory: drift of cost", pair.dtype, gap, allowed, note)], curves
+
+
+def _curve(pair: Pair, who: str, against: str, found: list[list[Gap]]) -> Curve:
+    columns = zip(QUANTITIES, zip(*found, strict=True), strict=True)
+    quantities = {name: np.array([gap.max_rel for gap in column]) for name, column in columns}
+    return Curve(pair.name, pair.dtype, who, against, quantities)

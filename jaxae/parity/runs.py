@@ -1,0 +1,97 @@
+"""Whole runs: the post's script under `manual_seed`, replayed by jaxae without torch's help."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import jax
+import numpy as np
+import torch
+
+import torch_ref
+from jaxae.config import RunConfig
+from jaxae.data import Dataset
+from jaxae.parity.pair import Batch, Pair, build_reference
+from jaxae.parity.row import Row, measure
+from jaxae.parity.tolerance import RUN
+from jaxae.schedule import make_schedule
+from jaxae.step import hyperparameters_of, init_state, put_examples, put_plan, train_epoch
+
+Loader = Literal["torch-1", "torch"]
+
+
+def run_rows(
+    pair: Pair, data: Dataset, *, epochs: int = 5, loader: Loader = "torch-1"
+) -> Iterator[Row]:
+    """A run of the post's protocol and its replay: costs of every step, and the final weights.
+
+    torch draws weights, order and noise from its own generator; jaxae from its own stream of the
+    same seed. In float32 the costs that the post's script would print are compared: those of the
+    first epoch for a VAE, whose float32 paths part later.
+    """
+    config = pair.config.replace(replay=loader, epochs=epochs)
+    expected, weights = torch_run(pair, config, data)
+    found, twin_weights = jax_run(pair, config, data)
+    name = f"replay of {epochs} epochs on {data.name}"
+
+    def row(what: str, got: dict, wanted: dict, kind: str) -> Row:
+        return Row(pair.name, f"{name}: {what}", pair.dtype, measure(got, wanted), RUN[kind])
+
+    if pair.dtype == "float64":
+        yield row("costs", _each(found), _each(expected), "exact")
+        yield row("final weights", twin_weights, weights, "exact")
+        return
+    yield row("first cost", {"cost": found[0]}, {"cost": expected[0]}, "first")
+    if pair.is_vae:
+        steps = len(expected) // epochs
+        got, wanted = _each(found[:steps]), _each(expected[:steps])
+        yield row("costs of the first epoch", got, wanted, "first epoch")
+    else:
+        yield row("costs", _each(found), _each(expected), "lines")
+
+
+def _each(costs: np.ndarray) -> dict[str, float]:
+    """Costs one by one, so that each is held against its own size."""
+    return {f"step {step}": cost for step, cost in enumerate(costs, 1)}
+
+
+def torch_run(
+    pair: Pair, config: RunConfig, data: Dataset
+) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
+    """The cost of every step, and the final weights, of the post's script."""
+    train = config.train
+    images = torch.from_numpy(data.train.images).reshape(-1, 1, 28, 28)
+    split = torch_ref.Split(images, torch.from_numpy(data.train.labels.astype(np.int64)))
+    assert train.replay != "no"
+    batches = torch_ref.shuffled_batches(split, train.batch_size, train.replay)
+    torch.manual_seed(train.seed)
+    model = build_reference(config).to(pair.torch_dtype)
+    optimizer = pair.optimizer(model.parameters())
+    costs = []
+    for _ in range(train.epochs):
+        for images, labels in batches:
+            pixels = images.to(pair.torch_dtype)
+            flat = pixels if pair.is_vae else pixels.flatten(1)
+            cost = pair.cost(model, Batch(flat, labels, None))
+            optimizer.zero_grad()
+            cost.backward()
+            optimizer.step()
+            costs.append(cost.item())
+    return np.array(costs), model.state_dict()
+
+
+def jax_run(
+    pair: Pair, config: RunConfig, data: Dataset
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The same of jaxae's replay."""
+    schedule = make_schedule(config, len(data.train.labels))
+    program = pair.program
+    state = init_state(program, schedule.init_parameters(config.model))
+    examples = put_examples(program, *data.train)
+    costs = []
+    for epoch in range(config.train.epochs):
+        plan = put_plan(program, schedule.plan(epoch))
+        state, metrics = train_epoch(
+            state, examples, plan, hyperparameters_of(config), program=program
+        )
+        costs.append(np.asarray(metrics.cost))
+    return np.concatenate(costs), pair.named(jax.device_get(state.parameters))
