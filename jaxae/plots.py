@@ -127,7 +127,9 @@ def plot_latent_map(
     save_figure(figure, path)
 
 
-def scatter_classes(axis: Any, points: Float[np.ndarray, "n 2"], labels: Sequence[int]) -> None:
+def scatter_classes(
+    axis: Any, points: Float[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"]
+) -> None:
     """Scatter points on an axis, each as the coloured digit of its class."""
     from matplotlib import colormaps
 
