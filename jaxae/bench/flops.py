@@ -1,5 +1,7 @@
 """How many floating-point operations a training step's matrix products need at the least."""
 
+from itertools import pairwise
+
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig
 
 
@@ -12,7 +14,7 @@ def step_flops(config: ModelConfig, batch_size: int) -> int:
     """
     if isinstance(config, AutoencoderConfig):
         widths = config.widths
-        first, *rest = [a * b for a, b in zip(widths, widths[1:], strict=False)]
+        first, *rest = [a * b for a, b in pairwise(widths)]
     else:
         first, *rest = _vae_products(config)
     return 2 * batch_size * (2 * first + 3 * sum(rest))

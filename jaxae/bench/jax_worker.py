@@ -19,13 +19,15 @@ from jaxae.models import Parameters
 from jaxae.runtime import default_device_count, make_mesh
 from jaxae.schedule import Plan
 from jaxae.step import (
+    Examples,
     Hyperparameters,
     Metrics,
     Program,
+    TrainState,
     init_state,
     put_examples,
     put_plan,
-    train_epoch,
+    put_state,
     train_steps,
 )
 
@@ -54,7 +56,10 @@ class JaxRunner:
         )
         self._parameters = _nested(problem.flax)
         self._data = put_examples(self._program, problem.images, problem.labels)
+        self._models = task.models
         self._hyperparameters = Hyperparameters(task.learning_rate, task.beta)
+        if task.models > 1:
+            self._hyperparameters = _copies(self._hyperparameters, task.models)
         self.epoch_steps = len(problem.order)
         given = self._put(problem.order, problem.noise)
         drawn = self._put(problem.order, jax.random.key(0)) if task.drawn_noise else given
@@ -62,46 +67,53 @@ class JaxRunner:
         self._dtype = task.dtype
 
     def reset(self, *, given_noise: bool) -> None:
+        """Put back the initial weights, with a fresh optimizer."""
         self._state = init_state(self._program, self._parameters)
+        if self._models > 1:
+            self._state = put_state(self._program, _copies(self._state, self._models))
         self._plan = self._plans[given_noise]
         self._step = 0
-        self._metrics: list[Metrics] = []
+        self._costs: list[tuple[jax.Array, int]] = []
 
     def run(self, steps: int) -> None:
-        self._metrics = []
+        """Take steps from the first batch on."""
+        self._costs = []
         while steps:
             taken = min(steps, self.epoch_steps)
             if not self.whole_epochs:
                 for plan in self._plan[:taken]:
                     self._advance(plan, 1)
-            elif taken == self.epoch_steps:
-                self._advance(self._plan[0], None)
             else:
                 self._advance(self._plan[0], taken)
             steps -= taken
 
     def wait(self) -> None:
-        jax.block_until_ready((self._state, self._metrics))
+        """Return when all steps have ended."""
+        jax.block_until_ready((self._state, self._costs))
 
     def costs(self, count: int) -> list[float]:
-        if int(self._state.step) != self._step:
+        """Costs of the last steps."""
+        if (np.asarray(self._state.step) != self._step).any():
             raise ArithmeticError("a cost or gradient was not finite")
-        last = [np.asarray(metrics.cost) for metrics in self._metrics[-count:]]
-        taken = np.concatenate(last)
-        if self.whole_epochs:
-            taken = taken[: self._step % self.epoch_steps or None]
-        return taken[-count:].tolist()
+        chunks = [np.asarray(chunk) for chunk, _ in self._costs[-count:]]
+        first = [chunk if chunk.ndim == 1 else chunk[0] for chunk in chunks]
+        taken = [taken for _, taken in self._costs[-count:]]
+        costs = [chunk[:steps] for chunk, steps in zip(first, taken, strict=True)]
+        return np.concatenate(costs)[-count:].tolist()
 
     def compilations(self) -> int:
+        """Programs compiled so far."""
         return self._compiled
 
     def device_memory(self) -> int | None:
+        """Peak bytes on the devices; None on a CPU."""
         device = self._program.mesh.devices.flat[0]
         if device.platform == "cpu":
             return None
         return sum(d.memory_stats()["peak_bytes_in_use"] for d in self._program.mesh.devices.flat)
 
     def multiply(self, size: int) -> float:
+        """Seconds of one matrix product."""
         dtype = jnp.bfloat16 if self._dtype == "bfloat16" else jnp.float32
         a, b = (
             jax.device_put(np.random.default_rng(i).random((size, size), np.float32)).astype(dtype)
@@ -115,6 +127,7 @@ class JaxRunner:
 
     @staticmethod
     def describe(device: str) -> dict[str, Any]:
+        """Versions and devices; InputError where the device is not there."""
         if device == "cpu":
             jax.config.update("jax_platforms", "cpu")
         mesh = make_mesh(device=device)
@@ -131,7 +144,6 @@ class JaxRunner:
         put = partial(put_plan, self._program)
         if self.whole_epochs:
             return [put(Plan(order, noise, 0))]
-        one = slice(0, 1)
         plans = []
         for index in range(len(order)):
             one = slice(index, index + 1)
@@ -139,16 +151,17 @@ class JaxRunner:
             plans.append(put(Plan(order[one], own, 0)))
         return plans
 
-    def _advance(self, plan: Plan, until: int | None) -> None:
-        plan = plan._replace(first_step=self._step)
-        arguments = self._state, self._data, plan
-        if until is None:
-            until = self.epoch_steps
-            step = train_epoch(*arguments, self._hyperparameters, program=self._program)
-        else:
-            step = train_steps(*arguments, until, self._hyperparameters, program=self._program)
-        self._state, metrics = step
-        self._metrics.append(metrics)
+    def _advance(self, plan: Plan, until: int) -> None:
+        train = train_steps if self._models == 1 else _train_many
+        self._state, metrics = train(
+            self._state,
+            self._data,
+            plan._replace(first_step=self._step),
+            until,
+            self._hyperparameters,
+            program=self._program,
+        )
+        self._costs.append((metrics.cost, until))
         self._step += until
 
     def _count(self, event: str, seconds: float, **_: Any) -> None:
@@ -156,6 +169,28 @@ class JaxRunner:
 
 
 _product = jax.jit(jnp.matmul)
+
+
+@partial(jax.jit, static_argnames="program", donate_argnames="state")
+def _train_many(
+    state: TrainState,
+    data: Examples,
+    plan: Plan,
+    until: int,
+    hyperparameters: Hyperparameters,
+    *,
+    program: Program,
+) -> tuple[TrainState, Metrics]:
+    """`train_steps` of several models, stacked along a first axis, on the same batches."""
+
+    def train(state: TrainState, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:
+        return train_steps(state, data, plan, until, hyperparameters, program=program)
+
+    return jax.vmap(train)(state, hyperparameters)
+
+
+def _copies(tree: Any, count: int) -> Any:
+    return jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * count), tree)
 
 
 def _configure(task: Task) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -46,39 +46,44 @@ class TorchRunner:
         self._dtype = torch.bfloat16 if task.dtype == "bfloat16" else torch.float32
         problem = read(task.problem)
         self.epoch_steps = len(problem.order)
-        self._feed = _LoaderFeed(problem) if contender.feed == "loader" else _IndexFeed(problem)
-        self._feed.to(self._device)
+        feed: Any = _LoaderFeed if contender.feed == "loader" else _IndexFeed
+        feed = feed(problem, self._device)
         kind = _GraphedTraining if contender.graph else _Training
-        self._trainings = [
-            kind(task, problem, self._feed, self._device) for _ in range(task.models)
-        ]
+        self._trainings = [kind(task, problem, feed, self._device) for _ in range(task.models)]
         self._drawn = task.drawn_noise
 
     def reset(self, *, given_noise: bool) -> None:
+        """Put back the initial weights, with a fresh optimizer."""
         for training in self._trainings:
             training.reset(given_noise=given_noise or not self._drawn)
 
     def run(self, steps: int) -> None:
+        """Take steps from the first batch on."""
         for training in self._trainings:
             training.run(steps)
 
     def wait(self) -> None:
+        """Return when all steps have ended."""
         if self._device.type == "cuda":
             torch.cuda.synchronize()
 
     def costs(self, count: int) -> list[float]:
+        """Costs of the last steps."""
         return self._trainings[0].costs(count)
 
     def compilations(self) -> int:
+        """Programs compiled so far."""
         counters = torch._dynamo.utils.counters["stats"]
         return counters["unique_graphs"]
 
     def device_memory(self) -> int | None:
+        """Peak bytes on the devices; None on a CPU."""
         if self._device.type == "cpu":
             return None
         return torch.cuda.max_memory_allocated()
 
     def multiply(self, size: int) -> float:
+        """Seconds of one matrix product."""
         a, b = (torch.rand(size, size).to(self._device, self._dtype) for _ in range(2))
         product = a @ b
         self.wait()
@@ -89,6 +94,7 @@ class TorchRunner:
 
     @staticmethod
     def describe(device: str) -> dict[str, Any]:
+        """Versions and devices; InputError where the device is not there."""
         there = torch.cuda.is_available()
         if device == "gpu" and not there:
             raise InputError("expected a gpu that torch can use, got only: cpu")
@@ -102,17 +108,13 @@ class TorchRunner:
 class _IndexFeed:
     """Batches gathered by index from examples that lie on the device as floats."""
 
-    def __init__(self, problem: Problem):
-        self.images = to_float(_nchw(problem.images))
-        self.labels = torch.from_numpy(problem.labels).long()
-        self.order = torch.from_numpy(problem.order).long()
-        self.noise = torch.from_numpy(problem.noise)
+    def __init__(self, problem: Problem, device: torch.device):
+        self.images = to_float(_nchw(problem.images)).to(device)
+        self.labels = torch.from_numpy(problem.labels).long().to(device)
+        self.order = torch.from_numpy(problem.order).long().to(device)
+        self.noise = torch.from_numpy(problem.noise).to(device)
 
-    def to(self, device: torch.device) -> None:
-        for name in ("images", "labels", "order", "noise"):
-            setattr(self, name, getattr(self, name).to(device))
-
-    def batches(self, steps: int):
+    def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for step in range(steps):
             row = step % len(self.order)
             index = self.order[row]
@@ -123,17 +125,14 @@ class _IndexFeed:
 class _LoaderFeed:
     """Batches from a DataLoader, example by example, as the post's script has them."""
 
-    def __init__(self, problem: Problem):
+    def __init__(self, problem: Problem, device: torch.device):
         split = Split(_nchw(problem.images), torch.from_numpy(problem.labels).long())
         self._dataset = ImageDataset(split)
         self._order = problem.order.tolist()
         self._noise = torch.from_numpy(problem.noise)
-        self._device = torch.device("cpu")
-
-    def to(self, device: torch.device) -> None:
         self._device = device
 
-    def batches(self, steps: int):
+    def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         while steps > 0:
             order = self._order[:steps]
             loader = torch.utils.data.DataLoader(self._dataset, batch_sampler=order)
@@ -300,7 +299,7 @@ def _cvae_cost_rewritten(
         x = F.leaky_relu(model.enc_conv_2(x))
         x = F.leaky_relu(model.enc_conv_3(x)).flatten(1)
         mean, log_var = model.z_mean(x), model.z_log_var(x)
-        code = mean + noise.to(mean) * torch.exp(log_var / 2)
+        code = mean + noise * torch.exp(log_var / 2)
         weight = model.dec_linear_1.weight
         latent = model.num_latent
         bias = F.embedding(labels, weight[:, latent:].t() + model.dec_linear_1.bias)

@@ -20,7 +20,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _BOOT = """
 import importlib, os, sys, types
 module, package, cores = sys.argv[1:]
-if cores:
+if cores and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, map(int, cores.split(",")))
 jaxae = types.ModuleType("jaxae")
 jaxae.__path__ = [package]

@@ -1,0 +1,34 @@
+"""Medians, quartiles, ratios within rounds: from samples to a table's numbers."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Spread(NamedTuple):
+    """Median and quartiles of some samples."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(samples: Sequence[float]) -> Spread:
+    """Median, lower and upper quartile."""
+    low, median, high = np.percentile(samples, [25, 50, 75]).tolist()
+    return Spread(median, low, high)
+
+
+def times_faster(samples: Sequence[float], reference: Sequence[float]) -> Spread:
+    """How many times faster samples are than a reference's of the same rounds."""
+    return spread([theirs / own for own, theirs in zip(samples, reference, strict=True)])
+
+
+def largest_gap(costs: Sequence[float | None], reference: Sequence[float | None]) -> float:
+    """Largest relative difference of two runs' costs; infinite where one is not finite."""
+    gaps = [
+        float("inf") if a is None or b is None else abs(a - b) / abs(b)
+        for a, b in zip(costs, reference, strict=True)
+    ]
+    return max(gaps)
