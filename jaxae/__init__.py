@@ -12,6 +12,8 @@ from jaxae.config import (
 from jaxae.data import Dataset, Split, load, save_arrays
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.fit import FitResult, fit
+from jaxae.likelihood import importance_weighted_log_likelihood
+from jaxae.many import ManyResult, fit_many
 from jaxae.models import (
     Autoencoder,
     AutoencoderOutput,
@@ -34,6 +36,7 @@ __all__ = [
     "DivergenceError",
     "FitResult",
     "InputError",
+    "ManyResult",
     "RunConfig",
     "Split",
     "StoppedError",
@@ -41,6 +44,8 @@ __all__ = [
     "VAEOutput",
     "as_unit_float",
     "fit",
+    "fit_many",
+    "importance_weighted_log_likelihood",
     "load",
     "load_run",
     "load_weights",

@@ -5,12 +5,15 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from jax.sharding import Mesh
 
 from jaxae.config import ComputeDtype, Replay, RunConfig
+from jaxae.data import Dataset, load
 from jaxae.errors import DivergenceError, InputError, StoppedError
 
 
@@ -67,6 +70,7 @@ class TrainFlags:
         device: cpu or gpu; auto takes what JAX finds.
         devices: How many devices share a batch; on a CPU the process makes as many.
             [default: min(cores, batch size // 32)]
+        seeds: Train as many models at once, with seeds from --seed on; mean and deviation are kept.
         replay: Draw weights, order and noise as torch does after manual_seed, with the DataLoader
             of torch 1.x or of today.
     """
@@ -84,6 +88,7 @@ class TrainFlags:
     dtype: ComputeDtype = "float32"
     device: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int | None = None
+    seeds: int = 1
     replay: Replay = "no"
 
     @classmethod
@@ -95,7 +100,6 @@ class TrainFlags:
 
 def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> None:
     """Train one of the post's models as the flags say, and keep the run."""
-    from jaxae.data import load
     from jaxae.fit import fit
     from jaxae.plots import draw_run
     from jaxae.runtime import configure
@@ -113,6 +117,9 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
         dtype=config.train.dtype,
     )
     folder = flags.run_dir or _default_folder(f"{name}-{dataset.name}", flags.resume)
+    if flags.seeds != 1:
+        _train_many(config, dataset, folder, mesh, flags)
+        return
     result = fit(
         config,
         dataset,
@@ -121,10 +128,25 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
         mesh=mesh,
         log_every=flags.log_every,
         checkpoint_seconds=flags.checkpoint_seconds,
-        log=lambda line: print(line, flush=True),
+        log=partial(print, flush=True),
         show_progress=True,
     )
     draw_run(folder, result.model, result.metrics, dataset)
+    print(f"kept in {folder}", file=sys.stderr)
+
+
+def _train_many(
+    config: RunConfig, dataset: Dataset, folder: Path, mesh: Mesh, flags: TrainFlags
+) -> None:
+    from jaxae.many import fit_many, save_many
+
+    if flags.resume:
+        raise InputError("expected one seed with --resume: many at once keep no checkpoints")
+    if folder.exists():
+        raise InputError(f"expected a new run directory, got {folder}")
+    seeds = range(config.train.seed, config.train.seed + flags.seeds)
+    result = fit_many(config, dataset, seeds=seeds, mesh=mesh, log=partial(print, flush=True))
+    save_many(folder, result, seeds)
     print(f"kept in {folder}", file=sys.stderr)
 
 

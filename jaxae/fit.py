@@ -87,7 +87,13 @@ def fit(
         StoppedError: If SIGINT or SIGTERM came; the run directory then holds a checkpoint.
     """
     mesh = mesh or make_mesh(batch_size=config.train.batch_size)
-    _check(config, dataset, log_every, checkpoint_seconds, corrupt)
+    check_data(config, dataset)
+    if log_every < 1:
+        raise InputError(f"expected log_every of 1 or more, got {log_every}")
+    if not checkpoint_seconds >= 0:
+        raise InputError(f"expected checkpoint_seconds of 0 or more, got {checkpoint_seconds}")
+    if corrupt is not None and config.train.replay != "no":
+        raise InputError("expected no corruption in a replay: torch's stream has none")
     run = _Run(config, dataset, mesh, log or (lambda line: None), log_every, corrupt)
     if run_dir is None:
         run.train(show_progress=show_progress)
@@ -289,25 +295,18 @@ def evaluation_plan(program: Program, num_examples: int) -> Plan:
     return put_plan(program, Plan(order, jax.random.key(_EVALUATION_SEED), 0))
 
 
-def _check(
-    config: RunConfig,
-    dataset: Dataset,
-    log_every: int,
-    checkpoint_seconds: float,
-    corrupt: Corruption | None,
-) -> None:
+def check_data(config: RunConfig, dataset: Dataset) -> None:
+    """Refuse data that does not suit the model or the batch size.
+
+    Raises:
+        InputError: Naming what was expected and what came.
+    """
     images, labels = dataset.train
     if config.train.batch_size > len(labels):
         raise InputError(
             f"expected a batch size of at most the {len(labels)} training examples, "
             f"got {config.train.batch_size}"
         )
-    if log_every < 1:
-        raise InputError(f"expected log_every of 1 or more, got {log_every}")
-    if not checkpoint_seconds >= 0:
-        raise InputError(f"expected checkpoint_seconds of 0 or more, got {checkpoint_seconds}")
-    if corrupt is not None and config.train.replay != "no":
-        raise InputError("expected no corruption in a replay: torch's stream has none")
     if isinstance(config.model, ConditionalVAEConfig):
         classes = config.model.num_classes
         if images.shape[1:] != (28, 28, 1):

@@ -126,13 +126,14 @@ def put_plan(program: Program, plan: Plan) -> Plan:
 
     A batch that the devices do not divide is filled up with -1, which counts for nothing.
     """
-    missing = -plan.order.shape[1] % program.mesh.size
-    order = np.pad(plan.order, ((0, 0), (0, missing)), constant_values=-1)
-    share = _sharding(program, None, DATA_AXIS)
+    before = plan.order.ndim - 1
+    fill = [(0, 0)] * before + [(0, -plan.order.shape[-1] % program.mesh.size)]
+    share = _sharding(program, *[None] * before, DATA_AXIS)
+    order = jax.device_put(np.pad(plan.order, fill, constant_values=-1), share)
     noise = plan.noise
     if isinstance(noise, np.ndarray):
-        noise = jax.device_put(np.pad(noise, ((0, 0), (0, missing), (0, 0))), share)
-    return Plan(jax.device_put(order, share), noise, plan.first_step)
+        noise = jax.device_put(np.pad(noise, [*fill, (0, 0)]), share)
+    return Plan(order, noise, plan.first_step)
 
 
 @partial(jax.jit, static_argnames="program", donate_argnames="state")
@@ -154,16 +155,7 @@ def train_steps(
         The new state and the metrics of each of the plan's steps, zero for those not taken here.
         The cost of a refused step is NaN or infinite.
     """
-    noise_spec = _per_example if _is_array(plan.noise) else _replicated
-    plan_spec = Plan(_per_example, noise_spec, _replicated)
-    run = jax.shard_map(
-        partial(_run_steps, program),
-        mesh=program.mesh,
-        in_specs=(_replicated, _replicated, plan_spec, _replicated, _replicated),
-        out_specs=_replicated,
-        # Gradients are summed over devices by hand; with checking on, JAX would insert a sum too.
-        check_vma=False,
-    )
+    run = _share(program, partial(_run_steps, program), plan, num_arguments=5)
     return run(state, data, plan, jnp.asarray(until, jnp.int32), hyperparameters)
 
 
@@ -192,19 +184,58 @@ def evaluate(
 
     The noise of an image depends on the key and the image's index alone, not on the batches.
     """
-    plan_spec = Plan(_per_example, _replicated, _replicated)
-    run = jax.shard_map(
-        partial(_run_evaluation, program),
-        mesh=program.mesh,
-        in_specs=(_replicated, _replicated, plan_spec, _replicated),
-        out_specs=_replicated,
-        check_vma=False,
-    )
+    run = _share(program, partial(_run_evaluation, program), plan, num_arguments=4)
     return run(parameters, data, plan, beta)
 
 
-_replicated = PartitionSpec()
-_per_example = PartitionSpec(None, DATA_AXIS)
+@partial(jax.jit, static_argnames="program", donate_argnames="state")
+def train_many_steps(
+    state: TrainState,
+    data: Examples,
+    plan: Plan,
+    until: Int[Array, ""] | int,
+    hyperparameters: Hyperparameters,
+    *,
+    program: Program,
+) -> tuple[TrainState, Metrics]:
+    """Take the same steps as `train_steps` for many models, as one vectorised program.
+
+    States, plans and hyperparameters have a leading axis of models, and so have the results; data,
+    `until` and the plan's first step are common to all.
+    """
+    many = jax.vmap(partial(_run_steps, program), in_axes=(0, None, Plan(0, 0, None), None, 0))
+    run = _share(program, many, plan, num_arguments=5)
+    return run(state, data, plan, jnp.asarray(until, jnp.int32), hyperparameters)
+
+
+@partial(jax.jit, static_argnames="program")
+def evaluate_many(
+    parameters: Parameters,
+    data: Examples,
+    plan: Plan,
+    beta: Float[Array, " models"],
+    *,
+    program: Program,
+) -> Metrics:
+    """Evaluate many models, whose parameters have a leading axis, on one plan."""
+    many = jax.vmap(partial(_run_evaluation, program), in_axes=(0, None, None, 0))
+    return _share(program, many, plan, num_arguments=4)(parameters, data, plan, beta)
+
+
+def _share(program: Program, run: Callable, plan: Plan, *, num_arguments: int) -> Callable:
+    """A function on all devices: each has its share of the plan's batches and all of the rest."""
+    whole = PartitionSpec()
+
+    def shared(batch_axis: int) -> PartitionSpec:
+        return PartitionSpec(*[None] * batch_axis, DATA_AXIS)
+
+    noise = shared(plan.noise.ndim - 2) if _is_array(plan.noise) else whole
+    specs = [whole] * num_arguments
+    specs[2] = Plan(shared(plan.order.ndim - 1), noise, whole)
+    # Gradients are summed over devices by hand; with checking on, JAX would insert a sum too.
+    return jax.shard_map(
+        run, mesh=program.mesh, in_specs=tuple(specs), out_specs=whole, check_vma=False
+    )
 
 
 def _run_steps(

@@ -1,0 +1,179 @@
+"""Train many models at once: seeds, learning rates or betas as one vectorised program."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from jaxae.checkpoint import save_weights
+from jaxae.config import RunConfig
+from jaxae.data import Dataset
+from jaxae.errors import DivergenceError, InputError
+from jaxae.files import write_text
+from jaxae.fit import check_data, evaluation_plan
+from jaxae.models import Model, Parameters, with_parameters
+from jaxae.runtime import make_mesh
+from jaxae.schedule import Plan, make_schedule
+from jaxae.step import (
+    Hyperparameters,
+    Metrics,
+    evaluate_many,
+    init_state,
+    program_of,
+    put_examples,
+    put_plan,
+    put_state,
+    train_many_steps,
+)
+
+
+class ManyResult(NamedTuple):
+    """Trained models of one shape, along a leading axis.
+
+    Attributes:
+        config: What they have in common.
+        parameters: Theirs, each leaf with a leading axis of models.
+        train: Cost and terms at each step, [models, steps].
+        test: Cost and terms on the test set after each epoch, in nats an image, [models, epochs].
+    """
+
+    config: RunConfig
+    parameters: Parameters
+    train: Metrics
+    test: Metrics
+
+    def model(self, index: int) -> Model:
+        """One of the models."""
+        own = jax.tree.map(lambda leaf: leaf[index], self.parameters)
+        return with_parameters(self.config.model, own)
+
+
+def fit_many(
+    config: RunConfig,
+    dataset: Dataset,
+    *,
+    seeds: Sequence[int],
+    learning_rates: Sequence[float] | None = None,
+    betas: Sequence[float] | None = None,
+    mesh: Mesh | None = None,
+    log: Callable[[str], None] | None = None,
+) -> ManyResult:
+    """Train a model for each seed, each as `fit` would with that seed, all in one program.
+
+    Args:
+        config: Model, training and the name of the data.
+        dataset: What `jaxae.load` returns.
+        seeds: Of weights, order and noise; equal ones to compare other settings alone.
+        learning_rates: One for each seed; the configuration's if left out.
+        betas: Likewise.
+        mesh: The devices that share a batch.
+        log: Takes a line an epoch, such as `print`.
+
+    Raises:
+        InputError: If the data does not suit the model, or the sequences differ in length.
+        DivergenceError: If a cost or gradient of any model is not finite.
+    """
+    if not len(seeds):
+        raise InputError("expected one seed or more, got none")
+    train = config.train
+    learning_rates = (
+        [train.learning_rate] * len(seeds) if learning_rates is None else learning_rates
+    )
+    betas = [train.beta] * len(seeds) if betas is None else betas
+    if not len(seeds) == len(learning_rates) == len(betas):
+        raise InputError(
+            "expected as many learning rates and betas as seeds, got "
+            f"{len(learning_rates)}, {len(betas)} and {len(seeds)}"
+        )
+    configs = [
+        config.replace(seed=seed, learning_rate=rate, beta=beta)
+        for seed, rate, beta in zip(seeds, learning_rates, betas, strict=True)
+    ]
+    check_data(config, dataset)
+    program = program_of(config, mesh or make_mesh(batch_size=train.batch_size))
+    schedules = [make_schedule(one, len(dataset.train.labels)) for one in configs]
+    states = [init_state(program, one.init_parameters(config.model)) for one in schedules]
+    state = put_state(program, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    train_set = put_examples(program, *dataset.train)
+    test_set = put_examples(program, *dataset.test)
+    test_plan = evaluation_plan(program, len(dataset.test.labels))
+    hyperparameters = Hyperparameters(jnp.array(learning_rates), jnp.array(betas))
+    costs, tests = [], []
+    for epoch in range(train.epochs):
+        plan = put_plan(program, _stack([schedule.plan(epoch) for schedule in schedules]))
+        steps = plan.order.shape[1]
+        state, metrics = train_many_steps(
+            state, train_set, plan, steps, hyperparameters, program=program
+        )
+        test = evaluate_many(
+            state.parameters, test_set, test_plan, hyperparameters.beta, program=program
+        )
+        costs.append(jax.device_get(metrics))
+        tests.append(jax.device_get(test))
+        _check_finite(costs[-1], seeds, epoch * steps)
+        if log:
+            log(
+                f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Test cost: "
+                f"{test.cost.mean():.4f} ± {_deviation(test.cost):.4f} nats an image "
+                f"(mean and deviation of {len(seeds)} seeds)"
+            )
+    return ManyResult(
+        config,
+        state.parameters,
+        Metrics(*(np.concatenate(parts, 1) for parts in zip(*costs, strict=True))),
+        Metrics(*(np.stack(parts, 1) for parts in zip(*tests, strict=True))),
+    )
+
+
+def save_many(folder: Path, result: ManyResult, seeds: Sequence[int]) -> None:
+    """Write a new folder: `config.json`, `metrics.jsonl` of each epoch, and each seed's weights.
+
+    A line of metrics holds mean, deviation and each seed's value of the test set's cost and terms.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True)
+        write_text(folder / "config.json", json.dumps(result.config.to_json(), indent=2) + "\n")
+        lines = []
+        for epoch in range(result.test.cost.shape[1]):
+            line: dict[str, Any] = {"epoch": epoch + 1, "seeds": list(seeds)}
+            for name, values in result.test._asdict().items():
+                line[f"test_{name}_mean"] = float(values[:, epoch].mean())
+                line[f"test_{name}_deviation"] = _deviation(values[:, epoch])
+                line[f"test_{name}"] = values[:, epoch].tolist()
+            lines.append(json.dumps(line) + "\n")
+        write_text(folder / "metrics.jsonl", "".join(lines))
+        for index, seed in enumerate(seeds):
+            path = folder / f"weights-seed-{seed}.safetensors"
+            own = jax.tree.map(lambda leaf: np.asarray(leaf[index]), result.parameters)  # noqa: B023
+            save_weights(path, result.config.replace(seed=seed), own)
+    except OSError as error:
+        raise InputError(f"expected a run directory that can be written, got {error}") from error
+
+
+def _stack(plans: Sequence[Plan]) -> Plan:
+    stack = jnp.stack if isinstance(plans[0].noise, jax.Array) else np.stack
+    order = np.stack([plan.order for plan in plans])
+    return Plan(order, stack([plan.noise for plan in plans]), plans[0].first_step)
+
+
+def _check_finite(metrics: Metrics, seeds: Sequence[int], first_step: int) -> None:
+    finite = np.isfinite(metrics.cost)
+    if not finite.all():
+        model, step = np.argwhere(~finite)[0]
+        raise DivergenceError(
+            f"the cost or gradient of step {first_step + step} of seed {seeds[model]} "
+            "is not finite; expected a smaller learning rate"
+        )
+
+
+def _deviation(values: Float[Array, " models"]) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0

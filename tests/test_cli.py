@@ -1,0 +1,97 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+from jaxae import load_run
+
+QUICK = ["--epochs", "1", "--devices", "2"]
+
+
+def script(name: str, *flags: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, REPOSITORY / "scripts" / name, *map(str, flags)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_the_main_job_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = script("train_cvae.py", *QUICK, "--batch-size", 512, "--log-every", 2)
+    assert done.returncode == 0, done.stderr
+    post = (
+        r"Epoch: 001/001 \| Batch 000/003 \| Cost: \d+\.\d{4}\n"
+        r"Epoch: 001/001 \| Batch 002/003 \| Cost: \d+\.\d{4}\n"
+        r"Time elapsed: \d+\.\d\d min\nTotal Training Time: \d+\.\d\d min\n"
+    )
+    assert re.fullmatch(post, done.stdout)
+    folder = tmp_path / "runs" / "cvae-digits-1"
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "metrics.jsonl", "checkpoints", "weights.safetensors", "costs.png",
+        "reconstructions.png", "samples.png", "latent_map.png"}  # fmt: skip
+    assert load_run(folder)[0].train.batch_size == 512
+
+
+def test_the_plain_vae_and_the_deep_autoencoder(tmp_path):
+    vae = script("train_cvae.py", *QUICK, "--num-classes", 0, "--run-dir", tmp_path / "vae")
+    assert vae.returncode == 0, vae.stderr
+    assert load_run(tmp_path / "vae")[0].model.num_classes == 0
+    deep = script("train_ae.py", *QUICK, "--hidden", 64, 8, "--activation", "tanh",
+                  "--run-dir", tmp_path / "deep")  # fmt: skip
+    assert deep.returncode == 0, deep.stderr
+    assert load_run(tmp_path / "deep")[0].model.hidden == (64, 8)
+
+
+def test_many_seeds_write_mean_and_deviation(tmp_path):
+    done = script("train_ae.py", *QUICK, "--seeds", 3, "--run-dir", tmp_path / "many")
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"Epoch: 001/001 \| Test cost: [\d.]+ ± [\d.]+ nats an image", done.stdout)
+    (line,) = map(json.loads, (tmp_path / "many" / "metrics.jsonl").read_text().splitlines())
+    assert line["seeds"] == [123, 124, 125]
+    assert line["test_cost_mean"] == pytest.approx(sum(line["test_cost"]) / 3)
+    assert line["test_cost_deviation"] > 0
+    assert len(list((tmp_path / "many").glob("weights-seed-*.safetensors"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--batch-size", 0], "expected a batch size above 0, got 0"),
+        (["--batch-size", 5000], "expected a batch size of at most the 1437 training examples"),
+        (["--learning-rate", -1], "expected a finite learning rate of 0 or more, got -1.0"),
+        (["--learning-rate", "nan"], "expected a finite learning rate of 0 or more, got nan"),
+        (["--epochs", -1], "expected epochs of 0 or more, got -1"),
+        (["--seed", -1], "expected a seed from 0"),
+        (["--data", "mnits"], "mnist"),
+        (["--data", "mnist", "--data-dir", "/nowhere"], "/nowhere is no folder that can be read"),
+        (["--device", "gpu"], "expected a gpu that JAX can use, got only: cpu"),
+        (["--devices", 0], "expected 1 device or more, got 0"),
+        (["--run-dir", __file__], "expected a new or empty run directory"),
+        (["--log-every", 0], "expected log_every of 1 or more, got 0"),
+        (["--hidden", 0], "expected at least one hidden size, all above 0"),
+        (["--seeds", 0], "expected one seed or more"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(flags, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    done = script("train_ae.py", *flags)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unknown_flag_is_refused(tmp_path):
+    done = script("train_ae.py", "--leaning-rate", "1")
+    assert done.returncode == 2
+    assert "--learning-rate" in done.stderr
+
+
+def test_divergence_is_one_line_and_status_1(tmp_path):
+    done = script("train_ae.py", *QUICK, "--learning-rate", "1e37", "--run-dir", tmp_path / "run")
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: the cost or gradient of step \d+ .*\n", done.stderr)
