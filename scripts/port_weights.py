@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import nnx
@@ -18,8 +19,8 @@ from jaxae.port import PortReport, describe, from_torch, save
 from jaxae.port.files import Layout, WeightFile, from_flax, read_file
 from jaxae.port.own import recognise, settings_of
 
-# float32 networks of this size part by about 1e-6 of their largest output.
-TOLERANCE = 1e-5
+# Rounding errors of one forward pass, in units of the dtype; measured in float32: 1 to 4.
+TOLERANCE = 32
 
 
 def main(
@@ -159,7 +160,8 @@ def _verify(config: ModelConfig, source: WeightFile, written: WeightFile) -> Non
     largest = max(float(np.abs(a).max()) for a in one)
     print(f"largest difference {worst:.2e} on random input, outputs up to {largest:.2f} "
           f"({source.layout} {_dtype(source)}, {written.layout} {_dtype(written)})")  # fmt: skip
-    if not worst <= TOLERANCE * largest:
+    coarsest = max(float(jnp.finfo(_dtype(held)).eps) for held in (source, written))
+    if not worst <= TOLERANCE * coarsest * largest:
         raise InputError(f"the networks differ by {worst:.2e} of {largest:.2f}")
 
 
@@ -169,14 +171,14 @@ def _dtype(held: WeightFile) -> str:
 
 def _run(config: ModelConfig, held: WeightFile, x: Any, label: Any, eps: Any) -> list[np.ndarray]:
     if held.layout == "flax":
-        model = build(config, rngs=nnx.Rngs(0))
+        model: Any = build(config, rngs=nnx.Rngs(0))
         from_flax(model, held.tensors)
         dtype = jax.tree.leaves(nnx.state(model))[0].dtype
         with jax.default_matmul_precision("highest"):
             if isinstance(config, AutoencoderConfig):
-                return [np.asarray(model(x.astype(dtype)).reconstruction)]
-            out: Any = model(x.astype(dtype), label, eps=eps.astype(dtype))  # pyright: ignore
-        return [np.asarray(one) for one in (out.mean, out.log_var, out.reconstruction)]
+                return [np.asarray(model(x.astype(dtype)).reconstruction, np.float64)]
+            out: Any = model(x.astype(dtype), label, eps=eps.astype(dtype))
+        return [np.asarray(one, np.float64) for one in (out.mean, out.log_var, out.reconstruction)]
     return _run_torch(config, held, x, label, eps)
 
 
@@ -208,10 +210,10 @@ def _run_torch(
     cast = lambda array: torch.from_numpy(array).to(dtype)  # noqa: E731
     with torch.no_grad():
         if isinstance(config, AutoencoderConfig):
-            return [net(cast(x)).float().numpy()]
+            return [net(cast(x)).double().numpy()]
         labels = None if label is None else torch.from_numpy(label)
         mean, log_var, _, image = net(cast(x.transpose(0, 3, 1, 2).copy()), labels, cast(eps))
-    return [mean.numpy(), log_var.numpy(), image.permute(0, 2, 3, 1).numpy()]
+    return [one.double().numpy() for one in (mean, log_var, image.permute(0, 2, 3, 1))]
 
 
 if __name__ == "__main__":

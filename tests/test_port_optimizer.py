@@ -161,7 +161,7 @@ def test_from_jax_to_torch_with_ones_own_chain(x64):
     train_torch(theirs, optimizer, BATCHES[STEPS : 2 * STEPS])
     train_jax(ours, tx, state, BATCHES[STEPS : 2 * STEPS])
     assert apart(ours, theirs) < 1e-10
-    with pytest.raises(InputError, match="keeps 2 moments of 'conv.kernel', torch's SGD 1"):
+    with pytest.raises(InputError, match=r"keeps 2 moments of 'conv\.kernel', torch's SGD 1"):
         port.optimizer_to_torch(ours, state, port.SGD(0.1, momentum=0.9), theirs, **FLAT)
 
 
@@ -201,8 +201,7 @@ def test_nnx_optimizers_state(x64):
     mine = nnx.Optimizer(ours, moved.tx, wrt=nnx.Param)
     port.fill_optimizer(mine, moved)
     for batch in BATCHES[STEPS : 2 * STEPS]:
-        loss = lambda model, batch=jnp.asarray(batch): (model(batch) ** 4).sum()  # noqa: E731
-        mine.update(ours, nnx.grad(loss)(ours))
+        mine.update(ours, nnx.grad(lambda model, x: (model(x) ** 4).sum())(ours, batch))
     train_torch(theirs, optimizer, BATCHES[STEPS : 2 * STEPS])
     assert apart(ours, theirs) < 1e-10
     back = port.optimizer_to_torch(ours, mine.opt_state, moved.groups, **FLAT)
@@ -220,8 +219,9 @@ def test_state_dicts_and_checkpoints(x64, tmp_path):
     torch.save(saved, path)
     port.from_torch(ours, path, **FLAT)
     expected = port.optimizer_from_torch(ours, optimizer, theirs, **FLAT)
-    for given in [(path,), (saved,), (optimizer.state_dict(), theirs.state_dict()),
-                  (optimizer.state_dict(), [name for name, _ in theirs.named_parameters()])]:  # fmt: skip
+    state = optimizer.state_dict()
+    names = [name for name, _ in theirs.named_parameters()]
+    for given in [(path,), (saved,), (state, theirs.state_dict()), (state, names)]:
         moved = port.optimizer_from_torch(ours, *given, **FLAT)
         same = jax.tree.map(np.array_equal, moved.state, expected.state)
         assert all(jax.tree.leaves(same))

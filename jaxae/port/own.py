@@ -102,4 +102,4 @@ def _said(held: WeightFile) -> dict[str, Any]:
         raise InputError(f"expected settings as JSON in the file's metadata: {error}") from error
     if not isinstance(said, Mapping):
         raise InputError(f"expected settings as a mapping in the file, got {said!r}")
-    return {_RENAMED.get(name, name): value for name, value in said.items()}
+    return {_RENAMED.get(str(name), str(name)): value for name, value in said.items()}

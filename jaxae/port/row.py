@@ -6,17 +6,19 @@ layer's own; a flatten or an unflatten beside the layer refines them (see `jaxae
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 from einops import parse_shape, rearrange
 
 from jaxae.errors import InputError
 
 Sizes = Mapping[str, int]
+
+_REST = ("...",)
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,19 @@ class Row:
     def torch_shape(self, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[int, ...]:
         """The shape that torch's tensor must have for variables of this shape."""
         parts = (len(self.flax_names),) if len(self.flax_names) > 1 else ()
-        whole = jax.ShapeDtypeStruct((*parts, *flax_shape), np.int8)
-        turn = lambda x: rearrange(x, self.reversed_pattern, **sizes)  # noqa: E731
-        return jax.eval_shape(turn, whole).shape
+        left, _, right = self.pattern.partition("->")
+        known: dict[str, int] = {**sizes, "1": 1}
+        rest = [*parts, *flax_shape]
+        axes = _axes(right)
+        for axis in axes[: axes.index(_REST)] if _REST in axes else axes:
+            size = rest.pop(0)
+            known |= {axis[0]: size} if len(axis) == 1 else {}
+        for axis in reversed(axes[axes.index(_REST) + 1 :] if _REST in axes else []):
+            known[axis[0]] = rest.pop()
+        shape: list[int] = []
+        for axis in _axes(left):
+            shape += rest if axis == _REST else [math.prod(known[name] for name in axis)]
+        return tuple(shape)
 
     def to_flax(
         self, tensor: np.ndarray, flax_shape: tuple[int, ...], sizes: Sizes
@@ -99,6 +111,12 @@ class Row:
         if self.flip:
             whole = _flip_space(whole)
         return np.array(rearrange(whole, self.reversed_pattern, **sizes), order="C")
+
+
+def _axes(side: str) -> list[tuple[str, ...]]:
+    """One side of a pattern, an axis a tuple of the names that it joins."""
+    found = re.findall(r"\(([^)]*)\)|(\S+)", side)
+    return [tuple(joined.split()) if joined else (single,) for joined, single in found]
 
 
 def _flip_space(kernel: np.ndarray) -> np.ndarray:

@@ -1,0 +1,536 @@
+"""Files in both layouts, as people, accidents and attackers make them."""
+
+import collections
+import importlib.util
+import io
+import json
+import os
+import pickle
+import resource
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+from flax import nnx
+
+from jaxae import port
+from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
+from jaxae.errors import InputError
+from jaxae.models import build
+from jaxae.port import safetensors as own
+from jaxae.port import torchfile
+from jaxae.port.files import read_file
+from jaxae.port.own import recognise, settings_of
+from torch_ref.models import Autoencoder as TorchAutoencoder
+from torch_ref.models import ConditionalVariationalAutoencoder
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "port_weights.py"
+
+
+def net() -> Any:
+    return nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.relu,
+                          nnx.Linear(4, 2, rngs=nnx.Rngs(1)))  # fmt: skip
+
+
+def torch_net() -> Any:
+    return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+
+
+def same(one: nnx.Module, two: nnx.Module) -> bool:
+    trees = [nnx.to_pure_dict(nnx.state(module, nnx.Param)) for module in (one, two)]
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, *trees)))
+
+
+@pytest.mark.parametrize("new_container", [True, False])
+def test_torch_files_in_both_containers(tmp_path, new_container):
+    path, theirs, ours = tmp_path / "net.pth", torch_net(), net()
+    torch.save(theirs.state_dict(), path, _use_new_zipfile_serialization=new_container)
+    port.from_torch(ours, path)
+    reference = net()
+    port.from_torch(reference, theirs)
+    assert same(ours, reference)
+
+
+def test_checkpoints(tmp_path):
+    theirs = torch_net()
+    torch.save({"epoch": 1, "model_state_dict": theirs.state_dict()}, tmp_path / "a.pt")
+    torch.save({"state_dict": theirs.state_dict(), "best": 0.5}, tmp_path / "b.pt")
+    torch.save({"my_net": theirs.state_dict(), "step": 1}, tmp_path / "c.pt")
+    reference = net()
+    port.from_torch(reference, theirs)
+    for name in "abc":
+        ours = net()
+        port.load(ours, tmp_path / f"{name}.pt")
+        assert same(ours, reference)
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])
+@pytest.mark.parametrize("layout", ["torch", "flax"])
+def test_written_files_are_read_again(tmp_path, name, layout):
+    path, ours = tmp_path / name, net()
+    if name == "net.pt" and layout == "flax":
+        with pytest.raises(InputError, match="torch's layout"):
+            port.save(path, ours, layout="flax")
+        return
+    port.save(path, ours, layout=layout, model={"hidden": [4]})
+    held = read_file(path)
+    assert held.metadata["layout"] == layout
+    assert held.metadata["framework"] == {"torch": "torch", "flax": "jax"}[layout]
+    assert json.loads(held.metadata["model"]) == {"hidden": [4]}
+    assert held.metadata["writer"].startswith("jaxae ")
+    again = nnx.eval_shape(net)
+    port.load(again, path)
+    assert same(ours, again)
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+    if layout == "torch":
+        theirs = torch_net()
+        theirs.load_state_dict(
+            torch.load(path) if name == "net.pt" else safetensors.torch.load_file(path)
+        )
+        assert np.array_equal(theirs[0].weight.detach().numpy().T, ours.layers[0].kernel[...])
+    else:
+        with pytest.raises(InputError, match="Flax's layout, not torch's"):
+            port.from_torch(net(), path)
+
+
+ARRAYS = {
+    "b": np.arange(6, dtype=np.float64).reshape(2, 3),
+    "a": np.arange(4).astype(ml_dtypes.bfloat16),
+    "half": np.array([1.5, np.nan], np.float16),
+    "scalar": np.array(3, np.int64),
+    "empty": np.zeros((0, 3), np.float32),
+    "flags": np.array([True, False, True]),
+}
+
+
+def test_safetensors_as_the_reference_implementation_has_them(tmp_path):
+    path = tmp_path / "x.safetensors"
+    own.write(path, ARRAYS, {"about": "a test"})
+    held = own.read(path)
+    assert list(held.arrays) == list(ARRAYS)
+    assert held.metadata == {"about": "a test"}
+    theirs = safetensors.torch.load_file(path)
+    for name, array in ARRAYS.items():
+        assert held.arrays[name].dtype == array.dtype
+        assert held.arrays[name].tobytes() == array.tobytes()
+        assert theirs[name].shape == array.shape
+    assert torch.equal(theirs["a"], torch.arange(4).bfloat16())
+    plain = {name: array for name, array in ARRAYS.items() if name != "a"}
+    safetensors.numpy.save_file(plain, path, {"format": "np"})
+    back = own.read(path).arrays
+    assert all(back[name].tobytes() == array.tobytes() for name, array in plain.items())
+
+
+def test_float64_is_not_rounded_on_its_way_through_a_file(tmp_path):
+    theirs = torch_net().double()
+    path = tmp_path / "net.safetensors"
+    safetensors.torch.save_file(theirs.state_dict(), path)
+    with pytest.raises(InputError, match="enable x64"):
+        port.load(net(), path)
+    with jax.enable_x64(True):
+        ours = net()
+        port.load(ours, path)
+        assert np.array_equal(ours.layers[0].kernel[...], theirs[0].weight.detach().numpy().T)
+
+
+def test_safetensors_need_no_torch(tmp_path):
+    path = tmp_path / "net.safetensors"
+    safetensors.torch.save_file(torch_net().state_dict(), path)
+    code = f"""
+import sys
+class NoTorch:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == "torch":
+            raise ImportError(name)
+sys.meta_path.insert(0, NoTorch())
+from flax import nnx
+from jaxae import port
+rngs = nnx.Rngs(0)
+net = nnx.Sequential(nnx.Linear(3, 4, rngs=rngs), nnx.relu, nnx.Linear(4, 2, rngs=rngs))
+port.load(net, {str(path)!r})
+port.save({str(tmp_path / "out.safetensors")!r}, net, layout="torch")
+try:
+    port.load(net, {str(tmp_path / "net.pt")!r})
+except ValueError as error:
+    assert "needs torch" in str(error)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    back = safetensors.torch.load_file(tmp_path / "out.safetensors")
+    assert all(torch.equal(back[k], v) for k, v in safetensors.torch.load_file(path).items())
+
+
+def container(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def entry(shape: Any = (2,), offsets: Any = (0, 8), dtype: Any = "F32") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+DAMAGED = {
+    "empty": (b"", "0 bytes"),
+    "short": (b"\x01\x02", "2 bytes"),
+    "header longer than the file": (container({}, length=1 << 40), "header claims 1099511627776"),
+    "no json": (container(b"nonsense"), "no JSON"),
+    "no utf-8": (container(b'{"\xff": 1}'), "no JSON"),
+    "deep json": (container(b"[" * 100_000), "no JSON"),
+    "list": (container([1]), "no JSON object"),
+    "twice": (container(b'{"a": {}, "a": {}}'), "names 'a' twice"),
+    "no entry": (container({"a": 3}), "entry of 'a'"),
+    "more keys": (container({"a": entry() | {"x": 1}}, bytes(8)), "entry of 'a'"),
+    "lying shape": (container({"a": entry((3,))}, bytes(8)), "claims 12 bytes by its shape"),
+    "gigantic": (container({"a": entry((1 << 60, 1 << 60))}, bytes(8)), "about 2**"),
+    "gigantic and consistent": (
+        container({"a": entry((1 << 40,), (0, 1 << 42))}, bytes(8)), "ends at byte 4398046511104"),
+    "out of range": (container({"a": entry((4,), (0, 16))}, bytes(8)), "of 8 bytes of data"),
+    "overlap": (container({"a": entry(), "b": entry((2,), (4, 12))}, bytes(12)), "overlaps 'a'"),
+    "gap": (container({"a": entry(), "b": entry((2,), (12, 20))}, bytes(20)), "gap before 'b'"),
+    "rest": (container({"a": entry()}, bytes(9)), "describes 8 of 9"),
+    "backwards": (container({"a": entry((0,), (8, 0))}, bytes(8)), "by its offsets"),
+    "negative": (container({"a": entry((-2,), (0, 8))}, bytes(8)), "shape [-2]"),
+    "true": (container({"a": entry((True,), (0, 4))}, bytes(4)), "shape [True]"),
+    "many axes": (container({"a": entry((1,) * 99, (0, 4))}, bytes(4)), "has the shape"),
+    "float offsets": (container({"a": entry((2,), (0, 8.0))}, bytes(8)), "offsets [0, 8.0]"),
+    "huge number": (container(b'{"a":' + b"9" * 5000 + b"}"), "no JSON"),
+    "unknown dtype": (container({"a": entry(dtype="F4")}, bytes(8)), "dtype 'F4'"),
+    "float8": (container({"a": entry((8,), dtype="F8_E4M3")}, bytes(8)), "dtype 'F8_E4M3'"),
+    "metadata": (container({"__metadata__": {"a": 1}}), "mapping of strings"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_safetensors(tmp_path, name):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(DAMAGED[name][0])
+    with pytest.raises(InputError) as caught:
+        own.read(path)
+    assert DAMAGED[name][1] in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+def test_safetensors_cut_anywhere(tmp_path):
+    path = tmp_path / "x.safetensors"
+    own.write(path, ARRAYS, {})
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError):
+            own.read(path)
+
+
+def test_a_full_disk_or_a_missing_folder_leaves_nothing(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="cannot write"):
+        port.save(tmp_path / "no" / "x.safetensors", net())
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"before")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        port.save(path, net())
+    with pytest.raises(InputError, match="No space left"):
+        port.save(tmp_path / "x.pt", net())
+    assert path.read_bytes() == b"before"
+    assert [one.name for one in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+class Command:
+    """Unpickles by running a command that leaves a file."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.mark.parametrize("new_container", [True, False])
+def test_a_pickle_that_would_run_a_command_does_not(tmp_path, new_container):
+    mark = tmp_path / "mark"
+    state = {**torch_net().state_dict(), "x": Command(mark)}
+    torch.save(state, tmp_path / "x.pt", _use_new_zipfile_serialization=new_container)
+    ours = net()
+    with pytest.raises(InputError, match="nothing was run") as caught:
+        port.from_torch(ours, tmp_path / "x.pt")
+    assert "system" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps(Command(mark)))
+    with pytest.raises(InputError):
+        port.from_torch(ours, tmp_path / "bare.pt")
+    assert not mark.exists()
+    assert same(ours, net())
+    pickle.loads(pickle.dumps(Command(mark)))  # the control: it would have
+    assert mark.exists()
+
+
+def test_a_whole_pickled_module_is_refused(tmp_path):
+    torch.save(torch_net(), tmp_path / "x.pt")
+    with pytest.raises(InputError, match=r"save model\.state_dict\(\)"):
+        port.from_torch(net(), tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("new_container", [True, False])
+def test_torch_files_cut_anywhere(tmp_path, new_container):
+    path = tmp_path / "x.pt"
+    torch.save(torch_net().state_dict(), path, _use_new_zipfile_serialization=new_container)
+    whole = path.read_bytes()
+    ours = net()
+    for length in [0, 1, 3, 4, 5, *range(10, len(whole) - 1, len(whole) // 60), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError) as caught:
+            port.from_torch(ours, path)
+        assert "\n" not in str(caught.value)
+    assert same(ours, net())
+
+
+def rewritten(path: Path, change: Any) -> None:
+    """Write a torch zip again with its records changed."""
+    with zipfile.ZipFile(path) as archive:
+        records = {info.filename: archive.read(info) for info in archive.infolist()}
+    how = change(records) or zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for name, content in records.items():
+            archive.writestr(name, content)
+
+
+def longer_storage(records: dict[str, bytes]) -> None:
+    # A Linear(3, 4)'s weight of 12 elements: K\x0c is pickle's 12, M\xff\x7f its 32767.
+    name = next(name for name in records if name.endswith("data.pkl"))
+    assert b"K\x0c" in records[name]
+    records[name] = records[name].replace(b"K\x0c", b"M\xff\x7f", 1)
+
+
+def bomb(records: dict[str, bytes]) -> int:
+    name = next(name for name in records if name.endswith("data/0"))
+    records[name] = bytes(1 << 28)
+    return zipfile.ZIP_DEFLATED
+
+
+def second_pickle(records: dict[str, bytes]) -> None:
+    records["other/data.pkl"] = b""
+
+
+def missing_storage(records: dict[str, bytes]) -> None:
+    del records[next(name for name in records if name.endswith("data/0"))]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (longer_storage, "131068 bytes of the storage '0', but has 48"),
+        (bomb, "compressed records"),
+        (second_pickle, "2 pickles"),
+        (missing_storage, "but has 0"),
+    ],
+)
+def test_torch_zips_that_lie(tmp_path, change, why):
+    path = tmp_path / "x.pt"
+    torch.save(torch_net().state_dict(), path)
+    rewritten(path, change)
+    with pytest.raises(InputError, match=why):
+        port.from_torch(net(), path)
+
+
+def test_a_gigantic_view_of_a_small_storage_is_refused(tmp_path):
+    path = tmp_path / "x.pt"
+    torch.save({"weight": torch.zeros(1).expand(1 << 40), "bias": torch.zeros(2)}, path)
+    with pytest.raises(InputError, match="mis-shaped 'weight'"):
+        port.from_torch(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), path)
+    from jaxae.port.arrays import from_tensor
+
+    with pytest.raises(InputError, match="claims 1099511627776 elements"):
+        from_tensor("weight", torch.zeros(1).expand(1 << 40))
+
+
+def test_old_containers_that_declare_more_than_they_hold(tmp_path):
+    path = tmp_path / "x.pt"
+    torch.save(torch_net().state_dict(), path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    assert b"K\x0cN" in content or b"K\x0c" in content
+    path.write_bytes(content.replace(b"K\x0c", b"J\xff\xff\xff\x7f"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="declares 8589934"):
+        port.from_torch(net(), path)
+    # Kilobytes: the two gigabytes (times four) that it declares are never reserved.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_memory_is_bounded_by_the_file(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(container({"a": entry((1 << 40,), (0, 1 << 42))}, bytes(8)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(20):
+        with pytest.raises(InputError):
+            own.read(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_the_walker_imports_nothing_and_reserves_nothing():
+    class Evil:
+        def __reduce__(self):
+            return __import__, ("antigravity",)
+
+    walker = torchfile._Walker(io.BytesIO(pickle.dumps([Evil(), collections.OrderedDict(a=1)])))
+    walker.load()
+    assert "antigravity" not in sys.modules
+    # A memo index of four billion, which makes the C unpickler reserve as many entries.
+    huge = b"\x80\x02Nr\xff\xff\xff\xff."
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    torchfile._Walker(io.BytesIO(huge)).load()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda folder: folder / "none.pt", "No such file"),
+        (lambda folder: folder / "none.safetensors", "No such file"),
+        (lambda folder: folder / "none.onnx", "ends in"),
+        (lambda folder: folder, "run directory with weights.safetensors"),
+    ],
+)
+def test_files_that_are_not_there(tmp_path, make, why):
+    with pytest.raises(InputError, match=why):
+        port.from_torch(net(), make(tmp_path))
+
+
+def test_a_file_of_another_layout_or_net(tmp_path):
+    path = tmp_path / "x.safetensors"
+    port.save(path, net())
+    other = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.Linear(4, 9, rngs=nnx.Rngs(0)))
+    before = np.array(other.layers[0].kernel[...])
+    with pytest.raises(InputError) as caught:
+        port.load(other, path)
+    for part in (
+        "missing 'layers.1.kernel' (4, 9) (did you mean 'layers.",
+        "unexpected 'layers.2.",
+    ):
+        assert part in str(caught.value)
+    assert np.array_equal(other.layers[0].kernel[...], before)
+    own.write(path, {"x": np.zeros(3)}, {})
+    with pytest.raises(InputError, match="tell torch's layout from Flax's"):
+        port.load(net(), path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        AutoencoderConfig(), AutoencoderConfig(20, (9, 4), "tanh"), ConditionalVAEConfig(),
+        ConditionalVAEConfig(7, 0), ConditionalVAEConfig(3, 4, reconstruct_condition=True),
+    ],
+)  # fmt: skip
+def test_own_models_are_known_by_their_tensors(tmp_path, config):
+    model = nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
+    nnx.update(model, jax.tree.map(lambda leaf: np.zeros(leaf.shape, "f"), nnx.state(model)))
+    for layout in ("torch", "flax"):
+        path = tmp_path / f"{layout}.safetensors"
+        port.save(path, model, layout=layout, model=settings_of(config))
+        assert recognise(read_file(path)) == config
+    other = tmp_path / "other.safetensors"
+    port.save(other, net())
+    with pytest.raises(InputError, match="expected one of jaxae's models"):
+        recognise(read_file(other))
+
+
+@pytest.fixture
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("port_weights", SCRIPT)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_script_ports_there_and_back(tmp_path, script, capsys):
+    theirs = ConditionalVariationalAutoencoder(784, 5, 10)
+    source, flax, back = (tmp_path / name for name in ("a.pt", "b.safetensors", "c.pt"))
+    torch.save({"model_state_dict": theirs.state_dict(), "epoch": 3}, source)
+    script(source, flax, verify=True)
+    told = capsys.readouterr()
+    assert told.out.startswith("largest difference")
+    assert float(told.out.split()[2]) < 2e-6  # measured 6e-8
+    assert told.err == "only weights are written, not epoch\n"
+    script(flax, back)
+    again = torch.load(back)
+    assert all(torch.equal(again[name], one) for name, one in theirs.state_dict().items())
+
+
+def test_scripts_verification_can_fail(tmp_path, script, monkeypatch):
+    source = tmp_path / "a.pt"
+    torch.save(TorchAutoencoder(20, 4).state_dict(), source)
+    load = script.__globals__["_load"]
+
+    def spoiled(net: Any, *rest: Any) -> Any:
+        report = load(net, *rest)
+        net.linear_2.bias[...] += 0.1
+        return report
+
+    monkeypatch.setitem(script.__globals__, "_load", spoiled)
+    with pytest.raises(InputError, match="networks differ"):
+        script(source, tmp_path / "b.safetensors", verify=True)
+
+
+def test_script_inspects_a_users_module_and_writes_nothing(tmp_path, script, capsys, monkeypatch):
+    (tmp_path / "mine_of_a_user.py").write_text(
+        "from flax import nnx\n"
+        "def make():\n"
+        "    return nnx.Sequential(nnx.Conv(1, 2, (3, 3), rngs=nnx.Rngs(0)),\n"
+        "                          lambda x: x.reshape(len(x), -1),\n"
+        "                          nnx.Linear(2 * 6, 3, rngs=nnx.Rngs(0)))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "a.pt"
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Flatten(),
+                                 torch.nn.Linear(12, 3))  # fmt: skip
+    torch.save(theirs.state_dict(), source)
+    with pytest.raises(InputError, match=r"'layers\.2' takes 12 features"):
+        script(source, inspect=True, model="mine_of_a_user:make")
+    script(source, inspect=True, model="mine_of_a_user:make", flatten=("layers.2=2,2,3",))
+    assert "layers.2.kernel" in capsys.readouterr().out
+    names = {one.name for one in tmp_path.iterdir()} - {"__pycache__"}
+    assert names == {"a.pt", "mine_of_a_user.py"}
+    for wrong in ("mine_of_a_user", "mine_of_a_user:no", "no_such:make", ":"):
+        with pytest.raises(InputError, match="package.module:factory"):
+            script(source, inspect=True, model=wrong)
+
+
+def test_script_leaves_one_line_and_no_partial_output(tmp_path):
+    source = tmp_path / "a.pt"
+    torch.save(TorchAutoencoder(784).state_dict(), source)
+    source.write_bytes(source.read_bytes()[:-1000])
+    command = [sys.executable, SCRIPT, source, tmp_path / "b.safetensors"]
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert [one.name for one in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_a_run_directory_is_read(tmp_path):
+    from jaxae.checkpoint import save_weights
+    from jaxae.models import parameters_of
+
+    model = build(AUTOENCODER.model, rngs=nnx.Rngs(3))
+    (tmp_path / "config.json").write_text(json.dumps(AUTOENCODER.to_json()))
+    save_weights(tmp_path / "weights.safetensors", AUTOENCODER, parameters_of(model))
+    again = nnx.eval_shape(lambda: build(AUTOENCODER.model, rngs=nnx.Rngs(0)))
+    port.load(again, tmp_path)
+    assert same(model, again)
+    assert recognise(read_file(tmp_path)) == AUTOENCODER.model
+    assert jnp.isfinite(again.linear_1.kernel[...]).all()
