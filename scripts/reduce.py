@@ -23,7 +23,7 @@ def main(
     Args:
         flags: Those of any use case. --run-dir is a run of train_ae.py.
         sizes: Dimensions of the codes.
-        epochs: Passes over the training set. [default: 20, and at least 1,500 steps]
+        epochs: Passes over the training set. [default: 20, and at least 1,000 steps]
         neighbours: Of the k-NN classifier, and of the trustworthiness.
         seed: Of weights, order and PCA.
     """

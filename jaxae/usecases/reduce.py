@@ -21,7 +21,7 @@ from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import obtain
 
 _CHUNK = 1024
-_FEWEST_STEPS = 1500
+_FEWEST_STEPS = 1000
 
 Rows = Float[np.ndarray, "n pixels"]
 Codes = Float[np.ndarray, "n code"]
@@ -36,7 +36,7 @@ class ReduceSettings:
         hidden: Widths of the deep autoencoder, from the input to before its code.
         activation: Of the deep autoencoder. tanh spreads a code over (-1, 1), where the post's
             leaky_relu folds it into a corner.
-        epochs: Passes over the training set; None makes it 20, and at least 1,500 steps.
+        epochs: Passes over the training set; None makes it 20, and at least 1,000 steps.
         batch_size: Examples a step.
         learning_rate: Adam's, of the deep autoencoder; the shallow one's is the post's.
         neighbours: Of the k-NN classifier, and of the trustworthiness.

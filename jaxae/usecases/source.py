@@ -65,6 +65,7 @@ def obtain(
     *,
     mesh: Mesh | None = None,
     corrupt: Corruption | None = None,
+    keep: Path | None = None,
     show_progress: bool = False,
 ) -> tuple[RunConfig, Model]:
     """The model of a run directory with its configuration; without one, a model trained now.
@@ -75,13 +76,21 @@ def obtain(
         dataset: What to train on.
         mesh: The devices that share a batch.
         corrupt: Makes what the network is shown in training.
+        keep: A new run directory for what is trained now.
         show_progress: Show a bar on standard error where that is a terminal.
 
     Raises:
         InputError: If the run is not finished, or holds another kind of model than `config`.
     """
     if run_dir is None:
-        result = fit(config, dataset, mesh=mesh, corrupt=corrupt, show_progress=show_progress)
+        result = fit(
+            config,
+            dataset,
+            run_dir=keep,
+            mesh=mesh,
+            corrupt=corrupt,
+            show_progress=show_progress,
+        )
         return config, result.model
     found, model = load_run(run_dir)
     if type(found.model) is not type(config.model):
