@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from jaxae.data import Dataset, load
 from jaxae.parity import initial_rungs, layer_rungs, loss_rungs, model_rungs, runs, trajectory
@@ -12,6 +11,7 @@ from jaxae.parity.row import Row
 from jaxae.parity.trajectory import Curve
 
 RUNGS = ("layers", "losses", "initialisation", "model", "step", "trajectory", "run")
+NUM_DIGITS = 1437
 PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
 
 
@@ -83,7 +83,6 @@ def parts(name: str, plan: Plan) -> Iterator[Part]:
                 yield lambda rows=rows, dtype=dtype: (list(rows(_pair(name, dtype, plan))), [])
     if "trajectory" in plan.rungs:
         yield lambda: _trajectory(name, plan)
-        yield lambda: _drift(name, plan)
     if "run" in plan.rungs:
         for data, epochs in plan.datasets:
             for dtype in PRECISIONS:
@@ -117,28 +116,18 @@ def _model(pair: Pair) -> Iterator[Row]:
 
 
 def _step(pair: Pair) -> Iterator[Row]:
-    feed = make_feed(steps=1, batch_size=pair.config.train.batch_size)
+    # As many steps as an epoch of digits, for the runs then reuse the compiled program.
+    size = pair.config.train.batch_size
+    feed = make_feed(steps=-(-NUM_DIGITS // size), batch_size=size)
     yield from model_rungs.step_rows(pair, feed)
     yield model_rungs.adam_row(pair, feed)
 
 
-def _batch_size(name: str) -> int:
+def _trajectory(name: str, plan: Plan) -> tuple[list[Row], list[Curve]]:
     # A convolution in float64 at the post's 128 would take minutes.
-    return 256 if name == "Autoencoder" else 16
-
-
-def _trajectory(name: str, plan: Plan) -> Any:
-    feed = make_feed(steps=plan.steps, batch_size=_batch_size(name))
-    return trajectory.trajectory_rows(_pair(name, "float64", plan), feed)
-
-
-def _drift(name: str, plan: Plan) -> Any:
-    feed = make_feed(steps=plan.steps, batch_size=_batch_size(name))
-    exact = make_pair(name, "float64")
-    # The start is float32's, so that nothing but arithmetic parts the two.
-    pair = _pair(name, "float32", plan)
-    exact.reference.load_state_dict(pair.reference.state_dict())
-    return trajectory.drift_rows(pair, exact, feed)
+    feed = make_feed(steps=plan.steps, batch_size=256 if name == "Autoencoder" else 16)
+    pairs = [_pair(name, dtype, plan) for dtype in PRECISIONS]
+    return trajectory.trajectory_rows(pairs[0], feed, pairs[1])
 
 
 def default_datasets() -> tuple[tuple[Dataset, int], ...]:

@@ -92,47 +92,52 @@ def gaps(actual: Snapshot, expected: Snapshot) -> list[Gap]:
     return [cost, *(measure(*trees) for trees in zip(actual[1:], expected[1:], strict=True))]
 
 
-def trajectory_rows(pair: Pair, feed: Feed) -> tuple[list[Row], list[Curve]]:
+def trajectory_rows(
+    pair: Pair, feed: Feed, single: Pair | None = None
+) -> tuple[list[Row], list[Curve]]:
     """A training in float64 from one start, with the same batches and noise, compared at each step.
 
-    Each row is the largest gap of any step; the curve is all of them.
+    Each row is the largest gap of any step; the curves have all of them. A pair in float32 of the
+    same start walks along where one is given: see `_drift`.
     """
-    found = [gaps(b, a) for a, b in zip(torch_steps(pair, feed), jax_steps(pair, feed), strict=True)]
+    walks = [torch_steps(pair, feed), jax_steps(pair, feed)]
+    if single is not None:
+        walks += [torch_steps(single, feed), jax_steps(single, feed)]
+    found: list[list[list[Gap]]] = []
+    for truth, *others in zip(*walks, strict=True):
+        found.append([gaps(other, truth) for other in others])
+    exact, *rest = ([step[who] for step in found] for who in range(len(walks) - 1))
+    curves = [_curve(pair, "jax", "torch", exact)]
     rows = []
-    for name, column in zip(QUANTITIES, zip(*found, strict=True), strict=True):
+    for name, column in zip(QUANTITIES, zip(*exact, strict=True), strict=True):
         worst = max(column, key=lambda gap: gap.max_rel)
         largest = Gap(max(gap.max_abs for gap in column), worst.max_rel, worst.where)
         note = f"largest at step {column.index(worst) + 1} of {len(column)}"
-        rung = f"trajectory: {name}"
-        rows.append(Row(pair.name, rung, pair.dtype, largest, TRAJECTORY, note))
-    return rows, [_curve(pair, "jax", "torch", found)]
+        rows.append(Row(pair.name, f"trajectory: {name}", pair.dtype, largest, TRAJECTORY, note))
+    if single is not None:
+        theirs, ours = rest
+        curves += [_curve(single, "torch", "torch in float64", theirs)]
+        curves += [_curve(single, "jax", "torch in float64", ours)]
+        rows.append(_drift(single, ours, theirs))
+    return rows, curves
 
 
-def drift_rows(pair: Pair, exact: Pair, feed: Feed) -> tuple[list[Row], list[Curve]]:
-    """The same training in float32: how both frameworks drift from torch in float64.
+def _drift(pair: Pair, ours: list[list[Gap]], theirs: list[list[Gap]]) -> Row:
+    """How both frameworks in float32 drift from torch in float64.
 
     Rounding is amplified by training itself, until any two arithmetics follow paths of their own;
     so what can be asked is that JAX leaves the exact path no faster than torch does. A cost's drift
     is the mean over all steps of its relative gap; JAX may have ten times torch's, or what
     float32 shows in a single cost.
     """
-    ours, theirs = [], []
-    walks = zip(torch_steps(exact, feed), jax_steps(pair, feed), torch_steps(pair, feed), strict=True)
-    for truth, jax_step, torch_step in walks:
-        ours.append(gaps(jax_step, truth))
-        theirs.append(gaps(torch_step, truth))
-    curves = [
-        _curve(pair, "jax", "torch in float64", ours),
-        _curve(pair, "torch", "torch in float64", theirs),
-    ]
-    drift, torch_drift = (float(np.mean(curve.quantities["cost"])) for curve in curves)
+    drift, torch_drift = (float(np.mean([step[0].max_rel for step in who])) for who in (ours, theirs))
     gap = Gap(max(step[0].max_abs for step in ours), drift, "cost")
-    allowed = max(10 * torch_drift, FORWARD[pair.dtype])
     note = (
         f"mean of {len(ours)} steps; torch's own: {torch_drift:.1e}; "
         f"parameters at the end: {ours[-1][1].max_rel:.0e}, torch's {theirs[-1][1].max_rel:.0e}"
     )
-    return [Row(pair.name, "trajectory: drift of cost", pair.dtype, gap, allowed, note)], curves
+    allowed = max(10 * torch_drift, FORWARD[pair.dtype])
+    return Row(pair.name, "trajectory: drift of cost", pair.dtype, gap, allowed, note)
 
 
 def _curve(pair: Pair, who: str, against: str, found: list[list[Gap]]) -> Curve:

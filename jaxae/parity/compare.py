@@ -1,0 +1,349 @@
+"""Compare any torch network with its NNX twin, and find the first layer at which they part."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxae.errors import InputError
+from jaxae.parity.layouts import align, closest
+from jaxae.parity.row import Gap, measure
+from jaxae.parity.trace import Call, trace_nnx, trace_torch
+from jaxae.port import describe, from_torch, to_arrays
+from jaxae.port.flatten import Flatten
+from jaxae.port.names import Names
+
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+
+OUTPUT, INPUT, GRADIENT, RESULT = "output", "input", "gradient", "result"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two networks made of the same weights and inputs, layer by layer.
+
+    Attributes:
+        rows: Inputs and outputs of each paired layer in the order of execution, the result of the
+            whole, then gradients of each layer's parameters from the last layer to the first.
+        unpaired: Layers of one network that the other has not under a corresponding name.
+        notes: What was assumed, or left out.
+    """
+
+    rows: tuple["Difference", ...]
+    unpaired: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def first_difference(self) -> "Difference | None":
+        """Where the networks part first, in the order of the forward pass; None if they do not.
+
+        An "input" that differs, where all before it agrees, is made by what lies between the layers:
+        an activation, a flatten. An "output" is the layer's own.
+        """
+        return next((row for row in self.rows if row.what != GRADIENT and not row.passed), None)
+
+    @property
+    def first_gradient_difference(self) -> "Difference | None":
+        """Where the backward pass parts first, which begins at the last layer."""
+        return next((row for row in self.rows if row.what == GRADIENT and not row.passed), None)
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything agrees."""
+        return all(row.passed for row in self.rows)
+
+    def __str__(self) -> str:
+        titles = ("layer", "kind", "what", "max abs", "max rel", "tolerance", "")
+        lines = [titles, *(row.cells() for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+        for title, first in (
+            ("first difference", self.first_difference),
+            ("first difference of gradients", self.first_gradient_difference),
+        ):
+            text.append(f"{title}: {'none' if first is None else first.sentence()}")
+        text += [f"without a counterpart: {path}" for path in self.unpaired]
+        return "\n".join([*text, *self.notes])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a layer's input, output or gradients are apart, relative to the largest magnitude."""
+
+    layer: str
+    kind: str
+    what: str
+    gap: Gap
+    tolerance: float
+    hint: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the relative gap is within the tolerance; NaN is not."""
+        return self.gap.max_rel <= self.tolerance
+
+    def cells(self) -> tuple[str, ...]:
+        """The cells of the printed table."""
+        verdict = "same" if self.passed else "DIFFERS"
+        numbers = (f"{self.gap.max_abs:.1e}", f"{self.gap.max_rel:.1e}", f"{self.tolerance:.0e}")
+        return (self.layer or "(whole)", self.kind, self.what, *numbers, verdict)
+
+    def sentence(self) -> str:
+        """The finding in words."""
+        where = f"{self.what} of {self.layer or 'the whole'} ({self.kind}), {self.gap.max_rel:.1e}"
+        return f"{where}: {self.hint}" if self.hint else where
+
+
+def compare(
+    torch_module: Any,
+    nnx_module: nnx.Module,
+    inputs: Any,
+    *,
+    nnx_inputs: Any = None,
+    torch_call: Callable[..., Any] | None = None,
+    nnx_call: Callable[..., Any] | None = None,
+    port: bool = True,
+    names: Names = None,
+    flatten: Flatten = None,
+    unflatten: Flatten = None,
+    gradients: bool = True,
+    train: bool = False,
+    tolerance: float | None = None,
+) -> Comparison:
+    """Run a torch network and an NNX network on the same weights and inputs, layer beside layer.
+
+    Both are copied, and computed in float64 on the CPU; a layer that insists on another dtype is
+    held to that one's tolerance. Gradients are those of the sum of all results, each element
+    weighted by a fixed random number.
+
+    Args:
+        torch_module: The torch network.
+        nnx_module: Its twin; what it holds is replaced by the torch network's weights.
+        inputs: The torch network's argument, or a tuple of them: NumPy arrays.
+        nnx_inputs: The twin's; left out, float arrays of four or more axes have their channels
+            moved to the end, and others are the same.
+        torch_call: How to call it, `lambda module, *inputs: module(*inputs)[0]` say; the result
+            may be any tree of arrays.
+        nnx_call: The same for the twin. Both results must have as many arrays, in one order.
+        port: Whether to port the weights; otherwise both networks keep what they hold.
+        names: As in `jaxae.port.from_torch`, as are flatten and unflatten.
+        flatten: The order of flattened images; as torch's where nothing is said.
+        unflatten: The same for images made of vectors.
+        gradients: Whether to compare those too.
+        train: Whether both run in training mode (batch statistics); dropout must be off.
+        tolerance: Of all layers; by default 1e-10 in float64, 1e-4 in float32.
+
+    Raises:
+        InputError: If the weights cannot be ported, the results do not correspond, or the inputs
+            are not arrays.
+    """
+    import torch
+
+    arguments = _tuple(inputs)
+    twin_arguments = tuple(map(_channels_last, arguments)) if nnx_inputs is None else _tuple(nnx_inputs)
+    # A port asks for the order of a flatten that shapes do not tell; torch's is the one to try.
+    order = {"flatten": flatten or "CHW", "unflatten": unflatten or "CHW"}
+    run_torch, run_nnx = torch_call or _call, nnx_call or _call
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+        module = copy.deepcopy(torch_module).cpu().double().train(train)
+        twin = _as_float64(nnx_module)
+        twin.train() if train else twin.eval()
+        # The state_dict, not the module: settings that differ are to be found, not refused.
+        if port:
+            from_torch(twin, module.state_dict(), names=names, **order)
+        rows = describe(twin, module.state_dict(), names=names, **order).rows
+        paths = {_parent(row.flax): _parent(row.torch) for row in rows}
+        wide = [_widened(one) for one in arguments]
+        twin_wide = [jnp.asarray(_widened(one)) for one in twin_arguments]
+        result, calls = trace_torch(
+            module, lambda model: run_torch(model, *(torch.from_numpy(one) for one in wide))
+        )
+        _, twin_calls = trace_nnx(twin, lambda model: run_nnx(model, *twin_wide))
+        forward, unpaired = _pair_calls(calls, twin_calls, paths, tolerance)
+        result = [leaf for leaf in jax.tree.leaves(result) if torch.is_tensor(leaf)]
+        flat = lambda model: jax.tree.leaves(run_nnx(model, *twin_wide))  # noqa: E731
+        twin_result = flat(nnx.clone(twin))
+        if len(result) != len(twin_result):
+            raise InputError(
+                f"expected results that correspond, got {len(result)} arrays from torch and "
+                f"{len(twin_result)} from NNX: pick them by torch_call and nnx_call"
+            )
+        ends = [
+            closest(leaf.detach().numpy(), np.asarray(other))
+            for leaf, other in zip(result, twin_result, strict=True)
+        ]
+        forward += [
+            _difference("", f"result {index}", RESULT, end, np.asarray(other), tolerance)
+            for index, (end, other) in enumerate(zip(ends, twin_result, strict=True))
+        ]
+        notes: list[str] = []
+        backward: list[Difference] = []
+        if gradients and any(a.shape != b.shape for a, b in zip(ends, twin_result, strict=True)):
+            notes.append("gradients were not compared: the results' shapes differ")
+        elif gradients:
+            weights = [np.random.default_rng(0).standard_normal(tuple(r.shape)) for r in result]
+            got = _nnx_gradients(twin, flat, [_like(w, r.detach().numpy(), e) for w, r, e in zip(weights, result, ends, strict=True)])  # fmt: skip
+            wanted = _torch_gradients(module, result, weights)
+            arrays, _ = to_arrays(got, names=names, **order)
+            backward = _pair_gradients(arrays, wanted, calls, tolerance)
+    return Comparison((*forward, *backward), tuple(unpaired), tuple(notes))
+
+
+def _call(module: Any, *inputs: Any) -> Any:
+    return module(*inputs)
+
+
+def _tuple(inputs: Any) -> tuple[np.ndarray, ...]:
+    inputs = inputs if isinstance(inputs, tuple | list) else (inputs,)
+    arrays = tuple(np.asarray(one.detach() if hasattr(one, "detach") else one) for one in inputs)
+    for index, array in enumerate(arrays):
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"expected arrays of numbers, got input {index} of {array.dtype}")
+    return arrays
+
+
+def _channels_last(array: np.ndarray) -> np.ndarray:
+    moves = array.ndim >= 4 and array.dtype.kind == "f"
+    return np.ascontiguousarray(np.moveaxis(array, 1, -1)) if moves else array
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    return np.array(array, np.float64 if array.dtype.kind == "f" else None, order="C")
+
+
+def _as_float64(module: nnx.Module) -> Any:
+    graph, state = nnx.split(module)
+
+    def widen(leaf: Any) -> Any:
+        floats = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jnp.asarray(leaf, jnp.float64) if floats else leaf
+
+    return nnx.merge(graph, jax.tree.map(widen, state))
+
+
+def _parent(names: str) -> str:
+    """The layer of a tensor; of several tensors, the layer that they have in common."""
+    parents = [name.split(".")[:-1] for name in names.split(" + ")]
+    common = []
+    for parts in zip(*parents, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return ".".join(common)
+
+
+def _pair_calls(
+    calls: Sequence[Call], twins: Sequence[Call], paths: dict[str, str], tolerance: float | None
+) -> tuple[list[Difference], list[str]]:
+    named = {}
+    for twin in twins:
+        path, mark, count = twin.path.partition("#")
+        named[paths.get(path, path) + mark + count] = twin
+    rows: list[Difference] = []
+    for call in calls:
+        twin = named.get(call.path)
+        # The whole is compared by its result, as the caller picks it.
+        if not call.path or twin is None:
+            continue
+        for what in (INPUT, OUTPUT):
+            ours, theirs = (getattr(one, f"{what}s") for one in (call, twin))
+            # A twin may take more (a label), or give more (a carry), than can be told apart.
+            for left, right in zip(ours, theirs, strict=False):
+                value = align(call, left, right)
+                rows.append(_difference(call.path, call.kind, what, value, right, tolerance))
+    kinds = {call.path: call.kind for call in calls} | {p: c.kind for p, c in named.items()}
+    alone = ({call.path for call in calls} ^ set(named)) - {""}
+    return _in_order(rows), [f"{path} ({kinds[path]})" for path in sorted(alone)]
+
+
+def _in_order(rows: list[Difference]) -> list[Difference]:
+    """A container ends after its parts, whose difference is the more telling: inputs of it go."""
+    inner = {row.layer for row in rows}
+    holds = lambda path: any(other.startswith(f"{path}.") for other in inner)  # noqa: E731
+    return [row for row in rows if not (row.what == INPUT and holds(row.layer))]
+
+
+def _difference(
+    layer: str, kind: str, what: str, left: np.ndarray, right: np.ndarray, tolerance: float | None
+) -> Difference:
+    gap = measure({layer: right}, {layer: left})
+    coarse = "float64" if min(left.itemsize, right.itemsize) == 8 else "float32"
+    allowed = TOLERANCE[coarse] if tolerance is None else tolerance
+    hint = "" if gap.max_rel <= allowed else _hint(what, left, right)
+    return Difference(layer, kind, what, gap, allowed, hint)
+
+
+def _hint(what: str, left: np.ndarray, right: np.ndarray) -> str:
+    if left.shape != right.shape:
+        return f"shape {left.shape} in torch, {right.shape} in NNX"
+    if what == INPUT:
+        if np.allclose(np.sort(left, axis=None), np.sort(right, axis=None), rtol=1e-9, atol=1e-12):
+            return "the same numbers in another order: a flatten, reshape or transpose before it"
+        return "an activation or another operation between it and the layers before it"
+    if what == OUTPUT:
+        return "given the same input: its weights or its settings"
+    return "given the same layers: what follows the last of them"
+
+
+def _like(weight: np.ndarray, before: np.ndarray, after: np.ndarray) -> jax.Array:
+    """Weights of a result in the layout that the result was put into."""
+    same = before.shape == after.shape and np.array_equal(before, after, equal_nan=True)
+    return jnp.asarray(weight if same else np.moveaxis(weight, 1, -1))
+
+
+def _nnx_gradients(twin: Any, run: Callable[[Any], list], weights: list[jax.Array]) -> nnx.Module:
+    """A module like the twin that holds the gradients in place of its parameters."""
+    graph, parameters, rest = nnx.split(nnx.clone(twin), nnx.Param, ...)
+
+    def objective(parameters: Any) -> jax.Array:
+        outputs = run(nnx.merge(graph, parameters, rest, copy=True))
+        return sum((w * y).sum() for w, y in zip(weights, outputs, strict=True))  # type: ignore
+
+    return nnx.merge(graph, jax.jit(jax.grad(objective))(parameters), rest)
+
+
+def _torch_gradients(module: Any, result: list, weights: list[np.ndarray]) -> dict[str, np.ndarray]:
+    import torch
+
+    module.zero_grad()
+    total = sum((torch.from_numpy(w) * y).sum() for w, y in zip(weights, result, strict=True))
+    total.backward()  # type: ignore[union-attr]
+    return {
+        name: (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).numpy()
+        for name, leaf in module.named_parameters()
+    }
+
+
+def _pair_gradients(
+    got: dict[str, np.ndarray],
+    wanted: dict[str, np.ndarray],
+    calls: Sequence[Call],
+    tolerance: float | None,
+) -> list[Difference]:
+    """Gradients layer by layer, in the order of the backward pass."""
+    order = {call.path: index for index, call in enumerate(calls)}
+    kinds = {call.path: call.kind for call in calls}
+    layers: dict[str, list[str]] = {}
+    for name in wanted:
+        if name in got:
+            layers.setdefault(name.rpartition(".")[0], []).append(name)
+    allowed = TOLERANCE["float64"] * 10 if tolerance is None else tolerance
+    rows = []
+    for path in sorted(layers, key=lambda path: -order.get(path, -1)):
+        gap = _layer_gap([(got[name], wanted[name]) for name in layers[path]], path)
+        rows.append(Difference(path, kinds.get(path, ""), GRADIENT, gap, allowed))
+    return rows
+
+
+def _layer_gap(tensors: list[tuple[np.ndarray, np.ndarray]], path: str) -> Gap:
+    # Relative to the layer's largest: a bias before a batch norm has a gradient of nothing but
+    # rounding, which no two frameworks share.
+    if any(left.shape != right.shape for left, right in tensors):
+        return Gap(float("inf"), float("inf"), path)
+    got, wanted = (np.concatenate([np.ravel(one) for one in side]) for side in zip(*tensors, strict=True))
+    return measure({path: got}, {path: wanted})

@@ -1,0 +1,141 @@
+"""Models against torch's are on the parity ladder; here are their own claims and refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+
+import torch_ref
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
+from jaxae.errors import InputError
+from jaxae.models import (
+    Autoencoder,
+    ConditionalVAE,
+    build,
+    init_parameters,
+    parameters_of,
+    with_parameters,
+)
+from jaxae.port import from_torch
+
+
+def vae(**settings) -> ConditionalVAE:
+    return ConditionalVAE(ConditionalVAEConfig(num_latent=4, **settings), rngs=nnx.Rngs(0))
+
+
+IMAGES = jnp.asarray(np.random.default_rng(0).uniform(size=(3, 28, 28, 1)), jnp.float32)
+LABELS = jnp.array([1, 9, 0])
+EPS = jnp.asarray(np.random.default_rng(1).standard_normal((3, 4)), jnp.float32)
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "relu", "tanh"])
+@pytest.mark.parametrize("hidden", [(5,), (30, 7), (20, 10, 3)])
+def test_an_autoencoder_of_any_depth_is_torchs(hidden, activation, x64):
+    torch.manual_seed(0)
+    reference = torch_ref.Autoencoder(40, list(hidden), activation=activation).double()
+    config = AutoencoderConfig(40, hidden, activation)
+    model = Autoencoder(config, rngs=nnx.Rngs(0))
+    from_torch(model, reference)
+    x = np.random.default_rng(0).uniform(size=(6, 40))
+    with torch.no_grad():
+        code = reference.encoder(torch.from_numpy(x)).numpy()
+        expected = reference(torch.from_numpy(x)).numpy()
+    output = model(jnp.asarray(x))
+    # Measured: 1e-15.
+    np.testing.assert_allclose(output.code, code, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(output.reconstruction, expected, rtol=1e-12)
+    np.testing.assert_allclose(jax.nn.sigmoid(output.logits), expected, rtol=1e-12)
+
+
+def test_an_autoencoder_flattens_images():
+    model = Autoencoder(rngs=nnx.Rngs(0))
+    assert model(IMAGES).reconstruction.shape == (3, 784)
+    np.testing.assert_array_equal(model.encode(IMAGES), model.encode(IMAGES.reshape(3, 784)))
+
+
+def test_stages_of_a_vae_fit_together():
+    for settings, label, channels in (
+        ({}, LABELS, 1),
+        ({"num_classes": 0}, None, 1),
+        ({"reconstruct_condition": True}, LABELS, 11),
+    ):
+        model = vae(**settings)
+        output = model(IMAGES, label, eps=EPS)
+        mean, log_var = model.encode(IMAGES, label)
+        np.testing.assert_array_equal(output.mean, mean)
+        np.testing.assert_array_equal(output.log_var, log_var)
+        np.testing.assert_allclose(output.code, mean + EPS * jnp.exp(log_var / 2), rtol=1e-6)
+        assert output.reconstruction.shape == (3, 28, 28, channels)
+        decoded = model.decode(output.code, label)
+        np.testing.assert_allclose(output.reconstruction, decoded, rtol=1e-6)
+
+
+def test_the_last_leaky_relu_can_be_left_out():
+    with_it, without = vae(), vae(output_leaky_relu=False)
+    logits = without.decode_logits(EPS, LABELS)
+    assert (logits < -0.01).any()
+    expected = np.where(logits > 0, logits, 0.01 * logits)
+    np.testing.assert_allclose(with_it.decode_logits(EPS, LABELS), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_class_matters_to_both_halves():
+    model = vae()
+    other = (LABELS + 1) % 10
+    assert np.abs(model.encode(IMAGES, LABELS)[0] - model.encode(IMAGES, other)[0]).max() > 1e-3
+    assert np.abs(model.decode(EPS, LABELS) - model.decode(EPS, other)).max() > 1e-4
+
+
+def test_samples_follow_labels_and_keys():
+    model, key = vae(), jax.random.key(0)
+    assert model.sample(3, key=key, count=5).shape == (5, 28, 28, 1)
+    assert model.sample(LABELS, key=key).shape == (3, 28, 28, 1)
+    assert vae(num_classes=0).sample(key=key, count=2).shape == (2, 28, 28, 1)
+    once, again = (model.sample(3, key=key, count=2) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    assert np.abs(once - model.sample(3, key=jax.random.key(1), count=2)).max() > 1e-4
+
+
+def test_an_interpolation_ends_at_its_images():
+    plain = vae(num_classes=0)
+    way = plain.interpolate(IMAGES[0], IMAGES[1], 5)
+    ends = plain.decode(plain.encode(IMAGES[:2])[0])
+    np.testing.assert_allclose(way[jnp.array([0, 4])], ends, rtol=1e-5)
+    model = vae()
+    way = model.interpolate(IMAGES[0], IMAGES[1], 4, LABELS[:2])
+    ends = model.decode(model.encode(IMAGES[:2], LABELS[:2])[0], LABELS[:2])
+    np.testing.assert_allclose(way[jnp.array([0, 3])], ends, rtol=1e-5)
+    autoencoder = Autoencoder(rngs=nnx.Rngs(0))
+    way = autoencoder.interpolate(IMAGES[0], IMAGES[1], 3)
+    np.testing.assert_allclose(way[jnp.array([0, 2])], autoencoder(IMAGES[:2]).reconstruction, rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", [AutoencoderConfig(hidden=(9, 4)), ConditionalVAEConfig(3, 2)])
+def test_parameters_leave_a_model_and_return(config):
+    parameters = init_parameters(config, jax.random.key(4))
+    model = with_parameters(config, parameters)
+    returned = parameters_of(model)
+    assert jax.tree.structure(returned) == jax.tree.structure(parameters)
+    assert all(map(np.array_equal, jax.tree.leaves(returned), jax.tree.leaves(parameters)))
+    assert jax.tree.structure(parameters_of(build(config, rngs=nnx.Rngs(0)))) == jax.tree.structure(
+        parameters
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: vae()(IMAGES, eps=EPS), "got none for 10 classes"),
+        (lambda: vae(num_classes=0)(IMAGES, LABELS, eps=EPS), "got labels for 0 classes"),
+        (lambda: vae()(IMAGES, LABELS[:2], eps=EPS), "expected 3 labels"),
+        (lambda: vae()(IMAGES, LABELS, eps=EPS[:1]), "of one shape"),
+        (lambda: vae()(IMAGES[:, :27], LABELS, eps=EPS), r"\[batch, 28, 28, 1\]"),
+        (lambda: vae()(IMAGES[..., 0], LABELS, eps=EPS), r"\[batch, 28, 28, 1\]"),
+        (lambda: vae().decode(EPS), "got none for 10 classes"),
+        (lambda: Autoencoder(rngs=nnx.Rngs(0))(IMAGES[:, :5]), "784 features an example, got 140"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
