@@ -1,5 +1,6 @@
 """Grey images on disk: what Pillow reads without loss, and uint8 arrays in .npy and .npz files."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,14 @@ def pillow() -> Any:
             "expected the package pillow, got none: pip install 'jaxae[usecases]'"
         ) from None
     return Image
+
+
+def collage(images: UInt8[np.ndarray, "n h w 1"]) -> tuple[UInt8[np.ndarray, "..."], int]:
+    """All images as one, as square as may be, and its columns; black fills up the last row."""
+    count, height, width, _ = images.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = -(-count // columns)
+    filled = np.zeros((rows * columns, height, width), np.uint8)
+    filled[:count] = images[..., 0]
+    grid = filled.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
+    return grid.reshape(rows * height, columns * width), columns

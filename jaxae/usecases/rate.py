@@ -15,11 +15,11 @@ from jaxae.checkpoint import load_run
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE
 from jaxae.data import Dataset
 from jaxae.errors import InputError
-from jaxae.files import whole_or_absent
 from jaxae.fit import fit
+from jaxae.plots import save_figure
 from jaxae.usecases.code_tables import CodeTables, bins_of
 from jaxae.usecases.codec import SIDE, Codec, prepare, psnr
-from jaxae.usecases.picture import pillow
+from jaxae.usecases.picture import collage, pillow
 from jaxae.usecases.recipe import deep_autoencoder
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import SourceFlags
@@ -138,11 +138,11 @@ def compare_rates(
                 _point(name, f"step {step:g}", images, whole, codec.decompress(whole), files, alone,
                        shown)
             )  # fmt: skip
-    collage, columns = _collage(images)
+    joined, columns = collage(images)
     for name, format_name, options in _formats():
         files = [_encode(image[..., 0], format_name, options) for image in images[:singles]]
         alone = np.stack([_decode(file) for file in files])[..., None]
-        whole = _encode(collage, format_name, options)
+        whole = _encode(joined, format_name, options)
         decoded = _uncollage(_decode(whole), columns, len(images))
         quality = f"q {options['quality']}" if "quality" in options else "lossless"
         points.append(_point(name, quality, images, whole, decoded, files, alone, shown))
@@ -203,8 +203,7 @@ def draw_rates(
     axes[1].legend(fontsize=8, loc="lower right")
     figure.suptitle("Rate against distortion")
     _draw_decoded(bottom, points, originals)
-    with whole_or_absent(path) as temporary:
-        figure.savefig(temporary)
+    save_figure(figure, path)
 
 
 _STYLES = ("o-", "s-", "^--", "v--", "D:", "x-.", "P-.", "*:")
@@ -288,18 +287,8 @@ def _decode(content: bytes) -> np.ndarray:
         return np.asarray(image.convert("L"))
 
 
-def _collage(images: np.ndarray) -> tuple[np.ndarray, int]:
-    """All images as one, as square as may be; black fills up the last row."""
-    columns = math.ceil(math.sqrt(len(images)))
-    rows = -(-len(images) // columns)
-    filled = np.zeros((rows * columns, SIDE, SIDE), np.uint8)
-    filled[: len(images)] = images[..., 0]
-    grid = filled.reshape(rows, columns, SIDE, SIDE).transpose(0, 2, 1, 3)
-    return grid.reshape(rows * SIDE, columns * SIDE), columns
-
-
-def _uncollage(collage: np.ndarray, columns: int, count: int) -> np.ndarray:
-    grid = collage.reshape(-1, SIDE, columns, SIDE).transpose(0, 2, 1, 3)
+def _uncollage(joined: np.ndarray, columns: int, count: int) -> np.ndarray:
+    grid = joined.reshape(-1, SIDE, columns, SIDE).transpose(0, 2, 1, 3)
     return grid.reshape(-1, SIDE, SIDE, 1)[:count]
 
 

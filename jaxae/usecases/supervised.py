@@ -1,0 +1,77 @@
+"""Supervised training of a small network as one compiled program, over parameters as a tree."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Num
+
+from jaxae.models import Parameters
+from jaxae.pixels import unit_float_table
+
+Network = Callable[[Parameters, Any], Float[Array, "batch classes"]]
+
+_CHUNK = 1000
+
+
+def train(
+    network: Network,
+    parameters: Parameters,
+    inputs: Num[Array, "n ..."],
+    labels: Int[Array, " n"],
+    order: Int[Array, "steps batch"],
+    learning_rate: Float[Array, ""] | float,
+) -> Parameters:
+    """Parameters after a step of Adam for each row of `order`, on mean softmax cross-entropy.
+
+    The learning rate falls to zero along a half cosine. A pure function: vmap it over parameters,
+    orders and learning rates to train many networks at once.
+    """
+    schedule = optax.cosine_decay_schedule(1.0, order.shape[0])
+    optimizer = optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(schedule))
+
+    def cost(parameters: Parameters, row: Array) -> Array:
+        logits = network(parameters, inputs[row])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels[row]).mean()
+
+    def step(carry: tuple, row: Array) -> tuple[tuple, None]:
+        parameters, state = carry
+        updates, state = optimizer.update(jax.grad(cost)(parameters, row), state)
+        updates = jax.tree.map(lambda update: -learning_rate * update, updates)
+        return (optax.apply_updates(parameters, updates), state), None
+
+    (parameters, _), _ = jax.lax.scan(step, (parameters, optimizer.init(parameters)), order)
+    return parameters
+
+
+train_compiled = jax.jit(train, static_argnames="network")
+
+
+def passes(generator: np.random.Generator, count: int, batch: int, steps: int) -> np.ndarray:
+    """Order of so many steps: the examples permuted afresh whenever all have been seen."""
+    rounds = -(-steps * batch // count)
+    order = np.concatenate([generator.permutation(count) for _ in range(rounds)])
+    return order[: steps * batch].reshape(steps, batch).astype(np.int32)
+
+
+def in_chunks(
+    network: Network, parameters: Parameters, inputs: Num[np.ndarray, "n ..."]
+) -> np.ndarray:
+    """What a network makes of many inputs, a thousand at a time."""
+    compiled = partial(_apply, network, parameters)
+    parts = [compiled(inputs[start : start + _CHUNK]) for start in range(0, len(inputs), _CHUNK)]
+    return np.concatenate([np.asarray(part) for part in parts])
+
+
+def unit_pixels(images: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
+    """Pixels in [0, 1] of uint8 images, within a compiled program; floats are passed on."""
+    return jnp.asarray(unit_float_table())[images] if images.dtype == jnp.uint8 else images
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply(network: Network, parameters: Parameters, inputs: Array) -> Array:
+    return network(parameters, inputs)
