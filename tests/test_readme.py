@@ -1,0 +1,41 @@
+"""The README's Python runs as it stands, and what it names is there."""
+
+import re
+
+import pytest
+from conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_the_python_runs(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"__name__": "readme"}
+    exec(compile(BLOCKS[number], f"README.md, block {number + 1}", "exec"), names)
+    if "reconstruction" in names:
+        assert names["reconstruction"].shape == (8, 28, 28, 1)
+        assert names["sevens"].shape == (16, 28, 28, 1)
+        assert ((names["sevens"] >= 0) & (names["sevens"] <= 1)).all()
+
+
+def test_there_is_an_example_to_run():
+    assert any("jaxae.fit" in block for block in BLOCKS)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/post.md", "docs/coming-from-pytorch.md",
+                                  "docs/performance.md", "docs/use-cases.md"])  # fmt: skip
+def test_links_and_paths_lead_somewhere(page):
+    path = REPOSITORY / page
+    text = path.read_text()
+    for target in re.findall(r"\]\(([^)#\s]+)\)", text):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{page} links to {target}"
+    for name in re.findall(r"\b(?:scripts|tests|jaxae|torch_ref)/[\w/*]+\.py\b", text):
+        assert list(REPOSITORY.glob(name)), f"{page} names {name}"
+
+
+def test_every_script_is_named():
+    for script in (REPOSITORY / "scripts").glob("*.py"):
+        assert f"scripts/{script.name}" in README, f"the README does not name {script.name}"
