@@ -14,6 +14,7 @@ DEFAULTS = SourceFlags()
 
 def main(
     flags: Annotated[SourceFlags, tyro.conf.arg(name="")] = DEFAULTS,
+    also: tuple[Path, ...] = (),
     out: Path | None = None,
     label: int | None = None,
     count: int | None = None,
@@ -26,6 +27,7 @@ def main(
 
     Args:
         flags: Those of all use cases. The table without --run-dir is of both recipes.
+        also: Further runs for the table.
         out: Write samples to this .png or .npz file, and make no table.
         label: Class of the samples to write. [default: the classes take turns]
         count: How many samples. [default: 64 to write, 10,000 in the table]
@@ -44,16 +46,12 @@ def main(
     if out is not None:
         plain = dataclasses.replace(flags, json=None, figure=None)
         generate.write_samples(
-            out,
-            plain,
-            recipes[recipe],
-            sampler=sampler,
-            label=label,
-            count=64 if count is None else count,
-            seed=seed,
-        )
+            out, plain, recipes[recipe], sampler=sampler, label=label,
+            count=64 if count is None else count, seed=seed,
+        )  # fmt: skip
     else:
-        generate.run(flags, recipes, count=10_000 if count is None else count, seed=seed)
+        count = 10_000 if count is None else count
+        generate.run(flags, recipes, also=also, count=count, seed=seed)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Generation: class-conditional samples, judged by a classifier that saw real images only."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,16 @@ RECIPES: dict[str, RunConfig] = {
 
 
 def run(
-    flags: SourceFlags, recipes: dict[str, RunConfig], *, count: int = 10_000, seed: int = 0
+    flags: SourceFlags,
+    recipes: dict[str, RunConfig],
+    *,
+    also: Sequence[Path] = (),
+    count: int = 10_000,
+    seed: int = 0,
 ) -> Comparison:
-    """Compare the model of a run, or of every recipe, trained now; print, and write what is asked.
+    """Compare models of runs, or of every recipe, trained now; print, and write what is asked.
+
+    The figure is of the last model.
 
     Raises:
         InputError: If data, run or a file to write is not there, or the count is below 1.
@@ -50,8 +59,10 @@ def run(
     _wanted_labels(None, count, dataset.num_classes)
     models = {}
     if flags.run_dir is not None:
-        config, model = _obtain(flags, CONDITIONAL_VAE, dataset, mesh)
-        models[_describe(config)] = model
+        for run_dir in (flags.run_dir, *also):
+            one = dataclasses.replace(flags, run_dir=run_dir)
+            config, model = _obtain(one, CONDITIONAL_VAE, dataset, mesh)
+            models[_describe(config)] = model
     else:
         for recipe in recipes.values():
             config, model = _obtain(flags, recipe, dataset, mesh)
@@ -192,7 +203,8 @@ def compare_generation(
         accuracy, frechet = judge.judge(images, labels)
         share = None if acceptance is None else 100 * acceptance
         figures = {"accuracy": 100 * accuracy, "frechet": frechet, "acceptance": share}
-        rows.append({"model": model, "sampler": sampler, **figures})
+        kind = "real" if model == _REAL else "generated"
+        rows.append({"model": model, "sampler": sampler, "kind": kind, **figures})
 
     for name, model in models.items():
         posteriors = Posteriors.of(model, dataset.train)
@@ -201,7 +213,7 @@ def compare_generation(
             score(name, _CODES[sampler], decode(model, draw.codes, labels), draw.acceptance)
     images = _mixture_samples(dataset, labels, mixture_components, seed)
     score("PCA-50", "a Gaussian mixture of each class", images, None)
-    score("real training images", "-", _real_images(dataset, labels, seed), None)
+    score(_REAL, "-", _real_images(dataset, labels, seed), None)
     return Comparison(
         f"Class-conditional generation on {dataset.name}",
         COLUMNS,
@@ -214,8 +226,8 @@ def compare_generation(
             "judge's test accuracy": f"{100 * judge.accuracy:.2f} %",
         },
         notes=(
-            "The judge is a convolutional classifier trained on the real training images alone. The "
-            "Fréchet distance is between Gaussians fitted to its last hidden layer, on samples and "
+            "The judge is a convolutional classifier trained on the real training images alone. "
+            "The Fréchet distance is between Gaussians fitted to its last hidden layer, on samples and "
             "on the real test images; it is no Inception distance.",
             "The aggregated posterior draws a training image, then a code of its posterior. "
             "Rejection sampling proposes codes of the prior, and accepts them by the exact ratio "
@@ -223,9 +235,11 @@ def compare_generation(
             f"The mixture has {mixture_components} Gaussians of full covariance a class. Nothing "
             "was tuned on the judge's figures but what the models' names say.",
         ),
+        group="kind",
     )
 
 
+_REAL = "real training images"
 _CODES = {
     "prior": "the prior",
     "aggregated": "the aggregated posterior",
