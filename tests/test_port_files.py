@@ -450,7 +450,8 @@ def test_own_models_are_known_by_their_tensors(tmp_path, config):
 @pytest.fixture
 def script() -> Any:
     spec = importlib.util.spec_from_file_location("port_weights", SCRIPT)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.main
@@ -505,7 +506,7 @@ def test_script_inspects_a_users_module_and_writes_nothing(tmp_path, script, cap
     names = {one.name for one in tmp_path.iterdir()} - {"__pycache__"}
     assert names == {"a.pt", "mine_of_a_user.py"}
     for wrong in ("mine_of_a_user", "mine_of_a_user:no", "no_such:make", ":"):
-        with pytest.raises(InputError, match="package.module:factory"):
+        with pytest.raises(InputError, match=r"package\.module:factory"):
             script(source, inspect=True, model=wrong)
 
 

@@ -15,6 +15,11 @@ from jaxae import port
 torch.set_num_threads(2)
 
 
+RNGS = nnx.Rngs(0)
+# Zeros, for they are made without compiling anything; every test fills them.
+PLAIN: Any = {"rngs": RNGS, "param_dtype": jnp.float64, "kernel_init": nnx.initializers.zeros}
+
+
 @st.composite
 def convolution(draw: Any, channels: int, size: tuple[int, int]) -> Any:
     """A Conv or ConvTranspose in both frameworks, its channels and size; None where none fits."""
@@ -23,7 +28,7 @@ def convolution(draw: Any, channels: int, size: tuple[int, int]) -> Any:
     padding = draw(st.tuples(st.integers(0, kernel[0] - 1), st.integers(0, kernel[1] - 1)))
     out = draw(st.integers(1, 4))
     bias = draw(st.booleans())
-    more: Any = {"use_bias": bias, "rngs": nnx.Rngs(0), "param_dtype": jnp.float64}
+    more: Any = {**PLAIN, "use_bias": bias}
     if draw(st.booleans()):
         extra = draw(st.tuples(st.integers(0, stride[0] - 1), st.integers(0, stride[1] - 1)))
         pads = [(k - 1 - p, k - 1 - p + o) for k, p, o in zip(kernel, padding, extra, strict=True)]
@@ -43,18 +48,22 @@ def convolution(draw: Any, channels: int, size: tuple[int, int]) -> Any:
 @st.composite
 def architecture(draw: Any) -> Any:
     """torch's Sequential, the NNX one, the input's shape and the flatten to say."""
+    with jax.enable_x64(True):
+        return build(draw)
+
+
+def build(draw: Any) -> Any:
     channels = first = draw(st.integers(1, 4))
     size = start = draw(st.tuples(st.integers(5, 7), st.integers(5, 7)))
     theirs: list[Any] = []
     ours: list[Any] = []
-    plain: Any = {"rngs": nnx.Rngs(0), "param_dtype": jnp.float64}
     for _ in range(draw(st.integers(1, 2))):
         one, two, channels, size = draw(convolution(channels, size))
         theirs.append(one)
         ours.append(two)
         if draw(st.booleans()):
             theirs.append(torch.nn.BatchNorm2d(channels))
-            norm = nnx.BatchNorm(channels, momentum=0.9, use_running_average=True, **plain)
+            norm = nnx.BatchNorm(channels, momentum=0.9, use_running_average=True, rngs=RNGS)
             ours.append(norm)
         theirs.append(torch.nn.Tanh())
         ours.append(jnp.tanh)
@@ -64,12 +73,12 @@ def architecture(draw: Any) -> Any:
     ours.append(lambda x: turn(x).reshape(len(x), -1))
     features = channels * size[0] * size[1]
     theirs.append(torch.nn.Linear(features, 3))
-    ours.append(nnx.Linear(features, 3, **plain))
+    ours.append(nnx.Linear(features, 3, **PLAIN))
     path = f"layers.{len(ours) - 1}"
     if draw(st.booleans()):  # functions left out: Flax's numbers then differ from torch's
         last = torch.nn.Linear(3, 2)
         theirs += [torch.nn.Sigmoid(), last]
-        ours += [nnx.Sequential(jax.nn.sigmoid, nnx.Linear(3, 2, **plain)).layers[1]]
+        ours += [nnx.Sequential(jax.nn.sigmoid, nnx.Linear(3, 2, **PLAIN)).layers[1]]
         ours.insert(-1, jax.nn.sigmoid)
     flatten = {path: (channels, *size)} if channels_last else "CHW"
     return torch.nn.Sequential(*theirs), nnx.Sequential(*ours), (first, *start), flatten
