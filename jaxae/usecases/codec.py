@@ -60,8 +60,8 @@ class Codec:
         encode, decode = network_maps(model)
         arrays = _arrays(model, tables)
         return cls(
-            _in_chunks(encode),
-            _in_chunks(decode),
+            in_chunks(encode),
+            in_chunks(decode),
             tables,
             _identity(config, arrays),
             sum(array.nbytes for array in arrays.values()),
@@ -113,7 +113,7 @@ def prepare(config: RunConfig, model: Model, dataset: Dataset) -> Codec:
         InputError: If the model is conditional, or its codes are not finite.
     """
     encode, decode = network_maps(model)
-    codes = _in_chunks(encode)(as_unit_float(dataset.train.images))
+    codes = in_chunks(encode)(as_unit_float(dataset.train.images))
     return Codec.of(config, model, CodeTables.of(codes, _sensitivity(decode, codes[:_PROBED])))
 
 
@@ -193,7 +193,7 @@ def _sensitivity(decode: Callable[[Array], Array], codes: np.ndarray) -> np.ndar
     return np.asarray(jax.jit(lambda axes: jax.lax.map(along, axes))(jnp.eye(codes.shape[1])))
 
 
-def _in_chunks(function: Callable[[Array], Array]) -> Callable[[np.ndarray], np.ndarray]:
+def in_chunks(function: Callable[[Array], Array]) -> Callable[[np.ndarray], np.ndarray]:
     """Compile for one size of batch, and run as often as the examples ask for."""
     compiled = jax.jit(function)
 

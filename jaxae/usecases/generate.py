@@ -227,8 +227,8 @@ def compare_generation(
         },
         notes=(
             "The judge is a convolutional classifier trained on the real training images alone. "
-            "The Fréchet distance is between Gaussians fitted to its last hidden layer, on samples and "
-            "on the real test images; it is no Inception distance.",
+            "The Fréchet distance is between Gaussians fitted to its last hidden layer, on samples "
+            "and on the real test images; it is no Inception distance.",
             "The aggregated posterior draws a training image, then a code of its posterior. "
             "Rejection sampling proposes codes of the prior, and accepts them by the exact ratio "
             "of the aggregated posterior's density to the prior's, over its 0.99 quantile.",
