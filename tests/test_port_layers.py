@@ -203,6 +203,30 @@ def test_batch_norm_carries_its_counter():
     assert port.to_torch(ours)["num_batches_tracked"] == 0
 
 
+def test_running_variance_is_unbiased_in_torch_alone(x64):
+    theirs = torch.nn.BatchNorm1d(3).double()
+    ours = nnx.BatchNorm(3, momentum=0.9, rngs=RNGS, **F64)
+    port.from_torch(ours, theirs)
+    x = draw(5, 3)
+    theirs(torch.from_numpy(x))
+    ours(jnp.asarray(x))
+    assert np.allclose(ours.mean[...], theirs.running_mean.numpy(), rtol=0, atol=1e-15)
+    ratio = (theirs.running_var.numpy() - 0.9) / (np.asarray(ours.var[...]) - 0.9)
+    assert np.allclose(ratio, 5 / 4, rtol=1e-12)
+
+
+def test_default_initialisations_differ():
+    torch.manual_seed(0)
+    theirs, ours = torch.nn.Linear(400, 300), nnx.Linear(400, 300, rngs=nnx.Rngs(0))
+    assert float(theirs.weight.detach().abs().max()) <= 400**-0.5
+    assert float(theirs.bias.detach().abs().max()) > 0.9 * 400**-0.5
+    assert float(jnp.abs(ours.kernel[...]).max()) > 1.5 * 400**-0.5
+    assert not ours.bias[...].any()
+    # Standard deviations 1 / sqrt(3 fan_in) and 1 / sqrt(fan_in).
+    assert abs(float(theirs.weight.detach().std()) * 1200**0.5 - 1) < 0.02
+    assert abs(float(ours.kernel[...].std()) * 20 - 1) < 0.02
+
+
 def test_other_norms(x64):
     check(
         lambda: nnx.LayerNorm(5, epsilon=1e-5, rngs=RNGS, **F64), torch.nn.LayerNorm(5), draw(7, 5)
@@ -394,9 +418,6 @@ def test_a_layer_of_ones_own():
     class Scale(nnx.Module):
         def __init__(self):
             self.gain = nnx.Param(jnp.zeros((3, 2)))
-
-        def __call__(self, x):
-            return x * self.gain[...].sum(1)
 
     with pytest.raises(InputError, match=r"no row says what 'gain' of Scale is in torch"):
         port.from_torch(Scale(), {"weight": torch.ones(2, 3)})

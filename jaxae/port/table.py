@@ -364,6 +364,11 @@ def rule_for(layer: nnx.Module) -> Layer | None:
     for base in type(layer).__mro__:
         entries = [entry for entry in (*_registered.values(), *LAYERS) if entry.flax is base]
         if entries:
-            same = type(layer).__call__ is base.__call__
+            same = _forward_pass(type(layer)) is _forward_pass(base)
             return next((entry for entry in entries if same and entry.when(layer)), None)
     return None
+
+
+def _forward_pass(kind: type) -> Any:
+    # Not kind.__call__: of a class without one that is its metaclass's, bound anew at each look.
+    return next((vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base)), None)
