@@ -164,7 +164,7 @@ class JaxRunner:
         self._costs.append((metrics.cost, until))
         self._step += until
 
-    def _count(self, event: str, seconds: float, **_: Any) -> None:
+    def _count(self, event: str, duration_secs: float, **_: Any) -> None:
         self._compiled += event == "/jax/core/compile/backend_compile_duration"
 
 

@@ -89,15 +89,15 @@ def write(
     order = rng.permutation(examples)[: steps * batch_size].reshape(steps, batch_size)
     latent = getattr(config, "num_latent", 0)
     noise = rng.standard_normal((steps, batch_size, latent), np.float32)
-    np.savez(
-        path,
-        images=dataset.train.images[chosen],
-        labels=dataset.train.labels[chosen],
-        order=order.astype(np.int32),
-        noise=noise,
+    arrays = {
+        "images": dataset.train.images[chosen],
+        "labels": dataset.train.labels[chosen],
+        "order": order.astype(np.int32),
+        "noise": noise,
         **{f"flax/{name}": np.asarray(leaf[...]) for name, leaf in flax.items()},
         **{f"torch/{name}": array for name, array in torch.items()},
-    )
+    }
+    np.savez(path, allow_pickle=False, **arrays)
     return {"distinct": min(count, examples), "steps": steps}
 
 

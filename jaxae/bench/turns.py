@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from jaxae.bench.wire import Handlers
+from jaxae.config import ComputeDtype
 
 
 class Task(NamedTuple):
@@ -38,7 +39,7 @@ class Task(NamedTuple):
     devices: int | None
     threads: int
     models: int
-    dtype: str
+    dtype: ComputeDtype
     tf32: bool
     deterministic: bool
     drawn_noise: bool

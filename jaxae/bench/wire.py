@@ -117,6 +117,8 @@ class Worker:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no message")
+        if last.startswith("ModuleNotFoundError: "):
+            return WorkerError("missing", last.partition(": ")[2])
         kind = "out of memory" if _speaks_of_memory(last) else "failed"
         return WorkerError(kind, f"ended with status {status}: {last}")
 

@@ -1,0 +1,295 @@
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxae import bench
+from jaxae.bench import rounds
+from jaxae.bench.contenders import CONTENDERS, find, select
+from jaxae.bench.flops import step_flops
+from jaxae.bench.statistics import largest_gap, spread, times_faster
+from jaxae.bench.wire import Worker, WorkerError
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
+from jaxae.errors import InputError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TINY = {"rounds": 2, "turn_seconds": 0.01, "threads": 1, "batch_size": 64, "examples": 256}
+
+
+def by_name(document):
+    return {row["contender"]: row for row in document["rows"]}
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch", reason="the comparison needs torch")
+
+
+@pytest.fixture(scope="module")
+def broken(torch):
+    """A run in which one contender of each framework trains with something else."""
+    names = ("torch_eager", "torch_rewrite", "jax_step", "jax_epoch")
+    return bench.run(
+        bench.Settings(models=("ae",), contenders=names, **TINY),
+        overrides={"jax_step": {"learning_rate": 0.00501}, "torch_rewrite": {"learning_rate": 0}},
+    )
+
+
+def test_gate_closes_on_a_contender_that_trains_otherwise(broken):
+    rows = by_name(broken)
+    for name in ("jax_step", "torch_rewrite"):
+        assert rows[name]["status"] == "differs"
+        assert rows[name]["gap"] > 1e-5
+        assert rows[name]["step_ms"] is None
+        assert rows[name]["samples_ms"] == []
+
+
+def test_gate_lets_equal_contenders_through(broken):
+    rows = by_name(broken)
+    for name in ("torch_eager", "jax_epoch"):
+        row = rows[name]
+        assert row["status"] == "ok"
+        # Measured: 2e-6 between the frameworks after 20 steps.
+        assert row["gap"] <= 1e-5
+        assert len(row["samples_ms"]) == TINY["rounds"]
+        assert row["step_ms"] == pytest.approx(np.median(row["samples_ms"]))
+        assert row["images_per_s"] == pytest.approx(64 / row["step_ms"] * 1e3)
+        assert row["compile_s"] >= 0
+        assert row["matmul_share"] > 0
+        assert row["peak_memory_bytes"] > 50e6
+        assert row["final_cost"] == pytest.approx(rows["torch_eager"]["final_cost"], rel=1e-5)
+    assert rows["torch_eager"]["bce"] == "probabilities"
+    assert rows["jax_epoch"]["bce"] == "logits"
+    assert rows["jax_epoch"]["times_best_torch"] == rows["jax_epoch"]["times_eager"]
+
+
+def test_gate_closes_on_another_beta(torch):
+    names = ("torch_eager", "torch_rewrite")
+    settings = bench.Settings(models=("cvae",), contenders=names, **TINY)
+    rows = by_name(bench.run(settings, overrides={"torch_rewrite": {"beta": 1.01}}))
+    assert rows["torch_rewrite"]["status"] == "differs"
+    assert rows["torch_eager"]["status"] == "ok"
+
+
+def test_report_and_files(broken, tmp_path, capsys):
+    path = tmp_path / "now.json"
+    bench.save(broken, path)
+    assert json.loads(path.read_text()) == bench.read(path) == json.loads(bench.to_json(broken))
+    bench.print_report(broken, bench.read(path))
+    printed = capsys.readouterr().out
+    assert "differs" in printed
+    assert "ae, batch 64, JAX step by step: differs: costs differ by" in printed
+    assert "1.00" in printed.split("beside the earlier run")[1]
+    bench.plot(broken, tmp_path / "now.png")
+    assert (tmp_path / "now.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["now.json", "now.png"]
+
+
+def test_environment(broken):
+    where = broken["environment"]
+    assert {"jax", "torch", "numpy"} <= where["versions"].keys()
+    assert where["threads"] == 1
+    assert where["gate"] == {"steps": 20, "tolerance": 1e-5, "reference": "torch_eager"}
+
+
+def test_a_program_compiled_after_warm_up_is_refused(monkeypatch):
+    class Retracing(Worker):
+        def ask(self, do, **fields):
+            if do == "turn":
+                super().ask("multiply", size=32, repeats=1)
+            return super().ask(do, **fields)
+
+    monkeypatch.setattr(rounds, "Worker", Retracing)
+    document = bench.run(bench.Settings(models=("ae",), contenders=("jax_epoch",), **TINY))
+    assert document["rows"][0]["status"] == "retraced"
+    assert document["rows"][0]["step_ms"] is None
+    assert bench.retraced(document) == ["JAX epoch, one device"]
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits a running process's memory")
+def test_out_of_memory_marks_a_cell_and_goes_on(torch, monkeypatch):
+    class Starving(Worker):
+        def ask(self, do, **fields):
+            if do == "gate" and self._contender == "torch_rewrite" and self._batch > 100:
+                pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[0])
+                limit = pages * os.sysconf("SC_PAGE_SIZE") + 2**20
+                resource.prlimit(self.process.pid, resource.RLIMIT_AS, (limit, limit))
+            if do == "prepare":
+                self._contender = fields["contender"]
+                with np.load(fields["problem"]) as problem:
+                    self._batch = problem["order"].shape[1]
+            return super().ask(do, **fields)
+
+    monkeypatch.setattr(rounds, "Worker", Starving)
+    settings = bench.Settings(
+        models=("ae",),
+        sweep="batch",
+        sizes=(64, 4096),
+        contenders=("torch_eager", "torch_rewrite"),
+        **(TINY | {"batch_size": None, "examples": 8192}),
+    )
+    rows = {(r["contender"], r["batch_size"]): r for r in bench.run(settings)["rows"]}
+    assert rows["torch_rewrite", 4096]["status"] == "out of memory"
+    assert rows["torch_rewrite", 4096]["step_ms"] is None
+    assert rows["torch_rewrite", 64]["status"] == rows["torch_eager", 4096]["status"] == "ok"
+
+
+def test_without_torch_its_contenders_are_left_out(tmp_path, monkeypatch, capsys):
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    names = ("torch_eager", "jax_epoch")
+    document = bench.run(bench.Settings(models=("ae",), contenders=names, **TINY))
+    assert [row["contender"] for row in document["rows"]] == ["jax_epoch"]
+    assert document["rows"][0]["status"] == "ok"
+    assert document["rows"][0]["times_eager"] is None
+    bench.print_report(document)
+    assert "left out: torch_eager (No module named 'torch')" in capsys.readouterr().out
+
+
+def test_compile_without_a_compiler_says_so(torch, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    names = ("torch_eager", "torch_compile")
+    rows = by_name(bench.run(bench.Settings(models=("ae",), contenders=names, **TINY)))
+    assert rows["torch_compile"]["status"] == "failed"
+    assert "no C++ compiler" in rows["torch_compile"]["reason"]
+    assert rows["torch_eager"]["status"] == "ok"
+
+
+def test_models_trained_at_once(torch):
+    settings = bench.Settings(
+        models=("ae",), sweep="models", sizes=(3,), contenders=("torch_eager", "jax_epoch"), **TINY
+    )
+    rows = bench.run(settings)["rows"]
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert all(row["images_per_s"] == pytest.approx(3 * 64e3 / row["step_ms"]) for row in rows)
+
+
+def test_sweep_is_drawn(tmp_path, capsys):
+    rows = [
+        {**rounds._row(find(name), "ae", size, 1, bench.Settings()), "step_ms": 1.0}
+        for name in ("torch_eager", "jax_epoch")
+        for size in (32, 64)
+    ]
+    for row in rows:
+        row["images_per_s"] = 1e3 * row["batch_size"]
+    rows[-1] |= {"step_ms": None, "images_per_s": None, "status": "out of memory"}
+    where = {
+        "settings": {"sweep": "batch", "rounds": 1, "dtype": "float32"},
+        "versions": {},
+        "gpu": None,
+        "cpu": "a CPU",
+        "threads": 1,
+        "python": "3",
+        "commit": None,
+        "matmul_gflops": {},
+        "gate": {"steps": 20, "tolerance": 1e-5, "reference": "torch_eager"},
+        "load_before": 3.0,
+    }
+    document = {"environment": where, "rows": rows, "left_out": []}
+    bench.print_report(document)
+    printed = capsys.readouterr().out
+    assert "out of memory" in printed
+    assert "provisional" in printed
+    bench.plot(document, tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"models": ("vae",)},
+        {"models": ()},
+        {"rounds": 0},
+        {"batch_size": 0},
+        {"threads": -1},
+        {"turn_seconds": 0},
+        {"contenders": ("torch_quick",)},
+        {"contenders": ()},
+        {"contenders": ("torch_graph",)},
+        {"sizes": (32,)},
+        {"sweep": "batch", "sizes": (0,)},
+        {"tf32": True},
+    ],
+)
+def test_bad_settings(fields):
+    with pytest.raises(InputError, match="expected"):
+        bench.Settings(**fields)
+
+
+def test_bad_input_to_the_script(tmp_path):
+    (tmp_path / "other.json").write_text("{}")
+    for flags, message in (
+        (["--device", "gpu"], "got only: cpu"),
+        (["--compare", str(tmp_path / "none.json")], "none.json"),
+        (["--compare", str(tmp_path / "other.json")], "got other JSON"),
+        (["--json", str(tmp_path / "no" / "a.json")], "No such file"),
+        (["--sweep", "batch", "--sizes", "a"], "whole numbers"),
+    ):
+        done = subprocess.run(
+            [sys.executable, REPOSITORY / "scripts" / "benchmark.py", *flags],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""},
+        )
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+        assert message in done.stderr
+
+
+def test_batch_larger_than_an_epoch():
+    settings = bench.Settings(models=("ae",), contenders=("jax_epoch",), **TINY | {"examples": 32})
+    with pytest.raises(InputError, match="at most 32 examples, got 64"):
+        bench.run(settings)
+
+
+def test_a_worker_that_dies_or_hangs():
+    with Worker("jaxae.bench.problem", cores=None, environment={}) as worker:
+        with pytest.raises(WorkerError, match="no answer within 0 s"):
+            worker.ask("write", timeout=0.0)
+    with Worker("jaxae.bench.problem", cores=None, environment={}) as worker:
+        worker.process.kill()
+        with pytest.raises(WorkerError, match="out of memory: killed"):
+            worker.ask("write")
+
+
+def test_contenders_of_a_cpu_use_no_graphs():
+    assert not any(contender.graph for contender in select(None, "cpu"))
+    assert select(None, "gpu") == list(CONTENDERS)
+
+
+def test_flops_of_the_autoencoder():
+    assert step_flops(AutoencoderConfig(), 10) == 2 * 10 * 784 * 32 * (2 + 3)
+
+
+def test_flops_of_the_vae_count_taps_inside_images(torch):
+    conv = torch.nn.functional.conv2d
+    transpose = torch.nn.functional.conv_transpose2d
+    ones = lambda side: torch.ones(1, 1, side, side, dtype=torch.float64)  # noqa: E731
+    # The sum over a convolution of ones with ones is its number of multiplications.
+    products = [
+        conv(ones(28), ones(6), stride=2).sum() * 16,
+        conv(ones(12), ones(4), stride=2).sum() * 16 * 32,
+        conv(ones(5), ones(2), stride=2).sum() * 32 * 64,
+        2 * 256 * 50 + 50 * 256,
+        transpose(ones(2), ones(2), stride=2).sum() * 64 * 32,
+        transpose(ones(4), ones(4), stride=3, padding=1).sum() * 32 * 16,
+        transpose(ones(11), ones(6), stride=3, padding=4).sum() * 16,
+    ]
+    products = [int(product) for product in products]
+    assert step_flops(ConditionalVAEConfig(), 7) == 2 * 7 * (3 * sum(products) - products[0])
+
+
+def test_statistics():
+    assert spread([4.0, 1.0, 2.0, 3.0, 5.0]) == (3.0, 2.0, 4.0)
+    # Of the same rounds: a slow round slows both.
+    assert times_faster([1.0, 10.0], [3.0, 30.0]) == (3.0, 3.0, 3.0)
+    assert largest_gap([1.0, 2.2], [1.0, 2.0]) == pytest.approx(0.1)
+    assert largest_gap([1.0, None], [1.0, 2.0]) == float("inf")
