@@ -5,6 +5,7 @@ white: lines differ in dashes, classes in their digit.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from jaxae.config import ModelConfig
 from jaxae.data import Dataset
 from jaxae.files import whole_or_absent
-from jaxae.models import Autoencoder, Model
+from jaxae.models import Autoencoder, Model, Parameters, parameters_of, with_parameters
 from jaxae.pixels import as_unit_float
 
 _MAPPED = 2000
+_AT_ONCE = 100
 
 
 def draw_run(folder: Path, model: Model, metrics: list[dict[str, Any]], dataset: Dataset) -> None:
@@ -40,10 +43,26 @@ def encode(
     model: Model, images: UInt8[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n code"]:
     """Codes of images: the autoencoder's, or the means of the VAE's posterior."""
-    x = jnp.asarray(as_unit_float(images))
+    parameters = parameters_of(model)
+    parts = range(0, len(images), _AT_ONCE)
+    codes = [
+        _encode(
+            model.config,
+            parameters,
+            jnp.asarray(as_unit_float(images[part : part + _AT_ONCE])),
+            jnp.asarray(labels[part : part + _AT_ONCE]),
+        )
+        for part in parts
+    ]
+    return np.concatenate(codes)
+
+
+@partial(jax.jit, static_argnums=0)
+def _encode(config: ModelConfig, parameters: Parameters, x: jax.Array, label: jax.Array):
+    model = with_parameters(config, parameters)
     if isinstance(model, Autoencoder):
-        return np.asarray(model.encode(x))
-    return np.asarray(model.encode(x, _condition(model, labels))[0])
+        return model.encode(x)
+    return model.encode(x, label if model.config.num_classes else None)[0]
 
 
 def reconstruct(
@@ -87,13 +106,9 @@ def plot_reconstructions(
     reconstructions: Float[np.ndarray, "n 28 28 1"],
 ) -> None:
     """Draw test images over their reconstructions."""
-    figure, axes = new_figure(2, len(originals), (0.8 * len(originals), 2.1))
-    for row, images, name in zip(
-        axes, (originals, reconstructions), ("original", "decoded"), strict=True
-    ):
-        draw_images(row, images)
-        row[0].set_ylabel(name)
-    figure.suptitle("Test images and their reconstructions")
+    figure, axes = new_figure(1, 1, (0.8 * len(originals), 2.0))
+    draw_tiles(axes[0, 0], np.concatenate([originals, reconstructions]), ["original", "decoded"])
+    axes[0, 0].set_title("Test images and their reconstructions")
     save_figure(figure, path)
 
 
@@ -104,12 +119,9 @@ def plot_samples(path: Path, model: Any, *, each: int = 10, seed: int = 0) -> No
     key = jax.random.key(seed)
     samples = model.sample(jnp.asarray(labels) if classes else None, key=key, count=len(labels))
     rows = len(labels) // each
-    figure, axes = new_figure(rows, each, (0.7 * each + 0.4, 0.7 * rows + 0.6))
-    for number, row in enumerate(axes):
-        draw_images(row, np.asarray(samples[number * each : (number + 1) * each, ..., :1]))
-        if classes:
-            row[0].set_ylabel(str(number), rotation=0, labelpad=10, va="center")
-    figure.suptitle("Samples of the prior" + (", a row for each class" if classes else ""))
+    figure, axes = new_figure(1, 1, (0.65 * each + 0.4, 0.65 * rows + 0.5))
+    draw_tiles(axes[0, 0], np.asarray(samples[..., :1]), range(rows) if classes else [""] * rows)
+    axes[0, 0].set_title("Samples of the prior" + (", a row for each class" if classes else ""))
     save_figure(figure, path)
 
 
@@ -170,6 +182,17 @@ def draw_images(axes: Sequence[Any], images: Float[np.ndarray, "n 28 28 1"]) -> 
         axis.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
         axis.set_xticks([])
         axis.set_yticks([])
+
+
+def draw_tiles(axis: Any, images: Float[np.ndarray, "n 28 28 1"], names: Sequence[Any]) -> None:
+    """Show images on one axis, in as many rows as there are names; an axis each would be slow."""
+    rows, (side, width) = len(names), images.shape[1:3]
+    tiles = np.pad(images[..., 0], ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
+    tiles = tiles.reshape(rows, -1, side + 2, width + 2).swapaxes(1, 2)
+    axis.imshow(tiles.reshape(rows * (side + 2), -1), cmap="gray_r", vmin=0, vmax=1)
+    axis.set_yticks((np.arange(rows) + 0.5) * (side + 2), [str(name) for name in names])
+    axis.set_xticks([])
+    axis.tick_params(length=0)
 
 
 def save_figure(figure: Any, path: Path) -> None:
