@@ -59,7 +59,10 @@ def main(
         return names or known
 
     (mutate,) = (
-        [parity.MUTATIONS[name] for name in chosen("a mutation", (mutation,), tuple(parity.MUTATIONS))]
+        [
+            parity.MUTATIONS[name]
+            for name in chosen("a mutation", (mutation,), tuple(parity.MUTATIONS))
+        ]
         if mutation
         else [None]
     )

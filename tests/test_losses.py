@@ -67,7 +67,9 @@ def test_kl_is_zero_at_the_prior_and_what_quadrature_says_elsewhere():
     assert not kl_from_standard_normal(zeros, zeros).any()
     mean, log_var = 0.7, -1.2
     x = np.linspace(-12, 12, 200_001)
-    density = np.exp(-((x - mean) ** 2) / (2 * np.exp(log_var))) / np.sqrt(2 * np.pi * np.exp(log_var))
+    density = np.exp(-((x - mean) ** 2) / (2 * np.exp(log_var))) / np.sqrt(
+        2 * np.pi * np.exp(log_var)
+    )
     log_ratio = -((x - mean) ** 2) / (2 * np.exp(log_var)) - log_var / 2 + x**2 / 2
     expected = (density * log_ratio).sum() * (x[1] - x[0])
     found = kl_from_standard_normal(jnp.full((1, 1), mean), jnp.full((1, 1), log_var))

@@ -108,7 +108,9 @@ def test_an_interpolation_ends_at_its_images():
     np.testing.assert_allclose(way[jnp.array([0, 3])], ends, rtol=1e-5)
     autoencoder = Autoencoder(rngs=nnx.Rngs(0))
     way = autoencoder.interpolate(IMAGES[0], IMAGES[1], 3)
-    np.testing.assert_allclose(way[jnp.array([0, 2])], autoencoder(IMAGES[:2]).reconstruction, rtol=1e-5)
+    np.testing.assert_allclose(
+        way[jnp.array([0, 2])], autoencoder(IMAGES[:2]).reconstruction, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("config", [AutoencoderConfig(hidden=(9, 4)), ConditionalVAEConfig(3, 2)])

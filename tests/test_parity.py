@@ -309,7 +309,9 @@ def test_replayed_run_of_a_vae_in_float32(few):
 def test_red_when_a_run_is_replayed_for_another_loader(few, monkeypatch):
     other = runs.jax_run
     monkeypatch.setattr(
-        runs, "jax_run", lambda pair, config, data: other(pair, config.replace(replay="torch"), data)
+        runs,
+        "jax_run",
+        lambda pair, config, data: other(pair, config.replace(replay="torch"), data),
     )
     rows = list(runs.run_rows(make_pair("Autoencoder", "float64"), few, epochs=1))
     assert len(red(rows)) == 2
@@ -322,7 +324,9 @@ def test_red_when_adam_of_a_run_is_wrong(few):
 
 def test_the_ladder_has_every_rung(few):
     plan = Plan(("Autoencoder",), steps=3, datasets=((few, 1),))
-    report = climb(dataclasses.replace(plan, rungs=("initialisation", "model", "step", "trajectory", "run")))
+    report = climb(
+        dataclasses.replace(plan, rungs=("initialisation", "model", "step", "trajectory", "run"))
+    )
     assert report.passed
     assert {row.dtype for row in report.rows} == {"float64", "float32"}
     wrong = dataclasses.replace(plan, rungs=("model",), mutation=mutation.perturbed_weight)

@@ -56,18 +56,24 @@ CONFIGS = [
 def test_a_replay_starts_from_torchs_weights(config):
     parameters = torch_schedule(config, "torch").init_parameters(config.model)
     expected = torch_weights(seeded_reference(config))
-    found = {f"{layer}.{key}": v for layer, leaves in parameters.items() for key, v in leaves.items()}
+    found = {
+        f"{layer}.{key}": v for layer, leaves in parameters.items() for key, v in leaves.items()
+    }
     assert found.keys() == expected.keys()
     for name, value in found.items():
         assert value.dtype == np.float32
         # Bit for bit, but for the autoencoder's normals where torch's kernels round otherwise.
         largest = np.abs(expected[name]).max()
         exact = name != "linear_1.kernel"
-        np.testing.assert_allclose(value, expected[name], rtol=0, atol=0 if exact else 5e-7 * largest)
+        np.testing.assert_allclose(
+            value, expected[name], rtol=0, atol=0 if exact else 5e-7 * largest
+        )
 
 
 @pytest.mark.parametrize("loader", ["torch-1", "torch"])
-@pytest.mark.parametrize("config", [AUTOENCODER, CONDITIONAL_VAE, CONDITIONAL_VAE.replace(num_latent=3)])
+@pytest.mark.parametrize(
+    "config", [AUTOENCODER, CONDITIONAL_VAE, CONDITIONAL_VAE.replace(num_latent=3)]
+)
 def test_a_replay_has_the_batches_and_noise_of_the_reference(config, loader):
     schedule = torch_schedule(config, loader)
     seeded_reference(config)

@@ -37,7 +37,9 @@ def a_plan(steps: int, batch: int, *, examples: int = 500, first_step: int = 0) 
 def start(config: RunConfig, *, devices: int = 1, images=None):
     program = program_of(config, make_mesh(device="cpu", devices=devices))
     train = load("digits").train
-    data = put_examples(program, train.images[:500] if images is None else images, train.labels[:500])
+    data = put_examples(
+        program, train.images[:500] if images is None else images, train.labels[:500]
+    )
     state = init_state(program, init_parameters(config.model, jax.random.key(0)))
     return program, data, state
 
@@ -79,7 +81,9 @@ def test_a_smaller_batch_costs_what_its_examples_cost(name, devices):
     )
     np.testing.assert_allclose(other_costs.cost, costs.cost, rtol=1e-13)
     np.testing.assert_allclose(other_costs.kl, costs.kl, rtol=1e-12)
-    np.testing.assert_allclose(flat(large), flat(small), rtol=0, atol=1e-9 * np.abs(flat(small)).max())
+    np.testing.assert_allclose(
+        flat(large), flat(small), rtol=0, atol=1e-9 * np.abs(flat(small)).max()
+    )
 
 
 def test_noise_is_that_of_an_example_of_a_step():
@@ -184,7 +188,7 @@ def test_the_two_forms_of_the_cost_agree_away_from_saturation():
 
 def test_bfloat16_computes_over_float32_parameters():
     plan = a_plan(5, 8)
-    exact, metrics = train(SMALL_VAE, plan)
+    _, metrics = train(SMALL_VAE, plan)
     state, rough = train(SMALL_VAE.replace(dtype="bfloat16"), plan)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.parameters)} == {jnp.dtype("float32")}
     # bfloat16 has eight bits: measured 3e-4, and not the same numbers.
@@ -203,6 +207,10 @@ def test_the_caller_keeps_its_arrays():
     }
     state = init_state(program, parameters)
     train_epoch(
-        state, data, put_plan(program, a_plan(2, 8)), hyperparameters_of(AUTOENCODER), program=program
+        state,
+        data,
+        put_plan(program, a_plan(2, 8)),
+        hyperparameters_of(AUTOENCODER),
+        program=program,
     )
     assert (kernel == 1).all()

@@ -42,8 +42,8 @@ class Comparison:
     def first_difference(self) -> "Difference | None":
         """Where the networks part first, in the order of the forward pass; None if they do not.
 
-        An "input" that differs, where all before it agrees, is made by what lies between the layers:
-        an activation, a flatten. An "output" is the layer's own.
+        An "input" that differs, where all before it agrees, is made by what lies between the
+        layers: an activation, a flatten. An "output" is the layer's own.
         """
         return next((row for row in self.rows if row.what != GRADIENT and not row.passed), None)
 
@@ -145,9 +145,11 @@ def compare(
     import torch
 
     arguments = _tuple(inputs)
-    twin_arguments = tuple(map(_channels_last, arguments)) if nnx_inputs is None else _tuple(nnx_inputs)
+    twin_arguments = (
+        tuple(map(_channels_last, arguments)) if nnx_inputs is None else _tuple(nnx_inputs)
+    )
     # A port asks for the order of a flatten that shapes do not tell; torch's is the one to try.
-    order = {"flatten": flatten or "CHW", "unflatten": unflatten or "CHW"}
+    order: dict[str, Any] = {"flatten": flatten or "CHW", "unflatten": unflatten or "CHW"}
     run_torch, run_nnx = torch_call or _call, nnx_call or _call
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         module = copy.deepcopy(torch_module).cpu().double().train(train)
@@ -186,11 +188,14 @@ def compare(
         if gradients and any(a.shape != b.shape for a, b in zip(ends, twin_result, strict=True)):
             notes.append("gradients were not compared: the results' shapes differ")
         elif gradients:
-            weights = [np.random.default_rng(0).standard_normal(tuple(r.shape)) for r in result]
-            got = _nnx_gradients(twin, flat, [_like(w, r.detach().numpy(), e) for w, r, e in zip(weights, result, ends, strict=True)])  # fmt: skip
+            rng = np.random.default_rng(0)
+            weights = [rng.standard_normal(tuple(leaf.shape)) for leaf in result]
+            pairs = zip(weights, result, ends, strict=True)
+            twin_weights = [_like(w, leaf.detach().numpy(), end) for w, leaf, end in pairs]
             wanted = _torch_gradients(module, result, weights)
-            arrays, _ = to_arrays(got, names=names, **order)
-            backward = _pair_gradients(arrays, wanted, calls, tolerance)
+            holder = _nnx_gradients(twin, flat, twin_weights)
+            got, _ = to_arrays(holder, names=names, **order)
+            backward = _pair_gradients(got, wanted, calls, tolerance)
     return Comparison((*forward, *backward), tuple(unpaired), tuple(notes))
 
 
@@ -345,5 +350,7 @@ def _layer_gap(tensors: list[tuple[np.ndarray, np.ndarray]], path: str) -> Gap:
     # rounding, which no two frameworks share.
     if any(left.shape != right.shape for left, right in tensors):
         return Gap(float("inf"), float("inf"), path)
-    got, wanted = (np.concatenate([np.ravel(one) for one in side]) for side in zip(*tensors, strict=True))
+    got, wanted = (
+        np.concatenate([np.ravel(one) for one in side]) for side in zip(*tensors, strict=True)
+    )
     return measure({path: got}, {path: wanted})

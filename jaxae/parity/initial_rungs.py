@@ -1,6 +1,6 @@
 """Rungs before any step: initial weights, and codes drawn by each framework's own noise."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -86,6 +86,6 @@ def own_noise_row(pair: Pair, feed: Feed, *, reparameterize: Reparameterize | No
         np.concatenate([((np.asarray(code) - center) / deviation).ravel() for code in side])
         for side in (draws, codes)
     ]
-    gap = kolmogorov_smirnov(*standard, "code")
+    gap = kolmogorov_smirnov(standard[0], standard[1], "code")
     note = "Kolmogorov-Smirnov distance; relative: to chance"
     return Row(pair.name, "codes of own noise", pair.dtype, gap, CRITICAL, note)

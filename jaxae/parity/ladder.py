@@ -53,7 +53,10 @@ def climb(plan: Plan, report: Callable[[Row], object] = lambda row: None) -> Rep
     JAX must have x64 enabled; float32 rungs compute in float32 all the same.
     """
     whole = Report()
-    for part in (*shared_parts(plan), *(part for name in plan.models for part in parts(name, plan))):
+    for part in (
+        *shared_parts(plan),
+        *(part for name in plan.models for part in parts(name, plan)),
+    ):
         rows, curves = part()
         for row in rows:
             report(row)
@@ -69,7 +72,11 @@ def shared_parts(plan: Plan) -> Iterator[Part]:
     """Rungs that need no network."""
     for dtype in PRECISIONS:
         if "layers" in plan.rungs:
-            for rung in (layer_rungs.layer_rows, layer_rungs.condition_rows, layer_rungs.activation_rows):
+            for rung in (
+                layer_rungs.layer_rows,
+                layer_rungs.condition_rows,
+                layer_rungs.activation_rows,
+            ):
                 yield lambda rung=rung, dtype=dtype: (rung(dtype), [])
         if "losses" in plan.rungs:
             yield lambda dtype=dtype: (loss_rungs.loss_rows(dtype), [])

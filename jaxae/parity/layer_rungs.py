@@ -88,7 +88,9 @@ def condition_rows(dtype: Precision) -> Iterator[Row]:
         planes = np.zeros((BATCH, HEIGHT, WIDTH, 3), dtype) + np.eye(3)[label][:, None, None]
         whole = torch.from_numpy(np.concatenate([image, planes], -1)).permute(0, 3, 1, 2)
         expected = reference(whole.to(reference.weight.dtype)).permute(0, 2, 3, 1)
-        gap = measure({"output": flax(jnp.asarray(image), jnp.asarray(label))}, {"output": expected})
+        gap = measure(
+            {"output": flax(jnp.asarray(image), jnp.asarray(label))}, {"output": expected}
+        )
         yield Row("layers", f"Conv of a class, {lowering} lowering", dtype, gap, FORWARD[dtype])
 
 
@@ -131,20 +133,20 @@ def _convolution(kind: str, lowering: str, settings: Settings) -> tuple[Any, Any
 
 
 def _abstract(make: Callable[..., nnx.Module]) -> Any:
-    """A layer without values, which are about to be ported: drawing them would cost compilations."""
+    """A layer without values: they are about to be ported, and drawing costs compilations."""
     return nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
 
 
 def _rows(name: str, dtype: Precision, cases: list, transfer: Transfer) -> Iterator[Row]:
     torch.manual_seed(0)
-    outputs, gradients, torch_own = [], [], []
+    outputs, gradients = [], []
     arrays, functions = [], []
     for flax, reference, shape in cases:
         reference.reset_parameters()
         reference.to(getattr(torch, dtype))
         transfer(flax, reference)
         x = np.random.default_rng(1).standard_normal(shape).astype(dtype)
-        expected, cotangent, exact = _torch_side(reference, x, torch.float64)
+        _, cotangent, exact = _torch_side(reference, x, torch.float64)
         outputs.append(_torch_side(reference, x, getattr(torch, dtype))[0])
         gradients.append(exact)
         graph, state = nnx.split(flax)
@@ -176,7 +178,10 @@ def _torch_side(
     to_torch = (lambda a: a.permute(0, 3, 1, 2)) if image else (lambda a: a)
     to_flax = (lambda a: a.permute(0, 2, 3, 1)) if image else (lambda a: a)
     leaf = torch.from_numpy(x).to(dtype).requires_grad_()
-    weights = {name: value.detach().to(dtype).requires_grad_() for name, value in reference.named_parameters()}
+    weights = {
+        name: value.detach().to(dtype).requires_grad_()
+        for name, value in reference.named_parameters()
+    }
     y = to_flax(torch.func.functional_call(reference, weights, (to_torch(leaf),)))
     cotangent = np.random.default_rng(2).standard_normal(tuple(y.shape))
     y.backward(torch.from_numpy(cotangent).to(dtype))

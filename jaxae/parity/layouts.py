@@ -31,5 +31,5 @@ def closest(array: np.ndarray, like: np.ndarray | None) -> np.ndarray:
 
 
 def layouts(array: np.ndarray) -> list[np.ndarray]:
-    """An array as it is, and with its channels moved from axis 1 to the end, if it may have them."""
+    """An array as it is and, if it may have channels, with them moved from axis 1 to the end."""
     return [array] if array.ndim < 3 else [array, np.moveaxis(array, 1, -1)]

@@ -41,7 +41,7 @@ def forward_row(pair: Pair, feed: Feed, *, rung: str = "forward pass") -> Row:
         output = _call_torch(pair.reference, batch)
     found = jax.jit(lambda: _call_twin(pair.twin, pair, feed))()
     if isinstance(pair.twin, Autoencoder):
-        wanted = {"reconstruction": output}
+        wanted: dict[str, Any] = {"reconstruction": output}
         got = {"reconstruction": found.reconstruction}
     else:
         wanted = dict(zip(("mean", "log_var", "code", "reconstruction"), output, strict=True))
@@ -115,7 +115,7 @@ def _own(pair: Pair, dtype: torch.dtype | None = None) -> Pair:
 def _torch_step(
     pair: Pair, feed: Feed, dtype: torch.dtype
 ) -> tuple[dict[str, torch.Tensor], Snapshot]:
-    """torch's gradients of the first batch, and what its step leaves, computed in this dtype."""
+    """Torch's gradients of the first batch, and what its step leaves, computed in this dtype."""
     own = _own(pair, dtype)
     snapshot = next(torch_steps(own, feed))
     return own.named_gradients(), snapshot

@@ -11,7 +11,13 @@ from flax import nnx
 from jaxtyping import Float, Int32, UInt8
 
 import torch_ref
-from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
+from jaxae.config import (
+    AUTOENCODER,
+    CONDITIONAL_VAE,
+    AutoencoderConfig,
+    ConditionalVAEConfig,
+    RunConfig,
+)
 from jaxae.data import load
 from jaxae.models import Model, Parameters, build, parameters_of, with_parameters
 from jaxae.port import describe, from_torch
@@ -86,7 +92,7 @@ class Pair:
     @property
     def is_vae(self) -> bool:
         """Whether there is a code to draw, and a KL term."""
-        return hasattr(self.config.model, "num_latent")
+        return isinstance(self.config.model, ConditionalVAEConfig)
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -123,7 +129,11 @@ class Pair:
 
 
 def make_pair(
-    name: str, dtype: Precision, *, seed: int = 0, lowering: Literal["auto", "plain", "matmul"] = "auto"
+    name: str,
+    dtype: Precision,
+    *,
+    seed: int = 0,
+    lowering: Literal["auto", "plain", "matmul"] = "auto",
 ) -> Pair:
     """Both networks of a case, with the weights that torch draws after `manual_seed(seed)`.
 
@@ -159,10 +169,8 @@ def _patterns(twin: Model) -> dict[str, tuple[str, str]]:
 def build_reference(config: RunConfig) -> Any:
     """The torch network of a configuration, drawn from torch's global generator."""
     model = config.model
-    if not hasattr(model, "num_latent"):
-        return torch_ref.Autoencoder(
-            model.num_features, list(model.hidden), activation=model.activation
-        )
+    if isinstance(model, AutoencoderConfig):
+        return torch_ref.Autoencoder(model.num_features, model.hidden, activation=model.activation)
     return torch_ref.ConditionalVariationalAutoencoder(
         784,
         model.num_latent,
@@ -193,5 +201,3 @@ def make_feed(*, steps: int, batch_size: int, num_latent: int = 50, seed: int = 
     order = order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
     noise = rng.standard_normal((steps, batch_size, num_latent))
     return Feed(train.images, train.labels, order, noise.astype(np.float32))
-
-

@@ -63,7 +63,9 @@ def write_plot(curves: list["Curve"], path: Path) -> None:
 
     names = list(dict.fromkeys(curve.model for curve in curves))
     figure = Figure(figsize=(11, 3.4 * -(-len(names) // 2) + 0.6), layout="constrained")
-    figure.suptitle("Largest error of a training trajectory, relative to a tensor's largest magnitude")
+    figure.suptitle(
+        "Largest error of a training trajectory, relative to a tensor's largest magnitude"
+    )
     panels = figure.subplots(-(-len(names) // 2), 2, squeeze=False, sharey=True).ravel()
     for panel, name in zip(panels, names, strict=False):
         for curve in curves:

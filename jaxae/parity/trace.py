@@ -1,4 +1,4 @@
-"""A trace: what each submodule of a network was given and gave, call by call, in either framework."""
+"""A trace: what each submodule of a network was given and gave, call by call."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -72,13 +72,13 @@ def _note_calls(
 ) -> None:
     kind: Any = type(submodule)
 
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         inputs = _arrays((args, kwargs))
         result = kind.__call__(self, *args, **kwargs)
         calls.append(Call(numbered(path), kind.__name__, inputs, _arrays(result)))
         return result
 
-    noting = type(kind)(kind.__name__, (kind,), {"__call__": __call__})
+    noting = type(kind)(kind.__name__, (kind,), {"__call__": call})
     object.__setattr__(submodule, "__class__", noting)
 
 

@@ -56,9 +56,7 @@ def jax_steps(pair: Pair, feed: Feed) -> Iterator[Snapshot]:
     plan = put_plan(program, Plan(feed.order, noise, 0))
     hyperparameters = hyperparameters_of(pair.config)
     for step in range(len(feed.order)):
-        state, metrics = train_steps(
-            state, data, plan, step + 1, hyperparameters, program=program
-        )
+        state, metrics = train_steps(state, data, plan, step + 1, hyperparameters, program=program)
         adam = state.optimizer[0]
         trees = jax.device_get((state.parameters, adam.mu, adam.nu))
         yield Snapshot(float(metrics.cost[step]), *(pair.named(tree) for tree in trees))
@@ -130,7 +128,9 @@ def _drift(pair: Pair, ours: list[list[Gap]], theirs: list[list[Gap]]) -> Row:
     is the mean over all steps of its relative gap; JAX may have ten times torch's, or what
     float32 shows in a single cost.
     """
-    drift, torch_drift = (float(np.mean([step[0].max_rel for step in who])) for who in (ours, theirs))
+    drift, torch_drift = (
+        float(np.mean([step[0].max_rel for step in who])) for who in (ours, theirs)
+    )
     gap = Gap(max(step[0].max_abs for step in ours), drift, "cost")
     note = (
         f"mean of {len(ours)} steps; torch's own: {torch_drift:.1e}; "
