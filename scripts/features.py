@@ -19,8 +19,8 @@ def main(
 
     Args:
         flags: Those of all use cases. --run-dir is a run of an autoencoder or plain VAE.
-        epochs: Passes over the training set, without --run-dir. [default: the post's 5, and 5,000
-            steps of the deeper autoencoder]
+        epochs: Passes over the training set, without --run-dir. [default: the post's 5, and
+            4,700 steps of the deeper autoencoder]
         trees: Of the random forest.
     """
     from jaxae.usecases import features

@@ -1,0 +1,327 @@
+"""Pretraining: an encoder that saw images without labels, fine-tuned on few labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Num
+
+from jaxae.config import AutoencoderConfig
+from jaxae.data import Dataset
+from jaxae.errors import InputError
+from jaxae.layers import Linear
+from jaxae.models import ACTIVATIONS, Autoencoder, Parameters, build, parameters_of
+from jaxae.plots import new_figure, save_figure
+from jaxae.usecases.corruption import MaskedPixels
+from jaxae.usecases.recipe import deep_autoencoder
+from jaxae.usecases.report import Column, Comparison
+from jaxae.usecases.source import SourceFlags, obtain
+from jaxae.usecases.supervised import Network, passes, train, unit_pixels
+
+COLUMNS = (
+    Column("labels", "labels"),
+    Column("start", "encoder"),
+    Column("mean", "test accuracy (%)", "higher", 2),
+    Column("deviation", "sd over seeds", digits=2),
+    Column("learning_rate", "learning rate chosen", digits=5),
+)
+
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class FineTuneSettings:
+    """How both starts are trained on labels.
+
+    Attributes:
+        seeds: Trainings of each start: they draw the labelled images, the order and the weights.
+        learning_rates: Tried for each start and number of labels, chosen on validation images.
+        batch_size: Labelled images a step, at most.
+        steps: Of 100 labels; grows with the square root of their number, to ten times at 10,000.
+        validation: Training images, at most a fifth of them, kept for that choice.
+    """
+
+    seeds: int = 5
+    learning_rates: tuple[float, ...] = (0.0003, 0.001, 0.003)
+    batch_size: int = 50
+    steps: int = 200
+    validation: int = 5000
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1 or self.steps < 1 or self.batch_size < 1:
+            raise InputError(
+                f"expected seeds, steps and a batch size of 1 or more, got {self.seeds}, "
+                f"{self.steps}, {self.batch_size}"
+            )
+        if not self.learning_rates or min(self.learning_rates) <= 0:
+            raise InputError(f"expected learning rates above 0, got {self.learning_rates}")
+
+
+class Outcome(NamedTuple):
+    """Accuracies in [0, 1] of each seed and learning rate."""
+
+    validation: Float[np.ndarray, "seeds rates"]
+    test: Float[np.ndarray, "seeds rates"]
+
+
+class EncoderClassifier(nnx.Module):
+    """An autoencoder's encoder, and a linear layer from the code to the classes."""
+
+    def __init__(self, config: AutoencoderConfig, num_classes: int, *, rngs: nnx.Rngs):
+        self.config = config
+        encoder = build(config, rngs=rngs)
+        for number in range(1, len(config.hidden) + 1):
+            setattr(self, f"linear_{number}", getattr(encoder, f"linear_{number}"))
+        self.head = Linear(config.hidden[-1], num_classes, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch classes"]:
+        """Logits of images in [0, 1]."""
+        x = x.reshape(len(x), -1)
+        for number in range(1, len(self.config.hidden) + 1):
+            x = ACTIVATIONS[self.config.activation](getattr(self, f"linear_{number}")(x))
+        return self.head(x)
+
+
+def run(
+    flags: SourceFlags,
+    label_counts: Sequence[int] | None = None,
+    settings: FineTuneSettings | None = None,
+    *,
+    epochs: int | None = None,
+) -> Comparison:
+    """Pretrain, or take a run's encoder, and compare it with the same network from scratch.
+
+    Raises:
+        InputError: If data, run or a file to write is not there, or more labels are asked for than
+            there are.
+    """
+    settings = settings or FineTuneSettings()
+    dataset, mesh = flags.open(256)
+    counts = check_counts(label_counts, dataset, settings)
+    recipe = deep_autoencoder(dataset)
+    if epochs is not None:
+        recipe = recipe.replace(epochs=epochs)
+    _, model = obtain(
+        flags.run_dir, recipe, dataset, mesh=mesh, corrupt=MaskedPixels(0.5), show_progress=True
+    )
+    assert isinstance(model, Autoencoder)
+    comparison = compare_pretraining(model, dataset, counts, settings)
+    comparison.publish(flags.json)
+    if flags.figure is not None:
+        draw_pretraining(flags.figure, comparison)
+    return comparison
+
+
+def check_counts(
+    label_counts: Sequence[int] | None, dataset: Dataset, settings: FineTuneSettings
+) -> list[int]:
+    """The numbers of labels to compare: those asked for, or those of 100, 1,000, 10,000 there are.
+
+    Raises:
+        InputError: If one is below the number of classes, or above the images that are left.
+    """
+    available = len(dataset.train.labels) - _validation_size(dataset, settings)
+    if label_counts is None:
+        label_counts = [count for count in (100, 1000, 10_000) if count <= available]
+    for count in label_counts:
+        if not dataset.num_classes <= count <= available:
+            raise InputError(
+                f"expected from {dataset.num_classes} to {available} labels, got {count}"
+            )
+    if not label_counts:
+        raise InputError("expected at least one number of labels, got none")
+    return list(label_counts)
+
+
+def compare_pretraining(
+    model: Autoencoder,
+    dataset: Dataset,
+    label_counts: Sequence[int],
+    settings: FineTuneSettings,
+) -> Comparison:
+    """Fine-tune a pretrained encoder on so many labels, and train the same network from scratch.
+
+    All seeds and learning rates of a row are one compiled program.
+
+    Args:
+        model: The pretrained autoencoder.
+        dataset: Labels are taken from its training set, accuracies on its test set.
+        label_counts: How many labels, one row and start each.
+        settings: Of the fine-tuning, the same for both starts.
+    """
+    rows = []
+    for count in label_counts:
+        for start, encoder in (("from scratch", None), ("pretrained", model)):
+            outcome = fine_tune(model.config, encoder, dataset, count, settings)
+            best = int(outcome.validation.mean(0).argmax())
+            accuracies = 100 * outcome.test[:, best]
+            rows.append(
+                {
+                    "labels": count,
+                    "start": start,
+                    "mean": float(accuracies.mean()),
+                    "deviation": float(accuracies.std(ddof=1)) if settings.seeds > 1 else 0.0,
+                    "learning_rate": settings.learning_rates[best],
+                    "accuracies": [float(accuracy) for accuracy in accuracies],
+                }
+            )
+    widths = "-".join(map(str, (*model.config.widths[: len(model.config.hidden) + 1],)))
+    return Comparison(
+        f"Pretraining without labels on {dataset.name}",
+        COLUMNS,
+        tuple(rows),
+        settings={
+            "network": f"{widths}-{dataset.num_classes}",
+            "seeds": settings.seeds,
+            "test images": len(dataset.test.labels),
+            "batch": settings.batch_size,
+            "steps": ", ".join(str(_num_steps(count, settings)) for count in label_counts),
+        },
+        notes=(
+            f"Pretrained on all {len(dataset.train.labels)} training images without labels, one "
+            "encoder for all seeds; a seed draws the labelled images (as many of each class, to "
+            "one), their order, and the weights that are not pretrained.",
+            "Adam with a cosine schedule, all layers trained. The learning rate was chosen for "
+            f"each row out of {', '.join(f'{rate:g}' for rate in settings.learning_rates)} on "
+            f"{_validation_size(dataset, settings)} further training images; nothing else was "
+            "tuned.",
+        ),
+        group="labels",
+    )
+
+
+def fine_tune(
+    config: AutoencoderConfig,
+    encoder: Autoencoder | None,
+    dataset: Dataset,
+    count: int,
+    settings: FineTuneSettings,
+) -> Outcome:
+    """Train on so many labels, for every seed and learning rate, in one vmapped program.
+
+    Args:
+        config: Of the network.
+        encoder: Where its encoder starts; None draws it.
+        dataset: Where labels come from.
+        count: Labelled images a seed.
+        settings: Of the training.
+    """
+    held = _validation_size(dataset, settings)
+    batch = min(settings.batch_size, count)
+    starts, orders, rates = [], [], []
+    for seed, rate in product(range(settings.seeds), settings.learning_rates):
+        # The same images and order for both starts and all rates.
+        generator = np.random.default_rng([seed, count])
+        chosen = _balanced(
+            dataset.train.labels[: len(dataset.train.labels) - held], count, generator
+        )
+        orders.append(chosen[passes(generator, count, batch, _num_steps(count, settings))])
+        starts.append(_start(config, encoder, dataset.num_classes, seed))
+        rates.append(rate)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+    network = _network_of(config, dataset.num_classes)
+    images, labels = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)
+    trained = _train_all(
+        network, stacked, images, labels, jnp.asarray(np.stack(orders)), jnp.asarray(rates)
+    )
+    shape = (settings.seeds, len(settings.learning_rates))
+    validation = _accuracies(network, trained, dataset.train.images[-held:], labels[-held:])
+    test = _accuracies(network, trained, dataset.test.images, jnp.asarray(dataset.test.labels))
+    return Outcome(validation.reshape(shape), test.reshape(shape))
+
+
+def draw_pretraining(path: Path, comparison: Comparison) -> None:
+    """Draw test accuracy against the number of labels, each seed as a point."""
+    figure, axes = new_figure(1, 1, (6, 4))
+    axis = axes[0, 0]
+    for start, style in (("pretrained", "ko-"), ("from scratch", "ks--")):
+        rows = [row for row in comparison.rows if row["start"] == start]
+        counts = [row["labels"] for row in rows]
+        axis.errorbar(
+            counts,
+            [row["mean"] for row in rows],
+            [row["deviation"] for row in rows],
+            fmt=style,
+            mfc="black" if start == "pretrained" else "white",
+            capsize=4,
+            label=start,
+        )
+    axis.set_xscale("log")
+    axis.set_xlabel("labelled training images")
+    axis.set_ylabel("test accuracy (%), mean and sd over seeds")
+    axis.set_title(comparison.title)
+    axis.grid(alpha=0.3)
+    axis.legend()
+    save_figure(figure, path)
+
+
+def _start(
+    config: AutoencoderConfig, encoder: Autoencoder | None, num_classes: int, seed: int
+) -> Parameters:
+    parameters = _fresh(config, num_classes, jax.random.key(seed))
+    if encoder is not None:
+        pretrained = parameters_of(encoder)
+        parameters |= {name: pretrained[name] for name in parameters if name != "head"}
+    return parameters
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _fresh(config: AutoencoderConfig, num_classes: int, key: Array) -> Parameters:
+    return parameters_of(EncoderClassifier(config, num_classes, rngs=nnx.Rngs(key)))
+
+
+@cache
+def _network_of(config: AutoencoderConfig, num_classes: int) -> Network:
+    shapes = nnx.eval_shape(lambda: EncoderClassifier(config, num_classes, rngs=nnx.Rngs(0)))
+    graph = nnx.split(shapes)[0]
+    return lambda parameters, x: nnx.merge(graph, parameters)(unit_pixels(x))
+
+
+@partial(jax.jit, static_argnums=0)
+def _train_all(
+    network: Network, starts: Parameters, images: Array, labels: Array, orders: Array, rates: Array
+) -> Parameters:
+    each = jax.vmap(partial(train, network), in_axes=(0, None, None, 0, 0))
+    return each(starts, images, labels, orders, rates)
+
+
+@partial(jax.jit, static_argnums=0)
+def _hits(network: Network, trained: Parameters, images: Array, labels: Array) -> Array:
+    logits = jax.vmap(network, in_axes=(0, None))(trained, images)
+    return (logits.argmax(-1) == labels[None]).sum(1)
+
+
+def _accuracies(
+    network: Network, trained: Parameters, images: Num[np.ndarray, "n ..."], labels: Array
+) -> np.ndarray:
+    hits: Any = 0
+    for start in range(0, len(images), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        hits = hits + np.asarray(_hits(network, trained, images[part], labels[part]))
+    return hits / len(images)
+
+
+def _balanced(labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Indices of so many examples, the classes in equal numbers, to one, while they last."""
+    order = generator.permutation(len(labels))
+    # Rank of each example within its class, in the drawn order: take all firsts, then seconds...
+    ranks = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels[order] == label)
+        ranks[own] = np.arange(len(own))
+    return order[np.argsort(ranks, kind="stable")[:count]].astype(np.int32)
+
+
+def _num_steps(count: int, settings: FineTuneSettings) -> int:
+    return max(1, round(settings.steps * (count / 100) ** 0.5))
+
+
+def _validation_size(dataset: Dataset, settings: FineTuneSettings) -> int:
+    return max(1, min(settings.validation, len(dataset.train.labels) // 5))
