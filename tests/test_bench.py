@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxae import bench
-from jaxae.bench import rounds
+from jaxae.bench import problem, rounds
 from jaxae.bench.contenders import CONTENDERS, find, select
 from jaxae.bench.flops import step_flops
 from jaxae.bench.statistics import largest_gap, spread, times_faster
@@ -97,65 +97,56 @@ def test_environment(broken):
     assert where["gate"] == {"steps": 20, "tolerance": 1e-5, "reference": "torch_eager"}
 
 
-def test_a_program_compiled_after_warm_up_is_refused(monkeypatch):
+def test_without_torch_and_with_a_program_compiled_late(tmp_path, monkeypatch, capsys):
     class Retracing(Worker):
         def ask(self, do, **fields):
-            if do == "turn":
+            if do == "prepare":
+                self._contender = fields["contender"]
+            if do == "turn" and self._contender == "jax_step":
                 super().ask("multiply", size=32, repeats=1)
             return super().ask(do, **fields)
 
-    monkeypatch.setattr(rounds, "Worker", Retracing)
-    document = bench.run(bench.Settings(models=("ae",), contenders=("jax_epoch",), **TINY))
-    assert document["rows"][0]["status"] == "retraced"
-    assert document["rows"][0]["step_ms"] is None
-    assert bench.retraced(document) == ["JAX epoch, one device"]
-
-
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits a running process's memory")
-def test_out_of_memory_marks_a_cell_and_goes_on(torch, monkeypatch):
-    class Starving(Worker):
-        def ask(self, do, **fields):
-            if do == "gate" and self._contender == "torch_rewrite" and self._batch > 100:
-                pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[0])
-                limit = pages * os.sysconf("SC_PAGE_SIZE") + 2**20
-                resource.prlimit(self.process.pid, resource.RLIMIT_AS, (limit, limit))
-            if do == "prepare":
-                self._contender = fields["contender"]
-                with np.load(fields["problem"]) as problem:
-                    self._batch = problem["order"].shape[1]
-            return super().ask(do, **fields)
-
-    monkeypatch.setattr(rounds, "Worker", Starving)
-    settings = bench.Settings(
-        models=("ae",),
-        sweep="batch",
-        sizes=(64, 4096),
-        contenders=("torch_eager", "torch_rewrite"),
-        **(TINY | {"batch_size": None, "examples": 8192}),
-    )
-    rows = {(r["contender"], r["batch_size"]): r for r in bench.run(settings)["rows"]}
-    assert rows["torch_rewrite", 4096]["status"] == "out of memory"
-    assert rows["torch_rewrite", 4096]["step_ms"] is None
-    assert rows["torch_rewrite", 64]["status"] == rows["torch_eager", 4096]["status"] == "ok"
-
-
-def test_without_torch_its_contenders_are_left_out(tmp_path, monkeypatch, capsys):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    names = ("torch_eager", "jax_epoch")
+    monkeypatch.setattr(rounds, "Worker", Retracing)
+    names = ("torch_eager", "jax_step", "jax_epoch")
     document = bench.run(bench.Settings(models=("ae",), contenders=names, **TINY))
-    assert [row["contender"] for row in document["rows"]] == ["jax_epoch"]
-    assert document["rows"][0]["status"] == "ok"
-    assert document["rows"][0]["times_eager"] is None
+    rows = by_name(document)
+    assert list(rows) == ["jax_step", "jax_epoch"]
+    assert rows["jax_epoch"]["status"] == "ok"
+    assert rows["jax_epoch"]["times_eager"] is None
+    assert rows["jax_step"]["status"] == "retraced"
+    assert rows["jax_step"]["step_ms"] is None
+    assert bench.retraced(document) == ["JAX step by step"]
     bench.print_report(document)
     assert "left out: torch_eager (No module named 'torch')" in capsys.readouterr().out
 
 
-def test_compile_without_a_compiler_says_so(torch, monkeypatch):
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits a running process's memory")
+def test_out_of_memory_and_no_compiler_mark_their_cells(torch, monkeypatch):
+    class Starving(Worker):
+        def ask(self, do, **fields):
+            if do == "prepare":
+                self._contender = fields["contender"]
+            if do == "gate" and self._contender == "torch_rewrite":
+                pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[0])
+                limit = pages * os.sysconf("SC_PAGE_SIZE") + 2**20
+                resource.prlimit(self.process.pid, resource.RLIMIT_AS, (limit, limit))
+            return super().ask(do, **fields)
+
+    monkeypatch.setattr(rounds, "Worker", Starving)
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CXX", raising=False)
-    names = ("torch_eager", "torch_compile")
-    rows = by_name(bench.run(bench.Settings(models=("ae",), contenders=names, **TINY)))
+    settings = bench.Settings(
+        models=("ae",),
+        sweep="batch",
+        sizes=(4096,),
+        contenders=("torch_eager", "torch_compile", "torch_rewrite"),
+        **(TINY | {"batch_size": None, "examples": 8192}),
+    )
+    rows = by_name(bench.run(settings))
+    assert rows["torch_rewrite"]["status"] == "out of memory"
+    assert rows["torch_rewrite"]["step_ms"] is None
     assert rows["torch_compile"]["status"] == "failed"
     assert "no C++ compiler" in rows["torch_compile"]["reason"]
     assert rows["torch_eager"]["status"] == "ok"
@@ -222,39 +213,57 @@ def test_bad_settings(fields):
         bench.Settings(**fields)
 
 
-def test_bad_input_to_the_script(tmp_path):
-    (tmp_path / "other.json").write_text("{}")
-    for flags, message in (
-        (["--device", "gpu"], "got only: cpu"),
-        (["--compare", str(tmp_path / "none.json")], "none.json"),
-        (["--compare", str(tmp_path / "other.json")], "got other JSON"),
-        (["--json", str(tmp_path / "no" / "a.json")], "No such file"),
-        (["--sweep", "batch", "--sizes", "a"], "whole numbers"),
-    ):
-        done = subprocess.run(
-            [sys.executable, REPOSITORY / "scripts" / "benchmark.py", *flags],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""},
-        )
-        assert done.returncode == 2
-        assert done.stdout == ""
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.count("\n") == 1
-        assert message in done.stderr
+def test_a_gpu_that_is_not_there():
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "scripts" / "benchmark.py", "--device", "gpu"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "got only: cpu" in done.stderr
 
 
-def test_batch_larger_than_an_epoch():
-    settings = bench.Settings(models=("ae",), contenders=("jax_epoch",), **TINY | {"examples": 32})
+@pytest.mark.parametrize("text", [None, "", "{}", "[1]", '{"rows": [{}]}'])
+def test_a_document_that_is_none(tmp_path, text):
+    path = tmp_path / "old.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=r"expected .*old\.json, got"):
+        bench.read(path)
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        bench.check_writable(tmp_path / "no" / "a.json")
+    with pytest.raises(InputError, match="got the folder"):
+        bench.check_writable(tmp_path)
+    bench.check_writable(tmp_path / "a.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_batch_larger_than_an_epoch(tmp_path):
     with pytest.raises(InputError, match="at most 32 examples, got 64"):
-        bench.run(settings)
+        problem.write(
+            str(tmp_path / "p"),
+            model="ae",
+            data="digits",
+            data_dir=None,
+            examples=32,
+            batch_size=64,
+        )
 
 
 def test_a_worker_that_dies_or_hangs():
-    with Worker("jaxae.bench.problem", cores=None, environment={}) as worker:
-        with pytest.raises(WorkerError, match="no answer within 0 s"):
-            worker.ask("write", timeout=0.0)
-    with Worker("jaxae.bench.problem", cores=None, environment={}) as worker:
+    def start():
+        return Worker("jaxae.bench.problem", cores=None, environment={})
+
+    with start() as worker, pytest.raises(WorkerError, match="no answer within 0 s"):
+        worker.ask("write", timeout=0.0)
+    with start() as worker:
         worker.process.kill()
         with pytest.raises(WorkerError, match="out of memory: killed"):
             worker.ask("write")

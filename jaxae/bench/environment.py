@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,14 @@ def probe(
     """
     there: dict[str, dict[str, Any]] = {}
     missing: dict[str, str] = {}
-    for framework in frameworks:
-        module = f"jaxae.bench.{framework}_worker"
-        with Worker(module, cores=None, environment=environment) as worker:
+    with ExitStack() as stack:
+        workers = {
+            framework: stack.enter_context(
+                Worker(f"jaxae.bench.{framework}_worker", cores=None, environment=environment)
+            )
+            for framework in frameworks
+        }
+        for framework, worker in workers.items():
             try:
                 there[framework] = worker.ask("describe", device=device)
             except WorkerError as error:

@@ -1,7 +1,8 @@
 """What all contenders are given: weights, examples, batches and noise, in one file.
 
-Weights are drawn as torch draws them, and ported: the file holds them in Flax's and in torch's
-layout. Runs as a worker process, so that the benchmark's own process holds no JAX.
+Weights are drawn as torch draws them, the VAE's latent ones then scaled, and ported: the file holds
+them in Flax's and in torch's layout. Runs as a worker process, so that the benchmark's own process
+holds no JAX.
 """
 
 from pathlib import Path
@@ -14,6 +15,9 @@ from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, ConditionalVAEConfig, Run
 
 PRESETS: dict[str, RunConfig] = {"ae": AUTOENCODER, "cvae": CONDITIONAL_VAE}
 _SEED = 0
+# A fresh VAE has a KL of nearly nothing: the gate would not miss the term. Weights of its latent
+# layers this much larger make it count.
+_LATENT_SCALE = 16.0
 
 
 class Problem(NamedTuple):
@@ -81,6 +85,10 @@ def write(
         )
     network = build(config, rngs=nnx.Rngs(0))
     network.reset_parameters(Generator(_SEED))
+    for name in ("z_mean", "z_log_var"):
+        if hasattr(network, name):
+            kernel = getattr(network, name).kernel
+            kernel.set_value(_LATENT_SCALE * kernel[...])
     flax = {".".join(map(str, key)): leaf for key, leaf in nnx.to_flat_state(_state(network))}
     torch, _ = to_arrays(network, flatten="CHW", unflatten="CHW")
     chosen = np.arange(examples) % count

@@ -142,7 +142,7 @@ def run(
         if not competing:
             raise InputError("; ".join(missing.values()))
         bench = _Bench(settings, cores, Path(folder), variables, overrides or {}, log)
-        reference = find(EAGER) if "torch" in there else find("jax_plain")
+        reference = find(EAGER) if "torch" in there else competing[0]
         rows: list[Row] = []
         for model, batch_size, models in settings.cases():
             rows += bench.case(competing, reference, model, batch_size, models)
