@@ -85,8 +85,8 @@ def notes(document: Mapping[str, Any]) -> list[str]:
             )
     if (where["load_before"] or 0) > 0.5:
         lines.append(
-            f"other work kept {where['load_before']:.1f} cores busy before the start: "
-            "these figures are provisional"
+            f"the load average was {where['load_before']:.1f} before the start: other work was "
+            "running, and these figures are provisional"
         )
     return lines
 
