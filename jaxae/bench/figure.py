@@ -68,6 +68,8 @@ def _draw_bars(axis: Any, title: str, rows: Sequence[Row]) -> None:
 
 
 def _draw_sweep(axis: Any, model: str, rows: Sequence[Row], sweep: str) -> None:
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
     field = "batch_size" if sweep == "batch" else "models"
     curves: dict[str, list[Row]] = {}
     for row in rows:
@@ -87,6 +89,8 @@ def _draw_sweep(axis: Any, model: str, rows: Sequence[Row], sweep: str) -> None:
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     axis.set_xticks(sizes, [str(size) for size in sizes])
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axis.minorticks_off()
     axis.set_xlabel("batch size" if sweep == "batch" else "models trained at once")
     axis.set_ylabel("images/s")
