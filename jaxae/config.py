@@ -39,11 +39,13 @@ class AutoencoderConfig:
         hidden: Widths from the input to the code: (32,) is the post's 784-32-784, (128, 32) is
             784-128-32-128-784.
         activation: Follows every layer but the last, which the sigmoid follows.
+        lowering: As in `ConditionalVAEConfig`.
     """
 
     num_features: int = 784
     hidden: tuple[int, ...] = (32,)
     activation: Activation = "leaky_relu"
+    lowering: Lowering = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -54,6 +56,7 @@ class AutoencoderConfig:
             self.hidden,
         )
         _require_choice("activation", self.activation, Activation)
+        _require_choice("lowering", self.lowering, Lowering)
 
     @property
     def widths(self) -> tuple[int, ...]:

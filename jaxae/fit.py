@@ -23,7 +23,7 @@ from jaxae.files import write_text
 from jaxae.models import Model, with_parameters
 from jaxae.progress import Progress
 from jaxae.runtime import make_mesh, usable_cores
-from jaxae.schedule import Plan, batches, make_schedule
+from jaxae.schedule import Plan, batches, make_schedule, part_of
 from jaxae.step import (
     Corruption,
     Metrics,
@@ -198,16 +198,17 @@ class _Run:
         return FitResult(model, self.state, self.metrics)
 
     def _train_epoch(self, epoch: int, progress: Progress, stop: Callable[[], int | None]) -> None:
-        plan = put_plan(self.program, self.schedule.plan(epoch))
+        plan = self.schedule.plan(epoch)
         begin = int(self.state.step) - plan.first_step
         pending: tuple[int, int, Metrics] | None = None
         for chunk in range(begin, self.steps_per_epoch, self.log_every):
             end = min(chunk + self.log_every, self.steps_per_epoch)
+            part = put_plan(self.program, part_of(plan, chunk, self.log_every))
             self.state, metrics = train_steps(
                 self.state,
                 self.train_set,
-                plan,
-                end,
+                part,
+                end - chunk,
                 hyperparameters_of(self.config),
                 program=self.program,
             )
@@ -225,7 +226,7 @@ class _Run:
     def _record(
         self, epoch: int, begin: int, end: int, metrics: Metrics, progress: Progress
     ) -> None:
-        costs = np.asarray(metrics.cost)[begin:end]
+        costs = np.asarray(metrics.cost)[: end - begin]
         step = epoch * self.steps_per_epoch + begin
         if not np.isfinite(costs).all():
             bad = int(np.argmin(np.isfinite(costs)))
@@ -239,7 +240,7 @@ class _Run:
                 "epoch": epoch + 1,
                 "step": step,
                 "batch": begin,
-                **{name: float(values[begin]) for name, values in metrics._asdict().items()},
+                **{name: float(values[0]) for name, values in metrics._asdict().items()},
             }
         )
         self.log(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from jaxae import convolution
+from jaxae import convolution, feature_major
 from jaxae.config import Lowering
 from jaxae.errors import InputError
 from jaxae.torch_rng import Generator
@@ -50,10 +50,17 @@ class Linear(nnx.Module):
     """x kernel + bias. Kernel [in, out], the transpose of torch's weight."""
 
     def __init__(
-        self, in_features: int, out_features: int, *, use_bias: bool = True, rngs: nnx.Rngs
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        use_bias: bool = True,
+        lowering: Lowering = "auto",
+        rngs: nnx.Rngs,
     ):
         self.in_features = in_features
         self.out_features = out_features
+        self.lowering: Lowering = lowering
         self.kernel = _uniform(rngs, (in_features, out_features), in_features)
         self.bias = _uniform(rngs, (out_features,), in_features) if use_bias else None
 
@@ -66,8 +73,9 @@ class Linear(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Multiply by the kernel and add the bias."""
-        y = x @ self.kernel[...]
-        return y if self.bias is None else y + _along_last(self.bias[...], y)
+        fast = _is_matmul(self.lowering) and x.ndim == 2
+        y = feature_major.linear(x, self.kernel[...]) if fast else x @ self.kernel[...]
+        return y if self.bias is None else _add_bias(y, self.bias[...], fast)
 
 
 class Conv(nnx.Module):
@@ -121,22 +129,16 @@ class Conv(nnx.Module):
         sum of that channel's kernel. So the planes become a bias of each class, exactly. A label
         outside the planes has none of them set.
         """
-        kernel = self.kernel[...]
-        channels = x.shape[-1]
-        y = self._convolve(x, kernel if label is None else kernel[:, :, :channels])
-        bias = 0 if self.bias is None else self.bias[...]
+        kernel, bias = self.kernel[...], None if self.bias is None else self.bias[...]
         if label is not None:
             if self.padding != (0, 0) or self.groups != 1:
                 raise InputError("expected no padding and one group where labels are planes, "
                                  f"got padding {self.padding}, groups {self.groups}")  # fmt: skip
-            planes = kernel[:, :, channels:].sum((0, 1))
+            kernel, planes = kernel[:, :, : x.shape[-1]], kernel[:, :, x.shape[-1] :].sum((0, 1))
             chosen = jax.nn.one_hot(label, len(planes), dtype=planes.dtype) @ planes
-            return y + (chosen + _along_last(bias, chosen))[:, None, None, :]
-        return y if self.bias is None else y + _along_last(bias, y)
-
-    def _convolve(self, x: Array, kernel: Array) -> Array:
-        run = _pick(self.lowering, convolution.conv_plain, convolution.conv_matmul)
-        return run(
+            bias = chosen if bias is None else chosen + bias[None]
+        fast = _is_matmul(self.lowering)
+        y = (convolution.conv_matmul if fast else convolution.conv_plain)(
             x,
             kernel,
             stride=self.stride,
@@ -144,6 +146,7 @@ class Conv(nnx.Module):
             dilation=self.dilation,
             groups=self.groups,
         )
+        return y if bias is None else _add_bias(y, bias, fast)
 
 
 class ConvTranspose(nnx.Module):
@@ -191,10 +194,8 @@ class ConvTranspose(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch h w c"]) -> Float[Array, "batch h2 w2 out"]:
         """Transpose-convolve: spread the input by the stride, then convolve."""
-        run = _pick(
-            self.lowering, convolution.conv_transpose_plain, convolution.conv_transpose_matmul
-        )
-        y = run(
+        fast = _is_matmul(self.lowering)
+        y = (convolution.conv_transpose_matmul if fast else convolution.conv_transpose_plain)(
             x,
             self.kernel[...],
             stride=self.stride,
@@ -203,7 +204,14 @@ class ConvTranspose(nnx.Module):
             dilation=self.dilation,
             groups=self.groups,
         )
-        return y if self.bias is None else y + _along_last(self.bias[...], y)
+        return y if self.bias is None else _add_bias(y, self.bias[...], fast)
+
+
+def activate(
+    function: Callable[[Array], Array], x: Float[Array, "batch ..."], lowering: Lowering
+) -> Float[Array, "batch ..."]:
+    """Apply an elementwise function in the order in which this lowering keeps arrays in memory."""
+    return feature_major.elementwise(function, x) if _is_matmul(lowering) else function(x)
 
 
 def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -214,19 +222,21 @@ def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def flatten_as_torch(x: Float[Array, "batch h w c"]) -> Float[Array, "batch features"]:
     """Flatten images channel by channel, as torch flattens NCHW, so that weights after it port."""
-    return x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+    return feature_major.to_rows(x).T
 
 
 def unflatten_as_torch(
     x: Float[Array, "batch features"], h: int, w: int
 ) -> Float[Array, "batch h w c"]:
     """Undo `flatten_as_torch`."""
-    return x.reshape(len(x), -1, h, w).transpose(0, 2, 3, 1)
+    return feature_major.from_rows(x.T, (h, w))
 
 
-def _along_last(bias: Array | int, like: Array) -> Array:
-    """A bias with the rank of what it is added to, for the sake of explicit rank promotion."""
-    return jnp.reshape(jnp.asarray(bias, like.dtype), (1,) * (like.ndim - 1) + (-1,))
+def _add_bias(y: Array, bias: Array, fast: bool) -> Array:
+    if fast:
+        return feature_major.add_bias(y, bias)
+    shape = (1,) * (y.ndim - 1) if bias.ndim == 1 else (len(y), *(1,) * (y.ndim - 2))
+    return y + bias.reshape(*shape, -1)
 
 
 def _check_groups(in_channels: int, out_channels: int, groups: int) -> None:
@@ -236,7 +246,5 @@ def _check_groups(in_channels: int, out_channels: int, groups: int) -> None:
         )
 
 
-def _pick(lowering: Lowering, plain: Callable, matmul: Callable) -> Callable:
-    if lowering == "auto":
-        lowering = "matmul" if jax.default_backend() == "cpu" else "plain"
-    return plain if lowering == "plain" else matmul
+def _is_matmul(lowering: Lowering) -> bool:
+    return lowering == "matmul" or (lowering == "auto" and jax.default_backend() == "cpu")

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxae.errors import InputError
+from jaxae.feature_major import to_rows
 
 # torch keeps this constant in single precision for every dtype: in float64, 4e-9 below 1e-12.
 _TORCH_EPSILON = float(np.float32(1e-12))
@@ -33,7 +34,7 @@ def bce_from_probabilities(
         InputError: If the shapes differ.
     """
     _check_shapes(probabilities, targets)
-    return _torch_bce(probabilities, targets).reshape(len(targets), -1).sum(1)
+    return _torch_bce(_rows(probabilities), _rows(targets)).sum(0)
 
 
 def bce_from_logits(
@@ -47,7 +48,7 @@ def bce_from_logits(
         InputError: If the shapes differ.
     """
     _check_shapes(logits, targets)
-    return _stable_bce(logits, targets).reshape(len(targets), -1).sum(1)
+    return _stable_bce(_rows(logits), _rows(targets)).sum(0)
 
 
 def kl_from_standard_normal(
@@ -116,6 +117,11 @@ def _stable_bce_backward(slope: Array, cotangent: Array) -> tuple[Array, None]:
 
 
 _stable_bce.defvjp(_stable_bce_forward, _stable_bce_backward)
+
+
+def _rows(x: Float[Array, "batch ..."]) -> Float[Array, "pixels batch"]:
+    # As the layers' fast lowering keeps images in memory: no transpose comes between.
+    return to_rows(x) if x.ndim == 4 else x.reshape(len(x), -1).T
 
 
 def _check_shapes(first: Array, second: Array) -> None:

@@ -19,6 +19,7 @@ from jaxae.layers import (
     Conv,
     ConvTranspose,
     Linear,
+    activate,
     flatten_as_torch,
     leaky_relu,
     unflatten_as_torch,
@@ -63,7 +64,8 @@ class Autoencoder(nnx.Module):
     def __init__(self, config: AutoencoderConfig | None = None, *, rngs: nnx.Rngs):
         self.config = config or AutoencoderConfig()
         for number, (inputs, outputs) in enumerate(pairwise(self.config.widths), 1):
-            setattr(self, f"linear_{number}", Linear(inputs, outputs, rngs=rngs))
+            layer = Linear(inputs, outputs, lowering=self.config.lowering, rngs=rngs)
+            setattr(self, f"linear_{number}", layer)
         kernel = self.linear_1.kernel
         kernel.set_value(0.1 * jax.random.normal(rngs.params(), kernel.shape))
         self._zero_first_bias()
@@ -89,17 +91,15 @@ class Autoencoder(nnx.Module):
             raise InputError(
                 f"expected {self.config.num_features} features an example, got {x.shape[1]}"
             )
-        activation = ACTIVATIONS[self.config.activation]
         for layer in self._layers()[: len(self.config.hidden)]:
-            x = activation(layer(x))
+            x = self._activate(layer(x))
         return x
 
     def decode_logits(self, code: Float[Array, "batch code"]) -> Float[Array, "batch features"]:
         """Reconstructions of codes, before the sigmoid."""
-        activation = ACTIVATIONS[self.config.activation]
         *inner, last = self._layers()[len(self.config.hidden) :]
         for layer in inner:
-            code = activation(layer(code))
+            code = self._activate(layer(code))
         return last(code)
 
     def decode(self, code: Float[Array, "batch code"]) -> Float[Array, "batch features"]:
@@ -121,6 +121,9 @@ class Autoencoder(nnx.Module):
         """Decode the straight line between the codes of two examples, both ends included."""
         ends = self.encode(jnp.stack([first, second]))
         return self.decode(_line(ends[0], ends[1], steps))
+
+    def _activate(self, x: Array) -> Array:
+        return activate(ACTIVATIONS[self.config.activation], x, self.config.lowering)
 
     def _layers(self) -> list[Linear]:
         return [getattr(self, f"linear_{n}") for n in range(1, len(self.config.widths))]
@@ -146,9 +149,11 @@ class ConditionalVAE(nnx.Module):
         self.enc_conv_1 = Conv(1 + classes, 16, 6, stride=2, lowering=lowering, rngs=rngs)
         self.enc_conv_2 = Conv(16, 32, 4, stride=2, lowering=lowering, rngs=rngs)
         self.enc_conv_3 = Conv(32, 64, 2, stride=2, lowering=lowering, rngs=rngs)
-        self.z_mean = Linear(64 * 2 * 2, config.num_latent, rngs=rngs)
-        self.z_log_var = Linear(64 * 2 * 2, config.num_latent, rngs=rngs)
-        self.dec_linear_1 = Linear(config.num_latent + classes, 64 * 2 * 2, rngs=rngs)
+        self.z_mean = Linear(64 * 2 * 2, config.num_latent, lowering=lowering, rngs=rngs)
+        self.z_log_var = Linear(64 * 2 * 2, config.num_latent, lowering=lowering, rngs=rngs)
+        self.dec_linear_1 = Linear(
+            config.num_latent + classes, 64 * 2 * 2, lowering=lowering, rngs=rngs
+        )
         self.dec_deconv_1 = ConvTranspose(64, 32, 2, stride=2, lowering=lowering, rngs=rngs)
         self.dec_deconv_2 = ConvTranspose(
             32, 16, 4, stride=3, padding=1, lowering=lowering, rngs=rngs
@@ -183,9 +188,9 @@ class ConditionalVAE(nnx.Module):
         if x.shape[1:] != (28, 28, 1):
             raise InputError(f"expected images [batch, 28, 28, 1], got {list(x.shape)}")
         self._check_label(label, len(x))
-        x = leaky_relu(self.enc_conv_1(x, label))
-        x = leaky_relu(self.enc_conv_2(x))
-        x = leaky_relu(self.enc_conv_3(x))
+        x = self._activate(self.enc_conv_1(x, label))
+        x = self._activate(self.enc_conv_2(x))
+        x = self._activate(self.enc_conv_3(x))
         x = flatten_as_torch(x)
         return self.z_mean(x), self.z_log_var(x)
 
@@ -220,10 +225,10 @@ class ConditionalVAE(nnx.Module):
             condition = jax.nn.one_hot(label, self.config.num_classes, dtype=code.dtype)
             code = jnp.concatenate([code, condition], axis=1)
         x = unflatten_as_torch(self.dec_linear_1(code), 2, 2)
-        x = leaky_relu(self.dec_deconv_1(x))
-        x = leaky_relu(self.dec_deconv_2(x))
+        x = self._activate(self.dec_deconv_1(x))
+        x = self._activate(self.dec_deconv_2(x))
         x = self.dec_deconv_3(x)
-        return leaky_relu(x) if self.config.output_leaky_relu else x
+        return self._activate(x) if self.config.output_leaky_relu else x
 
     def decode(
         self, code: Float[Array, "batch latent"], label: Int[Array, " batch"] | None = None
@@ -276,6 +281,9 @@ class ConditionalVAE(nnx.Module):
         if label is None:
             return self.decode(way)
         return self.decode(way, jnp.where(jnp.arange(steps) * 2 < steps, label[0], label[1]))
+
+    def _activate(self, x: Array) -> Array:
+        return activate(leaky_relu, x, self.config.lowering)
 
     def _check_label(self, label: Array | None, batch: int) -> None:
         if (label is None) != (self.config.num_classes == 0):

@@ -17,18 +17,32 @@ from jaxae.torch_rng import Generator
 
 
 class Plan(NamedTuple):
-    """What one epoch feeds to its steps.
+    """What an epoch, or a part of one, feeds to its steps.
 
     Attributes:
         order: Indices of the examples of each step; -1 fills up the last, smaller batch.
         noise: A key, of which each example of each step draws its own noise, or the standard
             normal noise itself.
-        first_step: Steps taken before this epoch.
+        first_step: Steps taken before.
     """
 
     order: Int32[np.ndarray, "steps batch"]
     noise: Key[Array, ""] | Float32[np.ndarray, "steps batch latent"]
     first_step: int
+
+
+def part_of(plan: Plan, begin: int, length: int) -> Plan:
+    """The `length` steps of a plan from `begin` on, filled up with empty ones past its end.
+
+    So all parts of an epoch have one shape, and one compiled program takes them.
+    """
+    order = plan.order[begin : begin + length]
+    missing = length - len(order)
+    noise = plan.noise
+    if isinstance(noise, np.ndarray):
+        noise = np.pad(noise[begin : begin + length], ((0, missing), (0, 0), (0, 0)))
+    order = np.pad(order, ((0, missing), (0, 0)), constant_values=-1)
+    return Plan(order, noise, plan.first_step + begin)
 
 
 class KeySchedule:

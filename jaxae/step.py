@@ -19,7 +19,14 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Int32, Key, Num
 
-from jaxae.config import AutoencoderConfig, ComputeDtype, ModelConfig, RunConfig
+from jaxae.config import (
+    AutoencoderConfig,
+    ComputeDtype,
+    ConditionalVAEConfig,
+    ModelConfig,
+    RunConfig,
+)
+from jaxae.feature_major import pixels
 from jaxae.losses import (
     bce_from_logits,
     bce_from_probabilities,
@@ -27,7 +34,6 @@ from jaxae.losses import (
     negative_elbo,
 )
 from jaxae.models import Autoencoder, Model, Parameters, with_parameters
-from jaxae.pixels import unit_float_table
 from jaxae.runtime import DATA_AXIS
 from jaxae.schedule import Plan
 
@@ -103,7 +109,7 @@ def init_state(program: Program, parameters: Parameters) -> TrainState:
     """The state before the first step, on the program's devices."""
     dtype = _float_dtype(program)
     parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
-    state = TrainState(parameters, _adam(0.0).init(parameters), jnp.int32(0))
+    state = TrainState(parameters, optax.adam(0.0).init(parameters), jnp.int32(0))
     return put_state(program, state)
 
 
@@ -146,10 +152,11 @@ def train_steps(
     *,
     program: Program,
 ) -> tuple[TrainState, Metrics]:
-    """Take the steps of an epoch's plan from where the state stands up to (without) `until`.
+    """Take the steps of a plan from where the state stands up to (without) its row `until`.
 
-    A step whose cost or gradient is not finite changes nothing and ends the loop, and so will the
-    next call, which meets the same step again: `state.step` tells which.
+    A step whose cost or gradient is not finite changes nothing and ends the loop: `state.step`
+    tells which it was. A state that stands before a plan's first step takes none of it, so later
+    plans leave it alone too.
 
     Returns:
         The new state and the metrics of each of the plan's steps, zero for those not taken here.
@@ -222,6 +229,14 @@ def evaluate_many(
     return _share(program, many, plan, num_arguments=4)(parameters, data, plan, beta)
 
 
+# Adam's decay rates and epsilon: the defaults of optax and of torch.
+_DECAY_1, _DECAY_2, _EPSILON = 0.9, 0.999, 1e-8
+
+# XLA splits a loop over a flat vector among threads; where a part's length is no multiple of this,
+# it is bounds-checked and not vectorised, and takes 4 times as long.
+_FLAT_MULTIPLE = 512
+
+
 def _share(program: Program, run: Callable, plan: Plan, *, num_arguments: int) -> Callable:
     """A function on all devices: each has its share of the plan's batches and all of the rest."""
     whole = PartitionSpec()
@@ -246,64 +261,87 @@ def _run_steps(
     until: Array,
     hyperparameters: Hyperparameters,
 ) -> tuple[TrainState, Metrics]:
-    # One flat vector in place of a tree: one sum over devices, one fused Adam update.
-    flat, unravel = ravel_pytree(state.parameters)
-    moments = jax.tree.map(
-        lambda leaf: ravel_pytree(leaf)[0] if _is_tree(leaf) else leaf,
-        state.optimizer,
-        is_leaf=_is_tree,
-    )
-    adam = _adam(hyperparameters.learning_rate)
-    num_steps = plan.order.shape[0]
-    metrics = Metrics(*(jnp.zeros(num_steps, flat.dtype) for _ in Metrics._fields))
+    # One flat vector each for parameters and moments: one sum over devices and one fused update.
+    parameters, unravel = ravel_pytree(state.parameters)
+    size, num_steps = parameters.size, plan.order.shape[0]
+    # Room for four sums behind the gradient.
+    length = -(-(size + 4) // _FLAT_MULTIPLE) * _FLAT_MULTIPLE
+
+    def flatten(tree: Parameters) -> Array:
+        return jnp.pad(ravel_pytree(tree)[0], (0, length - size))
+
+    def restore(flat: Array) -> Parameters:
+        return unravel(flat[:size])
+
+    adam = state.optimizer[0]
+    # Noise and bias corrections for all steps at once: in the loop, the first is many small
+    # kernels a step, and XLA fuses the powers of the second into the loop over parameters.
+    steps = plan.first_step + jnp.arange(num_steps)
+    noise = plan.noise if _is_array(plan.noise) else _draw(program, plan.noise, steps, plan.order)
+    taken = (steps + 1).astype(parameters.dtype)
+    rate = hyperparameters.learning_rate / (1 - _DECAY_1**taken)
+    correction = 1 / (1 - _DECAY_2**taken)
+    metrics = Metrics(*(jnp.zeros(num_steps, parameters.dtype) for _ in Metrics._fields))
 
     def proceed(carry: tuple) -> Array:
-        _, _, index, ok, _ = carry
-        return (index < until) & ok
+        *_, index, ok, _ = carry
+        return (index >= 0) & (index < until) & ok
 
     def advance(carry: tuple) -> tuple:
-        flat, moments, index, _, metrics = carry
-        row = jax.lax.dynamic_index_in_dim(plan.order, index, keepdims=False)
-        noise = plan.noise
-        if _is_array(noise):
-            noise = jax.lax.dynamic_index_in_dim(noise, index, keepdims=False)
-        else:
-            noise = jax.random.fold_in(noise, plan.first_step + index)
+        flat, first, second, index, _, metrics = carry
+        row = plan.order[index]
 
-        def local_cost(flat: Array) -> tuple[Array, Array]:
-            examples = _take(program, data, row, noise, _rows(row))
-            return _sums(program, unravel(flat), examples, hyperparameters.beta)
+        def local_cost(parameters: Parameters) -> tuple[Array, Array]:
+            examples = _take(program, data, row, jax.tree.map(lambda leaf: leaf[index], noise))
+            return _sums(program, parameters, examples, hyperparameters.beta)
 
-        (_, sums), gradient = jax.value_and_grad(local_cost, has_aux=True)(flat)
-        packed = jax.lax.psum(jnp.concatenate([gradient, sums]), DATA_AXIS)
-        gradient, (cost, reconstruction, kl, count) = packed[:-4], packed[-4:]
+        gradient, sums = jax.grad(local_cost, has_aux=True)(restore(flat))
+        leaves = [leaf.ravel() for leaf in jax.tree.leaves(gradient)]
+        padding = jnp.zeros(length - size - 4, flat.dtype)
+        gradient = jax.lax.psum(jnp.concatenate([*leaves, padding, sums]), DATA_AXIS)
+        cost, reconstruction, kl, count = gradient[-4:]
         # The post's reductions: the autoencoder's cost is a mean, the VAE's a sum.
         scale = 1.0
         if isinstance(program.model, AutoencoderConfig):
             scale = 1 / (count * program.model.num_features)
-        cost, gradient = cost * scale, gradient * scale
-        ok = jnp.isfinite(cost) & jnp.isfinite(gradient.sum())
-        updates, new_moments = adam.update(gradient, moments)
-        new = (optax.apply_updates(flat, updates), new_moments)
-        flat, moments = jax.tree.map(lambda a, b: jnp.where(ok, a, b), new, (flat, moments))
-        cost = jnp.where(ok | ~jnp.isfinite(cost), cost, jnp.nan)
+        # Finite only where the cost and every part of the gradient are: the vector holds them all.
+        ok = jnp.isfinite(gradient.sum()) & (count > 0)
+        gradient *= scale
+        new_first = _DECAY_1 * first + (1 - _DECAY_1) * gradient
+        new_second = _DECAY_2 * second + (1 - _DECAY_2) * gradient**2
+        root = jnp.sqrt(correction[index] * new_second)
+        new_flat = flat - rate[index] * new_first / (root + _EPSILON)
+        cost = jnp.where(ok, cost * scale, jnp.nan)
         step = Metrics(cost, reconstruction / count, kl / count)
-        metrics = jax.tree.map(lambda all, one: all.at[index].set(one), metrics, step)
-        return flat, moments, index + ok, ok, metrics
+        return (
+            jnp.where(ok, new_flat, flat),
+            jnp.where(ok, new_first, first),
+            jnp.where(ok, new_second, second),
+            index + ok,
+            ok,
+            jax.tree.map(lambda all, one: all.at[index].set(one), metrics, step),
+        )
 
-    index = state.step - plan.first_step
-    carry = (flat, moments, index, jnp.bool(True), metrics)
-    flat, moments, index, _, metrics = jax.lax.while_loop(proceed, advance, carry)
-    optimizer = jax.tree.map(lambda leaf: unravel(leaf) if leaf.shape else leaf, moments)
-    return TrainState(unravel(flat), optimizer, plan.first_step + index), metrics
+    start = (
+        flatten(state.parameters),
+        flatten(adam.mu),
+        flatten(adam.nu),
+        state.step - plan.first_step,
+        jnp.bool(True),
+        metrics,
+    )
+    flat, first, second, index, _, metrics = jax.lax.while_loop(proceed, advance, start)
+    step = plan.first_step + index
+    moments = adam._replace(count=step, mu=restore(first), nu=restore(second))
+    return TrainState(restore(flat), (moments, *state.optimizer[1:]), step), metrics
 
 
 def _run_evaluation(
     program: Program, parameters: Parameters, data: Examples, plan: Plan, beta: Array
 ) -> Metrics:
     def batch(totals: Array, row: Array) -> tuple[Array, None]:
-        examples = _take(program, data, row, plan.noise, jnp.maximum(row, 0))
-        _, sums = _sums(program, parameters, examples, beta)
+        noise = _noise_of(program, plan.noise, row)
+        _, sums = _sums(program, parameters, _take(program, data, row, noise), beta)
         return totals + sums, None
 
     zeros = jnp.zeros(4, _float_dtype(program))
@@ -316,35 +354,51 @@ class _Batch(NamedTuple):
     shown: Array
     target: Array
     labels: Array
-    eps: Array | None
+    eps: Array
     weight: Array
 
 
-def _rows(row: Array) -> Array:
-    """Where this device's examples stand in the whole batch."""
-    return jax.lax.axis_index(DATA_AXIS) * len(row) + jnp.arange(len(row))
+class _Noise(NamedTuple):
+    """What belongs to each example of a step: noise of its code, and a key for its corruption."""
+
+    eps: Array
+    key: Array | None
 
 
-def _take(program: Program, data: Examples, row: Array, noise: Array, identity: Array) -> _Batch:
-    """This device's examples of a step, with the noise that belongs to each one's identity."""
+def _draw(program: Program, key: Array, steps: Array, order: Array) -> _Noise:
+    """The noise of this device's examples of each step."""
+    here = jax.lax.axis_index(DATA_AXIS) * order.shape[1] + jnp.arange(order.shape[1])
+    return jax.vmap(lambda step: _noise_of(program, jax.random.fold_in(key, step), here))(steps)
+
+
+def _noise_of(program: Program, key: Array, identity: Array) -> _Noise:
+    """Noise that depends on the key and an example's identity alone, on whichever device it is."""
+    keys = jax.vmap(partial(jax.random.fold_in, key))(identity)
+    eps = jnp.zeros((len(identity), 0))
+    if isinstance(program.model, ConditionalVAEConfig):
+        draw = partial(jax.random.normal, shape=(program.model.num_latent,))
+        eps = jax.vmap(draw)(keys)
+    if program.corrupt is None:
+        return _Noise(eps, None)
+    # Folded once more, so that the corruption and the code's noise are independent.
+    return _Noise(eps, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))
+
+
+def _take(program: Program, data: Examples, row: Array, noise: _Noise | Array) -> _Batch:
+    """This device's examples of a step, with the noise that belongs to them."""
+    if not isinstance(noise, _Noise):
+        noise = _Noise(noise, None)
     index = jnp.maximum(row, 0)
     dtype = _float_dtype(program)
     images = data.images[index]
     if images.dtype == jnp.uint8:
-        # Not images / 255: XLA would multiply by the reciprocal, a bit off for 126 of 256 values.
-        images = jnp.asarray(unit_float_table())[images]
-    target = images.astype(dtype)
-    shown, eps = target, noise
-    if not _is_array(noise):
-        keys = jax.vmap(partial(jax.random.fold_in, noise))(identity)
-        eps = None
-        if not isinstance(program.model, AutoencoderConfig):
-            draw = partial(jax.random.normal, shape=(program.model.num_latent,))
-            eps = jax.vmap(draw)(keys).astype(dtype)
-        if program.corrupt is not None:
-            # Folded once more, so that the corruption and the code's noise are independent.
-            own = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
-            shown = jax.vmap(program.corrupt)(own, target)
+        images = pixels(images.reshape(*images.shape, *[1] * (4 - images.ndim)))
+        images = images.reshape(len(row), *data.images.shape[1:])
+    target = shown = images.astype(dtype)
+    if noise.key is not None:
+        assert program.corrupt is not None
+        shown = jax.vmap(program.corrupt)(noise.key, target)
+    eps = noise.eps.astype(dtype)
     return _Batch(shown, target, data.labels[index], eps, (row >= 0).astype(dtype))
 
 
@@ -372,7 +426,6 @@ def _terms(program: Program, model: Model, batch: _Batch, compute: np.dtype) -> 
         kl = jnp.zeros(len(target), dtype)
     else:
         label = batch.labels if model.config.num_classes else None
-        assert batch.eps is not None
         output = model(shown, label, eps=batch.eps.astype(compute))
         kl = kl_from_standard_normal(output.mean.astype(dtype), output.log_var.astype(dtype))
         if model.config.reconstruct_condition:
@@ -383,10 +436,6 @@ def _terms(program: Program, model: Model, batch: _Batch, compute: np.dtype) -> 
     if program.from_probabilities:
         return bce_from_probabilities(output.reconstruction.astype(dtype), target), kl
     return bce_from_logits(output.logits.astype(dtype), target), kl
-
-
-def _adam(learning_rate: Array | float) -> optax.GradientTransformation:
-    return optax.adam(learning_rate)
 
 
 def _float_dtype(program: Program) -> np.dtype:
@@ -407,11 +456,6 @@ def _aligned(array: np.ndarray) -> np.ndarray:
     copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
-
-
-def _is_tree(leaf: Any) -> bool:
-    """Whether this part of an optimizer's state mirrors the parameters."""
-    return isinstance(leaf, dict)
 
 
 def _is_array(noise: Any) -> bool:
