@@ -42,7 +42,7 @@ def configure(
         jax.config.update("jax_platforms", "cpu")
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    _tell_xla()
+    tell_xla()
     wanted = devices or default_device_count(batch_size, usable_cores())
     # Where the process has used JAX already, make_mesh tells whether its devices suffice.
     with contextlib.suppress(RuntimeError):
@@ -51,7 +51,7 @@ def configure(
     return make_mesh(device=device, devices=devices, batch_size=batch_size)
 
 
-def _tell_xla() -> None:
+def tell_xla() -> None:
     """Stop XLA's CPU backend from unrolling loops before LLVM vectorises them.
 
     At 32 examples a device, LLVM unrolls an inner loop of 32 whole and then does not vectorise it:
