@@ -16,7 +16,7 @@ from jaxae.bench.turns import Task, Turns
 from jaxae.bench.wire import serve
 from jaxae.config import ConditionalVAEConfig
 from jaxae.models import Parameters
-from jaxae.runtime import default_device_count, make_mesh
+from jaxae.runtime import default_device_count, make_mesh, tell_xla
 from jaxae.schedule import Plan
 from jaxae.step import (
     Examples,
@@ -130,6 +130,7 @@ class JaxRunner:
         """Versions and devices; InputError where the device is not there."""
         if device == "cpu":
             jax.config.update("jax_platforms", "cpu")
+        tell_xla()
         mesh = make_mesh(device=device)
         names = ("jax", "jaxlib", "flax", "optax", "numpy")
         return {
@@ -197,6 +198,7 @@ def _configure(task: Task) -> None:
     """Choose devices and arithmetic, before JAX's first operation."""
     if task.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
+        tell_xla()
         if find(task.contender).all_devices:
             jax.config.update("jax_num_cpu_devices", task.devices or task.threads)
     precision = "tensorfloat32" if task.tf32 else "highest"
