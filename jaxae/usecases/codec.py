@@ -182,15 +182,19 @@ def psnr(images: UInt8[np.ndarray, "*shape"], decoded: UInt8[np.ndarray, "*shape
 
 
 def _sensitivity(decode: Callable[[Array], Array], codes: np.ndarray) -> np.ndarray:
-    """Root mean square change of a pixel per unit of each dimension, over these codes."""
+    """Root mean square change of a pixel per unit of each dimension, over these codes.
+
+    By central differences of a tenth of the dimension's standard deviation to either side: the
+    layers have no forward-mode derivative.
+    """
     points = jnp.asarray(codes)
+    reach = np.maximum(0.1 * codes.std(0), 1e-6).astype(np.float32)
 
-    def along(direction: Array) -> Array:
-        tangents = jnp.broadcast_to(direction[None], points.shape)
-        change = jax.jvp(decode, (points,), (tangents,))[1]
-        return jnp.sqrt(jnp.mean(change**2))
+    def along(move: Array) -> Array:
+        change = decode(points + move[None]) - decode(points - move[None])
+        return jnp.sqrt(jnp.mean(change**2)) / (2 * jnp.abs(move).sum())
 
-    return np.asarray(jax.jit(lambda axes: jax.lax.map(along, axes))(jnp.eye(codes.shape[1])))
+    return np.asarray(jax.jit(lambda moves: jax.lax.map(along, moves))(np.diag(reach)))
 
 
 def in_chunks(function: Callable[[Array], Array]) -> Callable[[np.ndarray], np.ndarray]:

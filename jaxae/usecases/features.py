@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,15 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxae.checkpoint import load_run
-from jaxae.config import AUTOENCODER, RunConfig
+from jaxae.config import AUTOENCODER, AutoencoderConfig, RunConfig
 from jaxae.data import Dataset
+from jaxae.errors import InputError
 from jaxae.fit import fit
 from jaxae.models import Model
 from jaxae.pixels import as_unit_float
 from jaxae.plots import new_figure, save_figure
-from jaxae.step import Corruption
 from jaxae.usecases.codec import in_chunks, network_maps
-from jaxae.usecases.corruption import MaskedPixels
-from jaxae.usecases.recipe import deep_autoencoder
+from jaxae.usecases.recipe import deep_autoencoder, plain_vae
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import SourceFlags
 
@@ -42,46 +42,52 @@ class Features:
     test: Float[np.ndarray, "m features"]
 
 
-def run(flags: SourceFlags, *, epochs: int | None = None, trees: int = 500) -> Comparison:
-    """Compare the codes of a run, or of models trained now, with PCA's and pixels; print, write.
+def run(
+    flags: SourceFlags, *, also: Sequence[Path] = (), epochs: int | None = None, trees: int = 500
+) -> Comparison:
+    """Compare codes of runs, or of models trained now, with PCA's and pixels; print, write.
 
     Raises:
-        InputError: If data, run or a file to write is not there, or the model is conditional.
+        InputError: If data, run or a file to write is not there, or a model is conditional.
     """
-    dataset, mesh = flags.open(256)
+    dataset, mesh = flags.open(128)
+    if trees < 1:
+        raise InputError(f"expected 1 tree or more, got {trees}")
     models: dict[str, Model] = {}
     if flags.run_dir is not None:
-        config, model = load_run(flags.run_dir)
-        models[f"codes of {flags.run_dir.name}"] = model
+        for run_dir in (flags.run_dir, *also):
+            config, model = load_run(run_dir)
+            models[_describe(config)] = model
     else:
-        for name, (config, corrupt) in recipes(dataset, epochs).items():
-            print(f"training: {name}", file=sys.stderr)
-            models[name] = fit(
-                config, dataset, mesh=mesh, corrupt=corrupt, show_progress=True
-            ).model
-    comparison = compare_features(
-        {name: features_of(model, dataset) for name, model in models.items()}, dataset, trees=trees
-    )
+        for config in recipes(dataset, epochs):
+            print(f"training: {_describe(config)}", file=sys.stderr)
+            models[_describe(config)] = fit(config, dataset, mesh=mesh, show_progress=True).model
+    codes = {name: features_of(model, dataset) for name, model in models.items()}
+    comparison = compare_features(codes, dataset, trees=trees)
     comparison.publish(flags.json)
     if flags.figure is not None:
         draw_features(flags.figure, comparison)
     return comparison
 
 
-def recipes(
-    dataset: Dataset, epochs: int | None = None
-) -> dict[str, tuple[RunConfig, Corruption | None]]:
-    """The post's autoencoder as it is, and the deeper one, on whole and on half-masked images."""
-    batch_size = min(AUTOENCODER.train.batch_size, len(dataset.train.labels))
-    post = AUTOENCODER.replace(data=dataset.name, batch_size=batch_size)
-    deep = deep_autoencoder(dataset)
-    if epochs is not None:
-        post, deep = post.replace(epochs=epochs), deep.replace(epochs=epochs)
-    return {
-        "the post's AE 784-32-784": (post, None),
-        "AE 784-512-128-32": (deep, None),
-        "the same, denoising": (deep, MaskedPixels(0.5)),
-    }
+def recipes(dataset: Dataset, epochs: int | None = None) -> list[RunConfig]:
+    """The post's autoencoder as it is, a deeper one, and a plain VAE, all of 32 dimensions."""
+    configs = [AUTOENCODER, deep_autoencoder(dataset), plain_vae(dataset)]
+    most = len(dataset.train.labels)
+    own = {} if epochs is None else {"epochs": epochs}
+    return [
+        config.replace(data=dataset.name, batch_size=min(most, config.train.batch_size), **own)
+        for config in configs
+    ]
+
+
+def _describe(config: RunConfig) -> str:
+    epochs = f"{config.train.epochs} epochs"
+    if isinstance(config.model, AutoencoderConfig):
+        widths = "-".join(map(str, config.model.widths[: len(config.model.hidden) + 1]))
+        whose = "the post's AE" if config.model == AUTOENCODER.model else "AE"
+        return f"{whose} {widths}, {epochs}"
+    return f"means of the plain VAE, {config.model.num_latent} latents, {epochs}"
 
 
 def features_of(model: Model, dataset: Dataset) -> Features:
@@ -130,7 +136,6 @@ def compare_features(
             "Accuracies on the test set of classifiers at scikit-learn's defaults, trained on all "
             "training labels; logistic regression on standardised features, up to 300 iterations. "
             "Nothing was tuned on the test set, for any kind of features.",
-            "Denoising: half of each image's pixels were masked in training, none afterwards.",
             f"k-means with {dataset.num_classes} clusters, best of 4 starts, on the training "
             "images; NMI and ARI of their clusters against their labels.",
         ),

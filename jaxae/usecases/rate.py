@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxae.checkpoint import load_run
-from jaxae.config import AUTOENCODER, CONDITIONAL_VAE
+from jaxae.config import AUTOENCODER
 from jaxae.data import Dataset
 from jaxae.errors import InputError
 from jaxae.fit import fit
@@ -20,7 +20,7 @@ from jaxae.plots import save_figure
 from jaxae.usecases.code_tables import CodeTables, bins_of
 from jaxae.usecases.codec import SIDE, Codec, prepare, psnr
 from jaxae.usecases.picture import collage, pillow
-from jaxae.usecases.recipe import deep_autoencoder
+from jaxae.usecases.recipe import deep_autoencoder, plain_vae
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import SourceFlags
 
@@ -75,14 +75,10 @@ def run(flags: SourceFlags, steps: Sequence[float] = STEPS) -> None:
         config, model = load_run(flags.run_dir)
         codecs = {f"jaxae, {flags.run_dir.name}": prepare(config, model, dataset)}
     else:
-        deep = deep_autoencoder(dataset)
         recipes = {
             "jaxae, the post's AE 784-32-784": AUTOENCODER.replace(data=dataset.name),
-            "jaxae, AE 784-512-128-32": deep,
-            "jaxae, means of the plain VAE": CONDITIONAL_VAE.replace(
-                num_classes=0, num_latent=32, data=dataset.name,
-                epochs=max(1, deep.train.epochs // 2), batch_size=deep.train.batch_size // 2 or 1,
-            ),
+            "jaxae, AE 784-512-128-32": deep_autoencoder(dataset),
+            "jaxae, means of the plain VAE": plain_vae(dataset),
         }  # fmt: skip
         codecs = {}
         for name, config in recipes.items():
@@ -114,6 +110,7 @@ def compare_rates(
     steps: Sequence[float] = STEPS,
     singles: int = 500,
     shown: int = 12,
+    principal_sizes: Sequence[int] = PCA_SIZES,
 ) -> tuple[Comparison, list[Point]]:
     """Measure codecs, PCA of the same size, PNG, JPEG and WebP on the test images.
 
@@ -123,10 +120,11 @@ def compare_rates(
         steps: Quantisation steps in grey levels, for the codecs and PCA.
         singles: How many images also go to a file each.
         shown: How many decoded images to keep for the figure.
+        principal_sizes: Dimensions of PCA's codes.
     """
     images = dataset.test.images
     contenders = dict(codecs)
-    for size in PCA_SIZES:
+    for size in principal_sizes:
         contenders[f"PCA-{size}, same coder"] = _principal_codec(dataset, size)
     points = []
     for name, codec in contenders.items():

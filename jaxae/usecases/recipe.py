@@ -1,6 +1,6 @@
-"""The deeper autoencoder that several use cases share, beside the post's own."""
+"""Models that several use cases share, beside the post's own."""
 
-from jaxae.config import AUTOENCODER, RunConfig
+from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
 from jaxae.data import Dataset
 
 
@@ -15,5 +15,19 @@ def deep_autoencoder(dataset: Dataset, *, code: int = 32) -> RunConfig:
         epochs=epochs,
         learning_rate=0.001,
         seed=0,
+        data=dataset.name,
+    )
+
+
+def plain_vae(dataset: Dataset, *, code: int = 32) -> RunConfig:
+    """The post's VAE without condition and last leaky_relu, trained for about 5,600 steps."""
+    count = len(dataset.train.labels)
+    batch_size = min(128, max(1, count // 8))
+    return CONDITIONAL_VAE.replace(
+        num_classes=0,
+        num_latent=code,
+        output_leaky_relu=False,
+        batch_size=batch_size,
+        epochs=min(100, max(1, round(5600 * batch_size / count))),
         data=dataset.name,
     )
