@@ -89,10 +89,13 @@ def test_a_smaller_batch_costs_what_its_examples_cost(name, devices):
 def test_noise_is_that_of_an_example_of_a_step():
     """A key gives what its documented eps array gives."""
     plan = a_plan(3, 4, first_step=5)
-    keys = [jax.random.fold_in(plan.noise, 5 + step) for step in range(3)]
-    eps = np.array([
-        [jax.random.normal(jax.random.fold_in(key, row), (6,)) for row in range(4)] for key in keys
-    ])  # fmt: skip
+
+    def draw(step, row):
+        key = jax.random.fold_in(jax.random.fold_in(plan.noise, 5 + step), row)
+        return jax.random.normal(key, (6,))
+
+    rows = jax.vmap(draw, (None, 0))
+    eps = np.array(jax.jit(jax.vmap(rows, (0, None)))(jnp.arange(3), jnp.arange(4)))
     costs = []
     for noise in (plan.noise, eps, eps[:, ::-1]):
         program, data, state = start(SMALL_VAE)

@@ -165,11 +165,11 @@ def compare(
         result, calls = trace_torch(
             module, lambda model: run_torch(model, *(torch.from_numpy(one) for one in wide))
         )
-        _, twin_calls = trace_nnx(twin, lambda model: run_nnx(model, *twin_wide))
+        twin_result, twin_calls = trace_nnx(twin, lambda model: run_nnx(model, *twin_wide))
         forward, unpaired = _pair_calls(calls, twin_calls, paths, tolerance)
         result = [leaf for leaf in jax.tree.leaves(result) if torch.is_tensor(leaf)]
         flat = lambda model: jax.tree.leaves(run_nnx(model, *twin_wide))  # noqa: E731
-        twin_result = flat(nnx.clone(twin))
+        twin_result = jax.tree.leaves(twin_result)
         if len(result) != len(twin_result):
             raise InputError(
                 f"expected results that correspond, got {len(result)} arrays from torch and "

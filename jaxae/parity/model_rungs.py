@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import torch
 
-from jaxae.models import Autoencoder
+from jaxae.models import Autoencoder, with_parameters
 from jaxae.parity.layouts import align
 from jaxae.parity.pair import Batch, Feed, Pair
 from jaxae.parity.row import Gap, Row, measure
@@ -39,7 +39,9 @@ def forward_row(pair: Pair, feed: Feed, *, rung: str = "forward pass") -> Row:
     batch = pair.batch(feed, 0)
     with torch.no_grad():
         output = _call_torch(pair.reference, batch)
-    found = jax.jit(lambda: _call_twin(pair.twin, pair, feed))()
+    # Parameters as an argument: XLA would fold constants through the whole network.
+    run = jax.jit(lambda values: _call_twin(with_parameters(pair.config.model, values), pair, feed))
+    found = run(pair.parameters)
     if isinstance(pair.twin, Autoencoder):
         wanted: dict[str, Any] = {"reconstruction": output}
         got = {"reconstruction": found.reconstruction}

@@ -53,7 +53,7 @@ def trace_torch(module: Any, call: Callable[[Any], Any]) -> tuple[Any, list[Call
 
 
 def trace_nnx(module: nnx.Module, call: Callable[[Any], Any]) -> tuple[Any, list[Call]]:
-    """Call an NNX module outside of any transformation; its result and the calls that ended.
+    """Call an NNX module in one compiled program; its result and the calls that ended.
 
     The module is left alone: a clone is called, each of whose submodules is an instance of its own
     subclass that notes down its calls.
@@ -64,7 +64,16 @@ def trace_nnx(module: nnx.Module, call: Callable[[Any], Any]) -> tuple[Any, list
     for path, submodule in list(nnx.iter_modules(clone)):
         if callable(submodule):
             _note_calls(submodule, ".".join(map(str, path)), calls, numbered)
-    return call(clone), calls
+    graph, state = nnx.split(clone)
+
+    @jax.jit
+    def run(state: nnx.State) -> Any:
+        result = call(nnx.merge(graph, state))
+        return result, [(noted.inputs, noted.outputs) for noted in calls]
+
+    result, arrays = jax.device_get(run(state))
+    found = [one._replace(inputs=i, outputs=o) for one, (i, o) in zip(calls, arrays, strict=True)]
+    return result, found
 
 
 def _note_calls(
@@ -93,18 +102,21 @@ class _Numbering:
         return path if self._seen[path] == 1 else f"{path}#{self._seen[path]}"
 
 
-def _arrays(tree: Any) -> list[np.ndarray]:
+def _arrays(tree: Any) -> list[Any]:
     """Floating arrays among the leaves: labels and flags are no numbers to compare."""
-    leaves = [_array(leaf) for leaf in jax.tree.leaves(tree)]
-    return [leaf for leaf in leaves if leaf is not None]
+    leaves = [
+        _from_torch(leaf) if hasattr(leaf, "detach") else leaf for leaf in jax.tree.leaves(tree)
+    ]
+    return [leaf for leaf in leaves if _is_float(leaf)]
 
 
-def _array(leaf: Any) -> np.ndarray | None:
-    if hasattr(leaf, "detach"):
-        leaf = leaf.detach().cpu()
-        # NumPy has no bfloat16.
-        leaf = (leaf.float() if leaf.is_floating_point() and leaf.itemsize < 4 else leaf).numpy()
-    if not hasattr(leaf, "dtype") or not jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating):
-        return None
-    # A copy: an in-place operation of torch would change what was noted.
-    return np.array(leaf)
+def _from_torch(leaf: Any) -> np.ndarray:
+    leaf = leaf.detach().cpu()
+    # NumPy has no bfloat16.
+    leaf = leaf.float() if leaf.is_floating_point() and leaf.itemsize < 4 else leaf
+    # A copy: an in-place operation would change what was noted.
+    return np.array(leaf.numpy())
+
+
+def _is_float(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)

@@ -1,0 +1,61 @@
+"""`scripts/check_parity.py`: its table, files and exit statuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def check_parity(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "scripts/check_parity.py", "--workers", "1", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=500
+    )
+
+
+def test_table_json_and_plot(tmp_path):
+    files = tmp_path / "parity.json", tmp_path / "parity.png"
+    chosen = ("--models", "Autoencoder", "--rungs", "model", "trajectory", "--steps", 20)
+    result = check_parity(*chosen, "--json", files[0], "--plot", files[1])
+    assert result.returncode == 0, result.stderr
+    assert "all within their tolerance" in result.stdout
+    rows = json.loads(files[0].read_text())["rows"]
+    assert {row["rung"] for row in rows} >= {"stages", "forward pass", "trajectory: cost"}
+    keys = {"model", "rung", "dtype", "max_abs", "max_rel", "tolerance", "passed"}
+    assert all(set(row) == keys and row["passed"] is True for row in rows)
+    for row in rows:
+        assert any(line.startswith(row["model"]) and row["rung"] in line
+                   for line in result.stdout.splitlines())  # fmt: skip
+    assert files[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_mistake_is_an_exit_status_of_1():
+    chosen = ("--models", "Autoencoder", "--rungs", "model")
+    result = check_parity(*chosen, "--mutation", "perturbed-weight")
+    assert result.returncode == 1, result.stderr
+    assert "FAIL" in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--models", "LeNet"), "'LeNet'"),
+        (("--rungs", "stairs"), "'stairs'"),
+        (("--mutation", "typo"), "'typo'"),
+        (("--steps", 0), "1 step or more, got 0"),
+        (("--json", "/no/such/folder/x.json"), "/no/such/folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_an_exit_status_of_2(arguments, message):
+    result = check_parity(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stdout == ""
