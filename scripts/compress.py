@@ -55,10 +55,12 @@ class Rate:
 
     Attributes:
         flags: Those of all use cases.
+        also: Further runs for the table.
         steps: Quantisation steps in grey levels.
     """
 
     flags: Annotated[SourceFlags, tyro.conf.arg(name="")] = field(default_factory=SourceFlags)
+    also: tuple[Path, ...] = ()
     steps: tuple[float, ...] = STEPS
 
 
@@ -77,7 +79,7 @@ def main(command: Annotated[Compress | Decompress | Rate, tyro.conf.arg(name="")
     elif isinstance(command, Decompress):
         compress.decompress_file(command.source, command.destination, command.run_dir)
     else:
-        rate.run(command.flags, command.steps)
+        rate.run(command.flags, also=command.also, steps=command.steps)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxae.checkpoint import load_run
-from jaxae.config import AUTOENCODER, AutoencoderConfig, RunConfig
 from jaxae.data import Dataset
 from jaxae.errors import InputError
 from jaxae.fit import fit
@@ -19,7 +18,7 @@ from jaxae.models import Model
 from jaxae.pixels import as_unit_float
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.codec import in_chunks, network_maps
-from jaxae.usecases.recipe import deep_autoencoder, plain_vae
+from jaxae.usecases.recipe import describe, shared_recipes
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import SourceFlags
 
@@ -57,37 +56,17 @@ def run(
     if flags.run_dir is not None:
         for run_dir in (flags.run_dir, *also):
             config, model = load_run(run_dir)
-            models[_describe(config)] = model
+            models[describe(config)] = model
     else:
-        for config in recipes(dataset, epochs):
-            print(f"training: {_describe(config)}", file=sys.stderr)
-            models[_describe(config)] = fit(config, dataset, mesh=mesh, show_progress=True).model
+        for config in shared_recipes(dataset, epochs):
+            print(f"training: {describe(config)}", file=sys.stderr)
+            models[describe(config)] = fit(config, dataset, mesh=mesh, show_progress=True).model
     codes = {name: features_of(model, dataset) for name, model in models.items()}
     comparison = compare_features(codes, dataset, trees=trees)
     comparison.publish(flags.json)
     if flags.figure is not None:
         draw_features(flags.figure, comparison)
     return comparison
-
-
-def recipes(dataset: Dataset, epochs: int | None = None) -> list[RunConfig]:
-    """The post's autoencoder as it is, a deeper one, and a plain VAE, all of 32 dimensions."""
-    configs = [AUTOENCODER, deep_autoencoder(dataset), plain_vae(dataset)]
-    most = len(dataset.train.labels)
-    own = {} if epochs is None else {"epochs": epochs}
-    return [
-        config.replace(data=dataset.name, batch_size=min(most, config.train.batch_size), **own)
-        for config in configs
-    ]
-
-
-def _describe(config: RunConfig) -> str:
-    epochs = f"{config.train.epochs} epochs"
-    if isinstance(config.model, AutoencoderConfig):
-        widths = "-".join(map(str, config.model.widths[: len(config.model.hidden) + 1]))
-        whose = "the post's AE" if config.model == AUTOENCODER.model else "AE"
-        return f"{whose} {widths}, {epochs}"
-    return f"means of the plain VAE, {config.model.num_latent} latents, {epochs}"
 
 
 def features_of(model: Model, dataset: Dataset) -> Features:

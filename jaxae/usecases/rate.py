@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxae.checkpoint import load_run
-from jaxae.config import AUTOENCODER
 from jaxae.data import Dataset
 from jaxae.errors import InputError
 from jaxae.fit import fit
@@ -20,7 +19,7 @@ from jaxae.plots import save_figure
 from jaxae.usecases.code_tables import CodeTables, bins_of
 from jaxae.usecases.codec import SIDE, Codec, prepare, psnr
 from jaxae.usecases.picture import collage, pillow
-from jaxae.usecases.recipe import deep_autoencoder, plain_vae
+from jaxae.usecases.recipe import describe, shared_recipes
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import SourceFlags
 
@@ -62,33 +61,32 @@ class Point:
     decoded: UInt8[np.ndarray, "n 28 28 1"]
 
 
-def run(flags: SourceFlags, steps: Sequence[float] = STEPS) -> None:
-    """Measure the model of a run, or models trained now: the post's, a deeper one, a plain VAE.
+def run(
+    flags: SourceFlags, *, also: Sequence[Path] = (), steps: Sequence[float] = STEPS
+) -> Comparison:
+    """Measure models of runs, or models trained now: the post's, a deeper one, a plain VAE.
 
     Raises:
-        InputError: If data or run are not there, a step is out of range, or a file to write is not
-            to be written.
+        InputError: If data or run are not there, a model is conditional, a step is out of range,
+            or a file to write is not to be written.
     """
     dataset, mesh = flags.open(128)
     check_steps(steps)
+    codecs = {}
     if flags.run_dir is not None:
-        config, model = load_run(flags.run_dir)
-        codecs = {f"jaxae, {flags.run_dir.name}": prepare(config, model, dataset)}
+        for run_dir in (flags.run_dir, *also):
+            config, model = load_run(run_dir)
+            codecs[describe(config)] = prepare(config, model, dataset)
     else:
-        recipes = {
-            "jaxae, the post's AE 784-32-784": AUTOENCODER.replace(data=dataset.name),
-            "jaxae, AE 784-512-128-32": deep_autoencoder(dataset),
-            "jaxae, means of the plain VAE": plain_vae(dataset),
-        }  # fmt: skip
-        codecs = {}
-        for name, config in recipes.items():
-            print(f"training: {name}", file=sys.stderr)
+        for config in shared_recipes(dataset):
+            print(f"training: {describe(config)}", file=sys.stderr)
             result = fit(config, dataset, mesh=mesh, show_progress=True)
-            codecs[name] = prepare(config, result.model, dataset)
+            codecs[describe(config)] = prepare(config, result.model, dataset)
     comparison, points = compare_rates(codecs, dataset, steps=steps)
     comparison.publish(flags.json)
     if flags.figure is not None:
         draw_rates(flags.figure, points, dataset.test.images)
+    return comparison
 
 
 def check_steps(steps: Sequence[float]) -> None:

@@ -1,6 +1,6 @@
 """Models that several use cases share, beside the post's own."""
 
-from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
+from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, RunConfig
 from jaxae.data import Dataset
 
 
@@ -31,3 +31,21 @@ def plain_vae(dataset: Dataset, *, code: int = 32) -> RunConfig:
         epochs=min(100, max(1, round(5600 * batch_size / count))),
         data=dataset.name,
     )
+
+
+def shared_recipes(dataset: Dataset, epochs: int | None = None) -> list[RunConfig]:
+    """The post's autoencoder as it is, a deeper one, and a plain VAE, all of 32 dimensions."""
+    batch_size = min(len(dataset.train.labels), AUTOENCODER.train.batch_size)
+    post = AUTOENCODER.replace(data=dataset.name, batch_size=batch_size)
+    configs = [post, deep_autoencoder(dataset), plain_vae(dataset)]
+    return configs if epochs is None else [config.replace(epochs=epochs) for config in configs]
+
+
+def describe(config: RunConfig) -> str:
+    """A name that tells these models apart in a table."""
+    epochs = f"{config.train.epochs} epochs"
+    if isinstance(config.model, AutoencoderConfig):
+        widths = "-".join(map(str, config.model.widths[: len(config.model.hidden) + 1]))
+        whose = "the post's AE" if config.model == AUTOENCODER.model else "AE"
+        return f"{whose} {widths}, {epochs}"
+    return f"means of the plain VAE, {config.model.num_latent} latents, {epochs}"
