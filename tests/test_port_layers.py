@@ -17,6 +17,8 @@ from jaxae.errors import InputError
 torch.set_num_threads(2)
 
 F64 = {"param_dtype": jnp.float64}
+# Zeros need no compiled initialiser; every weight comes from torch.
+ZEROS: Any = {**F64, "kernel_init": nnx.initializers.zeros}
 RNGS = nnx.Rngs(0)
 
 
@@ -68,9 +70,9 @@ def check(flax: Callable[[], nnx.Module], theirs: torch.nn.Module, x: np.ndarray
 
 
 def test_linear(x64):
-    check(lambda: nnx.Linear(5, 3, rngs=RNGS, **F64), torch.nn.Linear(5, 3), draw(7, 5))
+    check(lambda: nnx.Linear(5, 3, rngs=RNGS, **ZEROS), torch.nn.Linear(5, 3), draw(7, 5))
     check(
-        lambda: nnx.Linear(5, 3, use_bias=False, rngs=RNGS, **F64),
+        lambda: nnx.Linear(5, 3, use_bias=False, rngs=RNGS, **ZEROS),
         torch.nn.Linear(5, 3, bias=False), draw(7, 5),
     )  # fmt: skip
     check(lambda: layers.Linear(5, 3, rngs=RNGS), torch.nn.Linear(5, 3), draw(7, 5))
@@ -87,7 +89,7 @@ def test_conv(x64, rank, stride, padding, dilation, groups):
     check(
         lambda: nnx.Conv(
             4, 6, size, stride, padding=[(p, p) for p in pads], kernel_dilation=dilation,
-            feature_group_count=groups, rngs=RNGS, **F64,
+            feature_group_count=groups, rngs=RNGS, **ZEROS,
         ),
         torch_type(4, 6, size, stride, padding, dilation, groups),
         draw(2, 4, *(7, 8, 9)[:rank]),
@@ -106,7 +108,7 @@ def test_conv(x64, rank, stride, padding, dilation, groups):
 @pytest.mark.parametrize("words", [("SAME", "same"), ("VALID", "valid")])
 def test_conv_padding_by_name(x64, words):
     check(
-        lambda: nnx.Conv(2, 3, (3, 5), padding=words[0], rngs=RNGS, **F64),
+        lambda: nnx.Conv(2, 3, (3, 5), padding=words[0], rngs=RNGS, **ZEROS),
         torch.nn.Conv2d(2, 3, (3, 5), padding=words[1]),
         draw(2, 2, 6, 7),
     )
@@ -115,7 +117,7 @@ def test_conv_padding_by_name(x64, words):
 @pytest.mark.parametrize("mode", ["circular", "reflect"])
 def test_conv_padding_modes(x64, mode):
     check(
-        lambda: nnx.Conv(2, 3, (3, 5), padding=mode.upper(), rngs=RNGS, **F64),
+        lambda: nnx.Conv(2, 3, (3, 5), padding=mode.upper(), rngs=RNGS, **ZEROS),
         torch.nn.Conv2d(2, 3, (3, 5), padding=(1, 2), padding_mode=mode),
         draw(2, 2, 6, 7),
     )
@@ -135,7 +137,7 @@ def test_conv_transpose(x64, transpose_kernel, rank, stride, padding, extra, dil
     check(
         lambda: nnx.ConvTranspose(
             4, 3, size, stride, padding=pads, kernel_dilation=dilation,
-            transpose_kernel=transpose_kernel, rngs=RNGS, **F64,
+            transpose_kernel=transpose_kernel, rngs=RNGS, **ZEROS,
         ),
         torch_type[rank - 1](4, 3, size, stride, padding, extra, dilation=dilation),
         draw(2, 4, *(5, 6, 7)[:rank]),

@@ -68,7 +68,8 @@ FLAT = {"fc1": (16, 5, 3)}
 
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_lenet_with_both_orders_of_flattening(x64, channels_last):
-    theirs, ours = TorchLeNet().double(), LeNet(channels_last, jnp.float64)
+    theirs = TorchLeNet().double()
+    ours = nnx.eval_shape(lambda: LeNet(channels_last, jnp.float64))
     flatten: Any = FLAT if channels_last else "CHW"
     port.from_torch(ours, theirs, flatten=flatten)
     x = images(3, 28, 20, 1)
@@ -165,7 +166,7 @@ ORDERS: Any = {
 def vaes(x64):
     theirs = TorchVAE().double()
     theirs(torch.from_numpy(images(8, 1, 12, 8)))  # moves the running statistics
-    return theirs.eval(), VAE()
+    return theirs.eval(), nnx.eval_shape(VAE)
 
 
 def check_vae(theirs: Any, ours: Any) -> None:
@@ -201,15 +202,15 @@ def test_wrappers_prefixes(vaes):
     check_vae(theirs, ours)
     state = theirs.state_dict()
     compiled = {f"_orig_mod.module.{name}": one for name, one in state.items()}
-    ours = VAE()
+    ours = nnx.eval_shape(VAE)
     report = port.from_torch(ours, compiled, **ORDERS)
     check_vae(theirs, ours)
     back = port.to_torch(ours, like=compiled, carried=report.carried, **ORDERS)
     assert list(back) == list(compiled)
     inner = {name.replace("encoder.", "encoder._orig_mod."): one for name, one in state.items()}
-    port.from_torch(VAE(), inner, **ORDERS)
+    port.from_torch(nnx.eval_shape(VAE), inner, **ORDERS)
     with pytest.raises(InputError, match="one tensor named"):
-        port.from_torch(VAE(), {**state, **compiled}, **ORDERS)
+        port.from_torch(nnx.eval_shape(VAE), {**state, **compiled}, **ORDERS)
 
 
 def test_merged_modules_have_lost_their_order_but_torch_keeps_it(vaes):
@@ -226,7 +227,8 @@ def test_merged_modules_have_lost_their_order_but_torch_keeps_it(vaes):
 
 
 def test_dcgan_halves(x64):
-    more: Any = {"use_bias": False, "rngs": nnx.Rngs(0), "param_dtype": jnp.float64}
+    more: Any = {"use_bias": False, "rngs": nnx.Rngs(0), "param_dtype": jnp.float64,
+                 "kernel_init": nnx.initializers.zeros}  # fmt: skip
     norm: Any = {"momentum": 0.9, "use_running_average": True, "rngs": nnx.Rngs(0),
                  "param_dtype": jnp.float64}  # fmt: skip
     generator = torch.nn.Sequential(
