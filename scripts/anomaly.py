@@ -15,7 +15,7 @@ def main(
     flags: Annotated[SourceFlags, tyro.conf.arg(name="")] = DEFAULTS,
     hidden: tuple[int, ...] = (128, 8),
     epochs: int = 60,
-    vae_epochs: int = 40,
+    vae_epochs: int | None = 40,
     contamination: float = 0.05,
     label: int = 8,
     seed: int = 0,
@@ -26,7 +26,7 @@ def main(
         flags: Those of any use case. --run-dir is a folder of runs class-0, class-1, ...
         hidden: Widths of the autoencoder, from the input to the code.
         epochs: Of the autoencoders; an epoch is the images of one class.
-        vae_epochs: Of the plain VAE.
+        vae_epochs: Of the plain VAE; None leaves it out.
         contamination: Share of normal images that may be called anomalous; it sets the threshold.
         label: The class whose least and most anomalous images the figure shows.
         seed: Of weights, order and the baselines.

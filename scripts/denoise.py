@@ -41,7 +41,7 @@ def main(
         side: Of masked squares, in pixels.
         blocks: How many squares are masked.
         hidden: Widths of the autoencoder, from the input to the code.
-        epochs: Passes over the training set. [default: 20, and at least 600 steps]
+        epochs: Passes over the training set. [default: 20, and at least 400 steps]
         seed: Of weights, order, noise and PCA.
         keep: A folder to keep the trainings in, each as a run named for its corruption.
         image: A picture to denoise.

@@ -45,7 +45,7 @@ class AnomalySettings:
     Attributes:
         hidden: Widths of the autoencoder that is scored by its smoothed relative error.
         epochs: Of the autoencoders, an epoch being one class's images.
-        vae_epochs: Of the plain VAE.
+        vae_epochs: Of the plain VAE; None leaves it out.
         num_latent: Of the plain VAE.
         learning_rate: Of the autoencoders; the VAE's is the post's.
         contamination: Share of normal images that may be called anomalous.
@@ -54,7 +54,7 @@ class AnomalySettings:
 
     hidden: tuple[int, ...] = (128, 8)
     epochs: int = 60
-    vae_epochs: int = 40
+    vae_epochs: int | None = 40
     num_latent: int = 16
     learning_rate: float = 0.002
     contamination: float = 0.05
@@ -133,8 +133,9 @@ def detect(
         lambda normal: networks(normal, settings.hidden, run_dir=run_dir),
         "widths, blur",
     )
-    add("plain VAE, {}", partial(_variational, settings=settings, dataset=dataset, mesh=mesh),
-        "nothing")  # fmt: skip
+    if settings.vae_epochs is not None:
+        variational = partial(_variational, settings=settings, dataset=dataset, mesh=mesh)
+        add("plain VAE, {}", variational, "nothing")
     rows = tuple({"method": name} | _summary(row) for name, row in found.items())
     comparison = Comparison(
         f"Anomaly detection on {dataset.name}: trained on one class, the others are anomalies",
@@ -260,6 +261,7 @@ def _trained(
 def _variational(
     normal: Normal, *, settings: AnomalySettings, dataset: Dataset, mesh: Mesh | None
 ) -> dict[str, Score]:
+    assert settings.vae_epochs is not None
     train = _train_config(len(normal.train), settings.vae_epochs, 0.001, settings.seed)
     model_config = ConditionalVAEConfig(num_latent=settings.num_latent, num_classes=0)
     config = RunConfig(model_config, train, dataset.name)

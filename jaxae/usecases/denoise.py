@@ -27,8 +27,8 @@ from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import obtain
 
 _SIDE = 28
-_FEWEST_STEPS = 600
-_TUNING_IMAGES = 50
+_FEWEST_STEPS = 400
+_TUNING_IMAGES = 25
 
 Images = Float[np.ndarray, "n 28 28 1"]
 Method = Callable[[Images], Images]
@@ -46,7 +46,7 @@ class DenoiseSettings:
 
     Attributes:
         hidden: Widths of the autoencoder.
-        epochs: Passes over the training set; None makes it 20, and at least 600 steps.
+        epochs: Passes over the training set; None makes it 20, and at least 400 steps.
         batch_size: Examples a step.
         learning_rate: Adam's.
         measured: Test images that are corrupted and measured; non-local means takes its time.
@@ -118,7 +118,7 @@ def denoise(
         methods: dict[str, tuple[Method, str]] = {
             "as it came": (lambda images: images, ""),
             **_usual(dataset, settings, sample, noisy_sample),
-            "denoising autoencoder": (partial(reconstruct, model), "widths"),
+            "denoising autoencoder": (partial(reconstruct, model), "nothing"),
         }
         restored[name] = {}
         for method, (restore, tuned) in methods.items():

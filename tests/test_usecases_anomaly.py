@@ -1,0 +1,248 @@
+import json
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
+from jaxae.data import Dataset, Split, load
+from jaxae.errors import InputError
+from jaxae.losses import bce_from_probabilities, kl_from_standard_normal
+from jaxae.models import build
+from jaxae.pixels import as_unit_float
+from jaxae.usecases import anomaly
+from jaxae.usecases.anomaly import (
+    AnomalySettings,
+    Detection,
+    auroc,
+    detect,
+    plot_extremes,
+    split_classes,
+)
+from jaxae.usecases.novelty import (
+    cross_entropy,
+    negative_elbo,
+    reconstruct,
+    smoothed_relative_error,
+    squared_error,
+    threshold,
+)
+from jaxae.usecases.report import Column, Comparison, check_destination
+from jaxae.usecases.source import obtain
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def three(digits: Dataset) -> Dataset:
+    """The digits 0, 1 and 7 alone."""
+
+    def keep(split: Split) -> Split:
+        chosen = np.isin(split.labels, [0, 1, 7])
+        return Split(split.images[chosen], split.labels[chosen])
+
+    return Dataset("digits", keep(digits.train), keep(digits.test), 10)
+
+
+@pytest.fixture(scope="module")
+def images(digits: Dataset) -> np.ndarray:
+    return as_unit_float(digits.test.images[:21])
+
+
+class TestScores:
+    def test_squared_error(self):
+        images = np.zeros((2, 28, 28, 1), np.float32)
+        other = images.copy()
+        other[1, 3, 4] = 0.5
+        assert squared_error(images, other).tolist() == [0, 0.25]
+
+    def test_smoothing_forgives_a_shift_and_not_a_loss(self):
+        stroke = np.zeros((1, 28, 28, 1), np.float32)
+        stroke[0, 5:23, 14] = 1
+        shifted, lost = np.roll(stroke, 1, axis=2), np.zeros_like(stroke)
+        assert squared_error(stroke, shifted) > squared_error(stroke, lost)
+        shift = smoothed_relative_error(stroke, shifted)
+        assert shift < 0.5 * smoothed_relative_error(stroke, lost)
+
+    def test_is_relative(self, images):
+        scores = smoothed_relative_error(images, np.zeros_like(images))
+        assert np.allclose(smoothed_relative_error(0.5 * images, 0 * images), scores, rtol=1e-5)
+
+    def test_blank_image_is_finite(self):
+        blank = np.zeros((1, 28, 28, 1), np.float32)
+        assert smoothed_relative_error(blank, blank) == 0
+
+    def test_shapes_are_compared(self, images):
+        for score in (squared_error, smoothed_relative_error):
+            with pytest.raises(InputError, match="of one shape"):
+                score(images, images[:1])
+
+    def test_autoencoder_scores_are_those_of_its_forward_pass(self, images):
+        model = build(AutoencoderConfig(hidden=(5,)), rngs=nnx.Rngs(0))
+        output = model(jnp.asarray(images))
+        decoded = np.asarray(output.reconstruction).reshape(images.shape)
+        assert np.allclose(reconstruct(model, images), decoded, atol=1e-6)
+        expected = bce_from_probabilities(output.reconstruction, images.reshape(21, -1))
+        assert np.allclose(cross_entropy(model, images), expected, rtol=1e-5)
+
+    def test_negative_elbo_is_the_mean_over_draws(self, images):
+        config = ConditionalVAEConfig(num_latent=3, num_classes=0)
+        model = build(config, rngs=nnx.Rngs(0))
+        key = jax.random.key(5)
+        bounds = []
+        for eps in jax.random.normal(key, (4, 3)):
+            output = model(jnp.asarray(images), eps=jnp.tile(eps[None], (21, 1)))
+            kl = kl_from_standard_normal(output.mean, output.log_var)
+            bounds.append(bce_from_probabilities(output.reconstruction, jnp.asarray(images)) + kl)
+        scores = negative_elbo(model, images, key=key, draws=4)
+        assert np.allclose(scores, np.mean(bounds, axis=0), rtol=1e-5)
+        conditional = build(ConditionalVAEConfig(num_latent=3), rngs=nnx.Rngs(0))
+        with pytest.raises(InputError, match="without classes, got one of 10"):
+            negative_elbo(conditional, images, key=key)
+
+    def test_threshold_flags_the_wanted_share(self):
+        scores = np.random.default_rng(0).normal(size=1000)
+        assert (scores > threshold(scores, 0.03)).mean() == pytest.approx(0.03)
+        with pytest.raises(InputError, match="between 0 and 1, got 1"):
+            threshold(scores, 1)
+
+    def test_auroc(self):
+        assert auroc(np.array([1.0, 2]), np.array([3.0, 4])) == 1
+        assert auroc(np.array([3.0, 4]), np.array([1.0, 2])) == 0
+        assert auroc(np.array([1.0, 1]), np.array([1.0])) == 0.5
+
+
+class TestSplit:
+    def test_gives_each_class_as_many_and_holds_some_out(self, three):
+        split = split_classes(three)
+        assert [one.label for one in split] == [0, 1, 7]
+        assert {(len(one.train), len(one.held_out)) for one in split} == {(128, 14)}
+        own = three.train.images[three.train.labels == 7]
+        both = np.concatenate([split[2].held_out, split[2].train])
+        assert np.array_equal(both, own[: len(both)])
+
+    def test_refuses_what_cannot_be_compared(self, three):
+        one = three.train.labels == 7
+        lone = Split(three.train.images[one], three.train.labels[one])
+        with pytest.raises(InputError, match="two classes or more, got 1"):
+            split_classes(replace(three, train=lone, test=lone))
+        with pytest.raises(InputError, match="same classes"):
+            split_classes(replace(three, test=lone))
+        few = Split(three.train.images[:12], three.train.labels[:12])
+        with pytest.raises(InputError, match="10 images of each class"):
+            split_classes(replace(three, train=few))
+
+
+@pytest.fixture(scope="module")
+def detection(three: Dataset) -> Detection:
+    return detect(three, AnomalySettings((16, 4), epochs=30, vae_epochs=1, num_latent=2))
+
+
+class TestDetect:
+    def test_tells_classes_apart(self, detection):
+        rows = {row["method"]: row for row in detection.comparison.rows}
+        assert len(rows) == 12
+        for method, row in rows.items():
+            if "VAE" not in method:  # one epoch teaches that nothing
+                assert row["auroc"] > 0.9, method
+            assert list(row["auroc_by_class"]) == [0, 1, 7]
+            assert row["worst"] == min(row["auroc_by_class"].values()) <= row["auroc"]
+
+    def test_shuffled_labels_are_chance(self, three, monkeypatch):
+        monkeypatch.setattr(anomaly, "_BASELINES", anomaly._BASELINES[:2])
+        rng = np.random.default_rng(0)
+        shuffled = (Split(s.images, rng.permutation(s.labels)) for s in (three.train, three.test))
+        settings = AnomalySettings((16, 4), epochs=2, vae_epochs=None)
+        detection = detect(Dataset("digits", *shuffled, 10), settings)
+        for row in detection.comparison.rows:
+            assert 0.3 < row["auroc"] < 0.7, row["method"]
+
+    def test_draws_the_extremes(self, detection, three, tmp_path):
+        plot_extremes(tmp_path / "extremes.png", three, detection, 7)
+        assert (tmp_path / "extremes.png").stat().st_size > 5000
+        with pytest.raises(InputError, match=r"class of \[0, 1, 7\], got 3"):
+            plot_extremes(tmp_path / "none.png", three, detection, 3)
+        assert not (tmp_path / "none.png").exists()
+
+    def test_refuses_bad_contamination(self):
+        with pytest.raises(InputError, match="contamination between 0 and 1, got 0"):
+            AnomalySettings(contamination=0)
+
+
+class TestObtain:
+    def test_trains_keeps_and_loads(self, three, tmp_path):
+        config = AUTOENCODER.replace(epochs=1, batch_size=32, hidden=(4,))
+        _, trained = obtain(None, config, three, keep=tmp_path / "run")
+        found, loaded = obtain(tmp_path / "run", AUTOENCODER, three)
+        assert found == config
+        x = jnp.asarray(as_unit_float(three.test.images))
+        assert np.array_equal(trained.encode(x), loaded.encode(x))
+
+    def test_refuses_another_kind_and_warns_of_other_data(self, three, tmp_path):
+        config = AUTOENCODER.replace(epochs=0, batch_size=32, hidden=(4,))
+        obtain(None, config, three, keep=tmp_path / "run")
+        wanted = replace(config, model=ConditionalVAEConfig())
+        with pytest.raises(InputError, match=r"expected a run of ConditionalVAE.*Autoencoder"):
+            obtain(tmp_path / "run", wanted, three)
+        with pytest.warns(UserWarning, match="trained on digits, and is used on letters"):
+            obtain(tmp_path / "run", config, replace(three, name="letters"))
+        with pytest.raises(InputError, match=r"no .*config\.json"):
+            obtain(tmp_path / "nothing", config, three)
+
+
+class TestComparison:
+    def comparison(self, rows, group=None):
+        columns = (Column("name", "name"), Column("error", "error (%)", "lower", 2))
+        return Comparison("Title", columns, tuple(rows), {"seed": 3}, ("A note.",), group)
+
+    def test_marks_the_best_and_ties(self, capsys):
+        rows = [{"name": "a", "error": 1.001}, {"name": "b [x]", "error": 1.004},
+                {"name": "c", "error": 2.0}, {"name": "d"}]  # fmt: skip
+        self.comparison(rows).show()
+        shown = capsys.readouterr().out
+        cells = [[cell.strip() for cell in line.strip("|").split("|")]
+                 for line in shown.splitlines() if line.startswith("|")]  # fmt: skip
+        assert cells[2:] == [["a", "1.00 *"], ["b [x]", "1.00 *"], ["c", "2.00"], ["d", "-"]]
+        assert "seed 3" in shown
+        assert "A note." in shown
+
+    def test_contests_are_within_groups(self):
+        rows = [{"g": 1, "error": 5.0}, {"g": 1, "error": 6.0}, {"g": 2, "error": 1.0},
+                {"g": 2, "error": 2.0}]  # fmt: skip
+        comparison = self.comparison(rows, "g")
+        wins = [comparison.wins(row, comparison.columns[1]) for row in rows]
+        assert wins == [True, False, True, False]
+
+    def test_json_holds_every_figure(self, tmp_path):
+        rows = [{"name": "a", "error": np.float32(0.5), "unseen": [1, 2]}]
+        self.comparison(rows).write(tmp_path / "t.json")
+        document = json.loads((tmp_path / "t.json").read_text())
+        assert document["rows"] == [{"name": "a", "error": 0.5, "unseen": [1, 2]}]
+        with pytest.raises(InputError, match="can be written"):
+            self.comparison(rows).write(tmp_path / "no" / "t.json")
+
+    def test_destinations_are_checked_beforehand(self, tmp_path):
+        check_destination(tmp_path / "new.json")
+        for bad in (tmp_path, tmp_path / "no" / "t.json"):
+            with pytest.raises(InputError, match="folder that can be written to"):
+                check_destination(bad)
+
+
+def test_script_refuses_before_it_trains(tmp_path, monkeypatch, capsys):
+    arguments = ["anomaly.py", "--json", str(tmp_path / "no" / "t.json")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(REPOSITORY / "scripts" / "anomaly.py"), run_name="__main__")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("error: expected a file in a folder")
