@@ -66,7 +66,8 @@ class TrainFlags:
         resume: Continue the run of --run-dir (by default the newest) from its last checkpoint.
         log_every: Steps between logged costs, and in one compiled chunk.
         checkpoint_seconds: Least seconds between checkpoints; 0 is one every epoch.
-        dtype: In which the network computes.
+        dtype: In which the network computes. [default: float32; float64 in a replay, where only
+            torch's own rounding then stands between the two]
         device: cpu or gpu; auto takes what JAX finds.
         devices: How many devices share a batch; on a CPU the process makes as many.
             [default: min(cores, batch size // 32)]
@@ -85,7 +86,7 @@ class TrainFlags:
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     log_every: int = 50
     checkpoint_seconds: float = 10.0
-    dtype: ComputeDtype = "float32"
+    dtype: ComputeDtype | None = None
     device: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int | None = None
     seeds: int = 1
@@ -104,8 +105,9 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
     from jaxae.plots import draw_run
     from jaxae.runtime import configure
 
-    own = ("epochs", "batch_size", "learning_rate", "seed", "dtype", "replay", "data")
+    own = ("epochs", "batch_size", "learning_rate", "seed", "replay", "data")
     config = preset.replace(**{key: getattr(flags, key) for key in own})
+    config = config.replace(dtype=flags.dtype or ("float32" if flags.replay == "no" else "float64"))
     dataset = load(flags.data, flags.data_dir, original_order=config.train.replay != "no")
     if "num_classes" in settings and settings["num_classes"] is None:
         settings["num_classes"] = dataset.num_classes
