@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxae import safetensors
 from jaxae.config import ModelConfig, RunConfig, read_config
 from jaxae.errors import InputError
 from jaxae.models import Model, Parameters, parameter_shapes, with_parameters
@@ -124,8 +125,6 @@ class Checkpoints:
 
 def save_weights(path: Path, config: RunConfig, parameters: Parameters) -> None:
     """Write parameters as safetensors in Flax's layout, under dotted names, whole or absent."""
-    from jaxae.port import safetensors
-
     arrays = {
         name.replace("/", "."): np.ascontiguousarray(leaf)
         for name, leaf in _named(parameters).items()
@@ -146,8 +145,6 @@ def load_weights(path: Path, model: ModelConfig) -> Parameters:
     Raises:
         InputError: If the file is missing or damaged, or holds another model.
     """
-    from jaxae.port import safetensors
-
     if not path.exists():
         raise InputError(f"expected the weights of a finished run, got no {path}")
     arrays = safetensors.read(path).arrays

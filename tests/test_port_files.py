@@ -25,10 +25,10 @@ import torch
 from flax import nnx
 
 from jaxae import port
+from jaxae import safetensors as own
 from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
 from jaxae.errors import InputError
 from jaxae.models import build
-from jaxae.port import safetensors as own
 from jaxae.port import torchfile
 from jaxae.port.files import read_file
 from jaxae.port.own import recognise, settings_of

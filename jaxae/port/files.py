@@ -11,8 +11,9 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jaxae import safetensors
 from jaxae.errors import InputError
-from jaxae.port import safetensors, torchfile
+from jaxae.port import torchfile
 from jaxae.port.arrays import from_tensor
 from jaxae.port.checkpoint import weights_of
 from jaxae.port.names import nearest

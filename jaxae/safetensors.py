@@ -3,6 +3,9 @@
 Eight bytes of header length, a JSON header of names, dtypes, shapes and offsets, then the data
 (github.com/huggingface/safetensors, README, "Format"). The header comes from strangers: every size
 in it is held against the file's before a byte of data is read.
+
+Not the package of that name, whose metadata come in another order each time: the same weights must
+make the same bytes here.
 """
 
 import json
