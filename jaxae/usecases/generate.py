@@ -271,7 +271,8 @@ def _mixture_samples(
 
     flat = as_unit_float(dataset.train.images).reshape(len(dataset.train.labels), -1)
     principal = PCA(50, random_state=seed).fit(flat)
-    codes = principal.transform(flat)
+    # In float32 a covariance may round to one that is not positive.
+    codes = principal.transform(flat).astype(np.float64)
     samples = np.empty((len(labels), codes.shape[1]))
     for label in np.unique(labels):
         own = codes[dataset.train.labels == label]
