@@ -15,7 +15,7 @@ from jaxae.data import Dataset, Split, load
 from jaxae.models import init_parameters
 from jaxae.parity import initial_rungs, layer_rungs, loss_rungs, model_rungs, mutation, runs
 from jaxae.parity.ladder import Plan, climb
-from jaxae.parity.pair import CASES, Feed, Pair, make_feed, make_pair
+from jaxae.parity.pair import CASES, Feed, Pair, make_feed, make_pair, make_shifted_feed
 from jaxae.parity.row import Gap, Row, measure
 from jaxae.parity.trajectory import trajectory_rows
 from jaxae.port import from_torch
@@ -244,7 +244,8 @@ def test_red_when_optax_is_not_told_of_torchs_eps():
 
 def test_a_thousand_steps_of_the_autoencoder():
     pair, single = make_pair("Autoencoder", "float64"), make_pair("Autoencoder", "float32")
-    rows, curves = trajectory_rows(pair, feed(1000, 64), single)
+    many = make_shifted_feed(steps=1000, batch_size=64)
+    rows, curves = trajectory_rows(pair, many, single)
     check(rows)
     assert [curve.who for curve in curves] == ["jax", "torch", "jax"]
     assert all(len(values) == 1000 for curve in curves for values in curve.quantities.values())

@@ -190,6 +190,8 @@ def test_the_projects_own_pair(x64):
         nnx_call=lambda model, x, label, eps: model(x, label, eps=eps)[:4],
     )
     assert comparison.passed, str(comparison)
+    # The twin takes the class as a bias where torch is given planes.
+    assert comparison.notes == ("enc_conv_1 (Conv2d) gives the same of inputs in another form",)
     assert {row.layer for row in comparison.rows} >= {"enc_conv_1", "z_log_var", "dec_deconv_3"}
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from jaxae.data import Dataset, load
+from jaxae.data import Dataset
 from jaxae.parity import initial_rungs, layer_rungs, loss_rungs, model_rungs, runs, trajectory
 from jaxae.parity.mutation import Mutation
-from jaxae.parity.pair import CASES, Pair, Precision, make_feed, make_pair
+from jaxae.parity.pair import CASES, Pair, Precision, make_feed, make_pair, make_shifted_feed
 from jaxae.parity.row import Row
 from jaxae.parity.trajectory import Curve
 
@@ -132,11 +132,6 @@ def _step(pair: Pair) -> Iterator[Row]:
 
 def _trajectory(name: str, plan: Plan) -> tuple[list[Row], list[Curve]]:
     # A convolution in float64 at the post's 128 would take minutes.
-    feed = make_feed(steps=plan.steps, batch_size=256 if name == "Autoencoder" else 16)
+    feed = make_shifted_feed(steps=plan.steps, batch_size=256 if name == "Autoencoder" else 16)
     pairs = [_pair(name, dtype, plan) for dtype in PRECISIONS]
     return trajectory.trajectory_rows(pairs[0], feed, pairs[1])
-
-
-def default_datasets() -> tuple[tuple[Dataset, int], ...]:
-    """What the whole runs use where nothing else is said: five epochs of digits."""
-    return ((load("digits"), 5),)
