@@ -126,7 +126,7 @@ def test_crossing_over(x64, name):
     # To JAX, and on.
     state = train_jax(ours, moved.tx, moved.state, BATCHES[STEPS : 2 * STEPS])
     train_torch(alone, reference, BATCHES[: 2 * STEPS])
-    assert apart(ours, alone) < 1e-10  # measured 2e-14
+    assert apart(ours, alone) < 1e-10  # measured 5e-16
     # Fresh moments arrive elsewhere.
     if name != "sgd":
         fresh = Ours()

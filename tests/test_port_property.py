@@ -103,7 +103,7 @@ def test_architectures(pair, seed):
         x = np.random.default_rng(seed).normal(size=(2, *shape))
         expected = theirs(torch.from_numpy(x)).detach().numpy()
         got = np.asarray(ours(jnp.asarray(x.transpose(0, 2, 3, 1))))
-        assert np.abs(got - expected).max() <= 1e-12 * np.abs(expected).max()  # measured 1e-15
+        assert np.abs(got - expected).max() <= 1e-12 * np.abs(expected).max()  # measured 2e-15
         back = port.to_torch(ours, flatten=flatten, carried=report.carried, like=theirs)
         for name, tensor in theirs.state_dict().items():
             assert back[name].numpy().tobytes() == tensor.numpy().tobytes()
