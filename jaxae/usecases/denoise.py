@@ -110,6 +110,7 @@ def denoise(
     _skimage()
     originals = as_unit_float(dataset.test.images[: settings.measured])
     sample = as_unit_float(dataset.train.images[:_TUNING_IMAGES])
+    components = _components(dataset, settings.seed)
     rows, restored = [], {}
     for name, corruption in corruptions.items():
         model = denoiser(dataset, settings, name, corruption, mesh=mesh, run_dir=run_dir, keep=keep)
@@ -117,7 +118,7 @@ def denoise(
         noisy_sample = corrupted(sample, corruption, seed=settings.seed + 1)
         methods: dict[str, tuple[Method, str]] = {
             "as it came": (lambda images: images, ""),
-            **_usual(dataset, settings, sample, noisy_sample),
+            **_usual(components, sample, noisy_sample),
             "denoising autoencoder": (partial(reconstruct, model), "nothing"),
         }
         restored[name] = {}
@@ -268,13 +269,12 @@ def plot_restoration(path: Path, restoration: Restoration, *, each: int = 5) -> 
 
 
 def _usual(
-    dataset: Dataset, settings: DenoiseSettings, clean: Images, noisy: Images
+    components: "_Components", clean: Images, noisy: Images
 ) -> dict[str, tuple[Method, str]]:
     """What people use today, each with the settings that do best on a corrupted sample."""
-    components = _components(dataset, settings.seed)
     grids: dict[str, tuple[Callable[..., Images], dict[str, tuple]]] = {
-        "PCA": (partial(_by_pca, components), {"size": (8, 16, 32, 64, 128)}),
-        "median filter": (_by_median, {"size": (3, 5)}),
+        "PCA": (partial(_by_pca, components), {"size": (8, 16, 32, 64, 128, 256)}),
+        "median filter": (_by_median, {"size": (3, 5, 7)}),
         "non-local means": (
             _by_nonlocal_means,
             {"patch": (3, 5), "h": (0.05, 0.1, 0.2, 0.3, 0.45), "sigma": (0.0, 0.15, 0.3)},
@@ -298,7 +298,7 @@ def _components(dataset: Dataset, seed: int) -> _Components:
     from sklearn.decomposition import PCA
 
     rows = as_unit_float(dataset.train.images).reshape(len(dataset.train.images), -1)
-    size = min(128, *rows.shape)
+    size = min(256, *rows.shape)
     fitted = PCA(size, svd_solver="randomized", random_state=seed).fit(rows)
     return _Components(np.asarray(fitted.mean_), np.asarray(fitted.components_))
 
