@@ -1,6 +1,7 @@
 import json
 import runpy
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from threadpoolctl import threadpool_limits
 
 from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
 from jaxae.data import Dataset, Split, load
@@ -37,6 +39,13 @@ from jaxae.usecases.report import Column, Comparison, check_destination
 from jaxae.usecases.source import obtain
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    """Many threads on small matrices spin, and take minutes beside other work."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture(scope="module")

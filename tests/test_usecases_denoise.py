@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import replace
 
 import jax
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from jaxae.config import AutoencoderConfig
 from jaxae.data import Dataset, Split, load
@@ -24,6 +26,13 @@ from jaxae.usecases.denoise import (
 )
 
 KINDS = [Gaussian(0.2), SaltAndPepper(0.3), MaskedPixels(0.4), MaskedBlocks(5, 2)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    """Many threads on small matrices spin, and take minutes beside other work."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture(scope="module")

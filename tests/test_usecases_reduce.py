@@ -1,8 +1,10 @@
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 from jaxae.checkpoint import save_weights
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE
@@ -12,6 +14,13 @@ from jaxae.pixels import as_unit_float
 from jaxae.schedule import make_schedule
 from jaxae.usecases.reduce import ReduceSettings, Reduction, plot_maps, reduce
 from jaxae.usecases.source import obtain
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    """Many threads on small matrices spin, and take minutes beside other work."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture(scope="module")
