@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -269,7 +270,8 @@ def test_rates_count_whole_files(codec, digits, tmp_path):
     assert rows["PNG", "lossless"]["psnr"] is None
     jpeg = [row["psnr"] for row in comparison.rows if row["method"] == "JPEG"]
     assert jpeg == sorted(jpeg)
-    draw_rates(tmp_path / "rates.png", points, digits.test.images)
+    others = [dataclasses.replace(points[0], method=f"AE {n}") for n in range(8)]
+    draw_rates(tmp_path / "rates.png", [*others, *points], digits.test.images)
     assert (tmp_path / "rates.png").stat().st_size > 10_000
 
 

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,8 @@ def draw_rates(
     top, bottom = panels
     axes = top.subplots(1, 2, sharey=True)
     names = list(dict.fromkeys(point.method for point in points))
-    styles = dict(zip(names, _STYLES, strict=False))
+    lossy = [name for name in names if name not in _LOSSLESS]
+    styles = dict(zip(lossy, cycle(_STYLES), strict=False))
     for axis, rate, quality, title in (
         (axes[0], "collage_bpp", "psnr", f"all {len(originals)} images in one file"),
         (axes[1], "single_bpp", "single_psnr", "a file for each image"),
@@ -187,8 +189,8 @@ def draw_rates(
             own = [point for point in points if point.method == name]
             x = [getattr(point, rate) for point in own]
             y = [getattr(point, quality) for point in own]
-            if all(map(math.isinf, y)):
-                axis.axvline(x[0], color="0.45", linestyle=_LOSSLESS[name], label=f"{name}")
+            if name in _LOSSLESS:
+                axis.axvline(x[0], color="0.45", linestyle=_LOSSLESS[name], label=name)
             else:
                 axis.plot(x, y, styles[name], color="k", markersize=5, mfc="white", label=name)
         axis.set_xscale("log")
