@@ -6,6 +6,7 @@ batch, and adds its gradient to the others' as one flat vector. Noise belongs to
 step, not to a device, so results do not depend on the number of devices beyond rounding.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -279,8 +280,9 @@ def _run_steps(
     steps = plan.first_step + jnp.arange(num_steps)
     noise = plan.noise if _is_array(plan.noise) else _draw(program, plan.noise, steps, plan.order)
     taken = (steps + 1).astype(parameters.dtype)
-    rate = hyperparameters.learning_rate / (1 - _DECAY_1**taken)
-    correction = 1 / (1 - _DECAY_2**taken)
+    # 1 - decay ** steps, without the cancellation that costs float32 four digits at first.
+    rate = hyperparameters.learning_rate / -jnp.expm1(math.log(_DECAY_1) * taken)
+    correction = 1 / -jnp.expm1(math.log(_DECAY_2) * taken)
     metrics = Metrics(*(jnp.zeros(num_steps, parameters.dtype) for _ in Metrics._fields))
 
     def proceed(carry: tuple) -> Array:
