@@ -15,7 +15,7 @@ def main(
     labels: tuple[int, ...] | None = None,
     seeds: int = 5,
     steps: int = 200,
-    learning_rates: tuple[float, ...] = (0.0003, 0.001, 0.003),
+    learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01),
     epochs: int | None = None,
 ) -> None:
     """Compare test accuracies of a pretrained and a fresh encoder, fine-tuned on few labels.

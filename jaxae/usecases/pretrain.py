@@ -49,7 +49,7 @@ class FineTuneSettings:
     """
 
     seeds: int = 5
-    learning_rates: tuple[float, ...] = (0.0003, 0.001, 0.003)
+    learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01)
     batch_size: int = 50
     steps: int = 200
     validation: int = 5000

@@ -177,7 +177,7 @@ def draw_rates(
     figure = Figure(figsize=(8, 8.6), layout="constrained", dpi=110)
     panels: Any = figure.subfigures(2, 1, height_ratios=(1.9, 1))
     top, bottom = panels
-    axes = top.subplots(1, 2, sharey=True)
+    axes = top.subplots(1, 2, sharex=True, sharey=True)
     names = list(dict.fromkeys(point.method for point in points))
     lossy = [name for name in names if name not in _LOSSLESS]
     styles = dict(zip(lossy, cycle(_STYLES), strict=False))
@@ -198,7 +198,7 @@ def draw_rates(
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3, which="both")
     axes[0].set_ylabel("PSNR (dB)")
-    axes[1].legend(fontsize=8, loc="lower right")
+    axes[1].legend(fontsize=7.5, loc="upper left")
     figure.suptitle("Rate against distortion")
     _draw_decoded(bottom, points, originals)
     save_figure(figure, path)
@@ -216,7 +216,7 @@ def _draw_decoded(figure: Any, points: Sequence[Point], originals: np.ndarray) -
             # Near 0.11 bits a pixel, or as near as the method can go.
             point = min(own, key=lambda p: abs(math.log(p.collage_bpp / 0.11)))
             rows.append(
-                (f"{name}\n{point.collage_bpp:.2f} bpp, {point.psnr:.1f} dB", point.decoded)
+                (f"{name}\n{point.collage_bpp:.2f} bits/pixel, {point.psnr:.1f} dB", point.decoded)
             )
     count = len(points[0].decoded)
     axes = figure.subplots(len(rows), 1)
