@@ -77,8 +77,11 @@ def write_plot(curves: list["Curve"], path: Path) -> None:
         panel.annotate("tolerance in float64", (1, 1e-9), fontsize=7, va="bottom")
     for panel in panels[len(names) :]:
         panel.axis("off")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    entries: dict[str, Any] = {}
+    for panel in panels:
+        handles, labels = panel.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=2, fontsize=8)
     content = io.BytesIO()
     try:
         figure.savefig(content, format=path.suffix.removeprefix(".") or "png", dpi=130)
@@ -90,6 +93,11 @@ def write_plot(curves: list["Curve"], path: Path) -> None:
 # Who, in which dtype: line style, shade and width, told apart without colour.
 _STYLES = {
     ("jax", "float64"): ("JAX from torch, float64", "-", "black"),
+    ("torch, one bit off", "float64"): (
+        "torch from torch with one bit off, float64",
+        "--",
+        "black",
+    ),
     ("jax", "float32"): ("JAX float32 from torch float64", "-", "0.6"),
     ("torch", "float32"): ("torch float32 from torch float64", (0, (1, 1.5)), "0.3"),
 }

@@ -63,22 +63,24 @@ class Row:
 Tensors = Mapping[str, Any]
 
 
-def measure(actual: Tensors, expected: Tensors) -> Gap:
+def measure(actual: Tensors, expected: Tensors, scale: Tensors | None = None) -> Gap:
     """The largest difference of named tensors, in float64; shapes and names are compared first.
 
-    What has no counterpart, another shape or a NaN is infinitely far apart.
+    What has no counterpart, another shape or a NaN is infinitely far apart. A tensor's difference
+    is relative to its largest magnitude, or to that of its scale where that is larger.
     """
     if unpaired := sorted(set(actual) ^ set(expected)):
         return Gap(math.inf, math.inf, f"{unpaired[0]}: on one side only")
     worst = Gap(0.0, 0.0)
     for name, value in expected.items():
-        gap = _measure_one(name, _array(actual[name]), _array(value))
+        least = 0.0 if scale is None else float(np.abs(_array(scale[name])).max(initial=0))
+        gap = _measure_one(name, _array(actual[name]), _array(value), least)
         where = gap.where if gap.max_rel >= worst.max_rel else worst.where
         worst = Gap(max(gap.max_abs, worst.max_abs), max(gap.max_rel, worst.max_rel), where)
     return worst
 
 
-def _measure_one(name: str, actual: np.ndarray, expected: np.ndarray) -> Gap:
+def _measure_one(name: str, actual: np.ndarray, expected: np.ndarray, least: float) -> Gap:
     if actual.shape != expected.shape:
         return Gap(math.inf, math.inf, f"{name}: shape {actual.shape} against {expected.shape}")
     if not expected.size:
@@ -86,7 +88,7 @@ def _measure_one(name: str, actual: np.ndarray, expected: np.ndarray) -> Gap:
     distance = float(np.abs(actual - expected).max())
     if math.isnan(distance):
         return Gap(math.inf, math.inf, f"{name}: not a number")
-    largest = float(np.abs(expected).max())
+    largest = max(float(np.abs(expected).max()), least)
     relative = distance / largest if largest else (math.inf if distance else 0.0)
     return Gap(distance, relative, name)
 

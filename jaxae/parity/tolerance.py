@@ -16,6 +16,8 @@ TRAJECTORY = 1e-9
 """A thousand steps in float64: costs, parameters and both moments, at every step. Training itself
 amplifies rounding: the autoencoder's gap grows from 1e-14 to 1e-10, as torch's own does after one
 weight has been moved by one unit in the last place."""
+DRIFT = 1e-3
+"""Of a float32 trajectory's cost from float64's, on average, unless torch's own drifts by more."""
 RUN = {"exact": 1e-9, "first": 1e-6, "first epoch": 3e-3, "lines": 1e-4}
 """Replayed runs: all of a float64 run; in float32 the first cost, a VAE's first epoch, and the
 autoencoder's costs, which are below 1: a unit in the fourth decimal of any printed line."""
