@@ -101,7 +101,8 @@ def conv_transpose(
     )
     positions = (x.shape[1], x.shape[2])
     windows = Windows(features, (height, width), (kh, kw), stride, padding, dilation, positions)
-    rows = _rearrange(expand(kernel.reshape(-1, channels), to_rows(x)), windows, True)
+    spread = expand(kernel.reshape(-1, channels), to_rows(x))
+    rows: Array = _rearrange(spread, windows, True)
     return from_rows(rows, (height, width))
 
 

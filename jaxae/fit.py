@@ -384,7 +384,7 @@ def _environment(program: Program) -> dict[str, Any]:
 def _digest(dataset: Dataset) -> str:
     digest = hashlib.sha256()
     for array in (*dataset.train, *dataset.test):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

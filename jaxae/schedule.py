@@ -26,8 +26,8 @@ class Plan(NamedTuple):
         first_step: Steps taken before.
     """
 
-    order: Int32[np.ndarray, "steps batch"]
-    noise: Key[Array, ""] | Float32[np.ndarray, "steps batch latent"]
+    order: Int32[np.ndarray, "steps batch"] | Int32[Array, "steps batch"]
+    noise: Key[Array, ""] | Float32[np.ndarray, "steps batch latent"] | Float32[Array, "..."]
     first_step: int
 
 
@@ -121,9 +121,9 @@ class TorchSchedule:
         noise = np.zeros((*order.shape, self._num_latent), np.float32)
         if self._num_latent:
             # A call a batch: torch draws normals in blocks of 16, which restart with each call.
-            for row, step in zip(order, noise, strict=True):
+            for index, row in enumerate(order):
                 count = int((row >= 0).sum())
-                step[:count] = generator.randn(count, self._num_latent)
+                noise[index, :count] = generator.randn(count, self._num_latent)
         return order, noise
 
 

@@ -65,7 +65,7 @@ class TrainState(NamedTuple):
     """What a step changes: parameters, Adam's state, and the number of steps taken."""
 
     parameters: Parameters
-    optimizer: optax.OptState
+    optimizer: tuple[optax.ScaleByAdamState, optax.EmptyState]
     step: Int32[Array, ""]
 
 
@@ -79,8 +79,8 @@ class Hyperparameters(NamedTuple):
 class Examples(NamedTuple):
     """A split on the devices: uint8 images, or floats in [0, 1]; class labels."""
 
-    images: Num[Array, "n ..."]
-    labels: Int32[Array, " n"]
+    images: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]
+    labels: Int32[Array, " n"] | Int32[np.ndarray, " n"]
 
 
 class Metrics(NamedTuple):
@@ -90,9 +90,9 @@ class Metrics(NamedTuple):
     over the batch: as the post has them.
     """
 
-    cost: Float[Array, "*steps"]
-    reconstruction: Float[Array, "*steps"]
-    kl: Float[Array, "*steps"]
+    cost: Float[Array, "*steps"] | Float[np.ndarray, "*steps"]
+    reconstruction: Float[Array, "*steps"] | Float[np.ndarray, "*steps"]
+    kl: Float[Array, "*steps"] | Float[np.ndarray, "*steps"]
 
 
 def program_of(config: RunConfig, mesh: Mesh, corrupt: Corruption | None = None) -> Program:
@@ -110,7 +110,8 @@ def init_state(program: Program, parameters: Parameters) -> TrainState:
     """The state before the first step, on the program's devices."""
     dtype = _float_dtype(program)
     parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
-    state = TrainState(parameters, optax.adam(0.0).init(parameters), jnp.int32(0))
+    adam: Any = optax.adam(0.0).init(parameters)
+    state = TrainState(parameters, adam, jnp.int32(0))
     return put_state(program, state)
 
 
@@ -211,7 +212,9 @@ def train_many_steps(
     States, plans and hyperparameters have a leading axis of models, and so have the results; data,
     `until` and the plan's first step are common to all.
     """
-    many = jax.vmap(partial(_run_steps, program), in_axes=(0, None, Plan(0, 0, None), None, 0))
+    many = jax.vmap(
+        partial(_run_steps, program), in_axes=(0, None, Plan._make((0, 0, None)), None, 0)
+    )
     run = _share(program, many, plan, num_arguments=5)
     return run(state, data, plan, jnp.asarray(until, jnp.int32), hyperparameters)
 
@@ -246,8 +249,8 @@ def _share(program: Program, run: Callable, plan: Plan, *, num_arguments: int) -
         return PartitionSpec(*[None] * batch_axis, DATA_AXIS)
 
     noise = shared(plan.noise.ndim - 2) if _is_array(plan.noise) else whole
-    specs = [whole] * num_arguments
-    specs[2] = Plan(shared(plan.order.ndim - 1), noise, whole)
+    specs: list[Any] = [whole] * num_arguments
+    specs[2] = Plan._make((shared(plan.order.ndim - 1), noise, whole))
     # Gradients are summed over devices by hand; with checking on, JAX would insert a sum too.
     return jax.shard_map(
         run, mesh=program.mesh, in_specs=tuple(specs), out_specs=whole, check_vma=False
@@ -268,7 +271,7 @@ def _run_steps(
     # Room for four sums behind the gradient.
     length = -(-(size + 4) // _FLAT_MULTIPLE) * _FLAT_MULTIPLE
 
-    def flatten(tree: Parameters) -> Array:
+    def flatten(tree: Any) -> Array:
         return jnp.pad(ravel_pytree(tree)[0], (0, length - size))
 
     def restore(flat: Array) -> Parameters:
@@ -278,7 +281,8 @@ def _run_steps(
     # Noise and bias corrections for all steps at once: in the loop, the first is many small
     # kernels a step, and XLA fuses the powers of the second into the loop over parameters.
     steps = plan.first_step + jnp.arange(num_steps)
-    noise = plan.noise if _is_array(plan.noise) else _draw(program, plan.noise, steps, plan.order)
+    order = jnp.asarray(plan.order)
+    noise = plan.noise if _is_array(plan.noise) else _draw(program, plan.noise, steps, order)
     taken = (steps + 1).astype(parameters.dtype)
     # 1 - decay ** steps, without the cancellation that costs float32 four digits at first.
     rate = hyperparameters.learning_rate / -jnp.expm1(math.log(_DECAY_1) * taken)
@@ -291,7 +295,7 @@ def _run_steps(
 
     def advance(carry: tuple) -> tuple:
         flat, first, second, index, _, metrics = carry
-        row = plan.order[index]
+        row = order[index]
 
         def local_cost(parameters: Parameters) -> tuple[Array, Array]:
             examples = _take(program, data, row, jax.tree.map(lambda leaf: leaf[index], noise))
@@ -353,7 +357,7 @@ def _run_evaluation(
         return totals + sums, None
 
     zeros = jnp.zeros(4, _float_dtype(program))
-    totals, _ = jax.lax.scan(batch, zeros, plan.order)
+    totals, _ = jax.lax.scan(batch, zeros, jnp.asarray(plan.order))
     cost, reconstruction, kl, count = jax.lax.psum(totals, DATA_AXIS)
     return Metrics(cost / count, reconstruction / count, kl / count)
 
@@ -373,13 +377,13 @@ class _Noise(NamedTuple):
     key: Array | None
 
 
-def _draw(program: Program, key: Array, steps: Array, order: Array) -> _Noise:
+def _draw(program: Program, key: Any, steps: Array, order: Array) -> _Noise:
     """The noise of this device's examples of each step."""
     here = jax.lax.axis_index(DATA_AXIS) * order.shape[1] + jnp.arange(order.shape[1])
     return jax.vmap(lambda step: _noise_of(program, jax.random.fold_in(key, step), here))(steps)
 
 
-def _noise_of(program: Program, key: Array, identity: Array) -> _Noise:
+def _noise_of(program: Program, key: Any, identity: Array) -> _Noise:
     """Noise that depends on the key and an example's identity alone, on whichever device it is."""
     keys = jax.vmap(partial(jax.random.fold_in, key))(identity)
     eps = jnp.zeros((len(identity), 0))
@@ -469,4 +473,4 @@ def _aligned(array: np.ndarray) -> np.ndarray:
 
 
 def _is_array(noise: Any) -> bool:
-    return not jax.dtypes.issubdtype(noise.dtype, jax.dtypes.prng_key)
+    return not jnp.issubdtype(noise.dtype, jax.dtypes.prng_key)
