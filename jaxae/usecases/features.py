@@ -193,7 +193,7 @@ def _cluster(features: Features, dataset: Dataset, seed: int) -> dict[str, float
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    means = KMeans(dataset.num_classes, n_init=4, random_state=seed)
+    means = KMeans(dataset.num_classes, n_init=4, random_state=seed)  # pyright: ignore[reportArgumentType]
     clusters = means.fit_predict(features.train)
     labels = dataset.train.labels
     return {
