@@ -4,13 +4,13 @@ They are drawn without pyplot, whose import costs more than the drawing, and rea
 white: lines differ in dashes, classes in their digit.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
@@ -43,18 +43,35 @@ def encode(
     model: Model, images: UInt8[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n code"]:
     """Codes of images: the autoencoder's, or the means of the VAE's posterior."""
+    return _in_parts(_encode, model, as_unit_float(images), labels)
+
+
+def decode(
+    model: Model, codes: Float[np.ndarray, "n code"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 28 28 1"]:
+    """Images decoded from codes, in [0, 1]; without the planes of a condition."""
+    return _in_parts(_decode, model, codes, labels)
+
+
+def reconstruct(
+    model: Model, images: UInt8[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 28 28 1"]:
+    """Images decoded from their own codes, in [0, 1]."""
+    return decode(model, encode(model, images, labels), labels)
+
+
+def _in_parts(function: Any, model: Model, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Apply a compiled function to parts of one size: one small program, in little memory."""
+    config = dataclasses.replace(model.config, lowering="plain")
     parameters = parameters_of(model)
-    parts = range(0, len(images), _AT_ONCE)
-    codes = [
-        _encode(
-            model.config,
-            parameters,
-            jnp.asarray(as_unit_float(images[part : part + _AT_ONCE])),
-            jnp.asarray(labels[part : part + _AT_ONCE]),
-        )
-        for part in parts
-    ]
-    return np.concatenate(codes)
+    results = []
+    for begin in range(0, len(values), _AT_ONCE):
+        part, label = values[begin : begin + _AT_ONCE], labels[begin : begin + _AT_ONCE]
+        missing = _AT_ONCE - len(part)
+        filled = np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1))
+        result = function(config, parameters, filled, np.pad(label, (0, missing)))
+        results.append(np.asarray(result)[: len(part)])
+    return np.concatenate(results)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -65,14 +82,12 @@ def _encode(config: ModelConfig, parameters: Parameters, x: jax.Array, label: ja
     return model.encode(x, label if model.config.num_classes else None)[0]
 
 
-def reconstruct(
-    model: Model, images: UInt8[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, "n 28 28 1"]:
-    """Images decoded from those codes, in [0, 1]."""
-    codes = jnp.asarray(encode(model, images, labels))
+@partial(jax.jit, static_argnums=0)
+def _decode(config: ModelConfig, parameters: Parameters, code: jax.Array, label: jax.Array):
+    model = with_parameters(config, parameters)
     if isinstance(model, Autoencoder):
-        return np.asarray(model.decode(codes)).reshape(-1, 28, 28, 1)
-    return np.asarray(model.decode(codes, _condition(model, labels)))[..., :1]
+        return model.decode(code).reshape(-1, 28, 28, 1)
+    return model.decode(code, label if model.config.num_classes else None)[..., :1]
 
 
 def plot_costs(path: Path, metrics: list[dict[str, Any]]) -> None:
@@ -116,11 +131,11 @@ def plot_samples(path: Path, model: Any, *, each: int = 10, seed: int = 0) -> No
     """Draw samples of the prior, a row for each class; without classes, as many rows."""
     classes = model.config.num_classes
     labels = np.repeat(np.arange(min(classes, 62) or 10), each)
-    key = jax.random.key(seed)
-    samples = model.sample(jnp.asarray(labels) if classes else None, key=key, count=len(labels))
+    codes = jax.random.normal(jax.random.key(seed), (len(labels), model.config.num_latent))
+    samples = decode(model, np.asarray(codes), labels)
     rows = len(labels) // each
     figure, axes = new_figure(1, 1, (0.65 * each + 0.4, 0.65 * rows + 0.5))
-    draw_tiles(axes[0, 0], np.asarray(samples[..., :1]), range(rows) if classes else [""] * rows)
+    draw_tiles(axes[0, 0], samples, range(rows) if classes else [""] * rows)
     axes[0, 0].set_title("Samples of the prior" + (", a row for each class" if classes else ""))
     save_figure(figure, path)
 
@@ -162,10 +177,6 @@ def principal_plane(
         centred = np.pad(centred, ((0, 0), (0, 1)))
     left, values, _ = np.linalg.svd(centred, full_matrices=False)
     return left[:, :2] * values[:2], (values**2 / max((values**2).sum(), 1e-30))[:2]
-
-
-def _condition(model: Any, labels: np.ndarray) -> jax.Array | None:
-    return jnp.asarray(labels) if model.config.num_classes else None
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, np.ndarray]:
