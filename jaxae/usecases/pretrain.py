@@ -51,7 +51,7 @@ class FineTuneSettings:
     seeds: int = 5
     learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01)
     batch_size: int = 50
-    steps: int = 200
+    steps: int = 100
     validation: int = 5000
 
     def __post_init__(self) -> None:

@@ -5,10 +5,10 @@ from jaxae.data import Dataset
 
 
 def deep_autoencoder(dataset: Dataset, *, code: int = 32) -> RunConfig:
-    """A 784-512-128-code autoencoder trained for about 4,700 steps, or 200 epochs."""
+    """A 784-512-128-code autoencoder trained for about 4,700 steps, or 100 epochs."""
     count = len(dataset.train.labels)
     batch_size = min(256, max(1, count // 8))
-    epochs = min(200, max(1, round(4700 * batch_size / count)))
+    epochs = min(100, max(1, round(4700 * batch_size / count)))
     return AUTOENCODER.replace(
         hidden=(512, 128, code),
         batch_size=batch_size,
@@ -20,7 +20,7 @@ def deep_autoencoder(dataset: Dataset, *, code: int = 32) -> RunConfig:
 
 
 def plain_vae(dataset: Dataset, *, code: int = 32) -> RunConfig:
-    """The post's VAE without condition and last leaky_relu, trained for about 5,600 steps."""
+    """The post's VAE without condition and last leaky_relu, trained for about 5,600 steps, or 50 epochs."""
     count = len(dataset.train.labels)
     batch_size = min(128, max(1, count // 8))
     return CONDITIONAL_VAE.replace(
@@ -28,7 +28,7 @@ def plain_vae(dataset: Dataset, *, code: int = 32) -> RunConfig:
         num_latent=code,
         output_leaky_relu=False,
         batch_size=batch_size,
-        epochs=min(100, max(1, round(5600 * batch_size / count))),
+        epochs=min(50, max(1, round(5600 * batch_size / count))),
         data=dataset.name,
     )
 
