@@ -20,7 +20,7 @@ def deep_autoencoder(dataset: Dataset, *, code: int = 32) -> RunConfig:
 
 
 def plain_vae(dataset: Dataset, *, code: int = 32) -> RunConfig:
-    """The post's VAE without condition and last leaky_relu, trained for about 5,600 steps, or 50 epochs."""
+    """The post's VAE without condition and last leaky_relu: about 5,600 steps, or 50 epochs."""
     count = len(dataset.train.labels)
     batch_size = min(128, max(1, count // 8))
     return CONDITIONAL_VAE.replace(
