@@ -14,7 +14,7 @@ def main(
     flags: Annotated[SourceFlags, tyro.conf.arg(name="")] = DEFAULTS,
     labels: tuple[int, ...] | None = None,
     seeds: int = 5,
-    steps: int = 200,
+    steps: int = 100,
     learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01),
     epochs: int | None = None,
 ) -> None:
