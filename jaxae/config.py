@@ -39,7 +39,7 @@ class AutoencoderConfig:
         hidden: Widths from the input to the code: (32,) is the post's 784-32-784, (128, 32) is
             784-128-32-128-784.
         activation: Follows every layer but the last, which the sigmoid follows.
-        lowering: As in `ConditionalVAEConfig`.
+        lowering: As in `ConditionalVAEConfig`; "auto" is "plain", as there are no convolutions.
     """
 
     num_features: int = 784

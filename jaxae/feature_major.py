@@ -10,14 +10,15 @@ in memory, since XLA makes bitcasts of the transposes between them. docs/perform
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float, Int32, UInt8
+
+from jaxae.fence import fenced
 
 Pair = tuple[int, int]
 
@@ -136,10 +137,13 @@ def elementwise(function: Callable[..., Array], *images: Array) -> Array:
     return from_rows(function(*map(to_rows, images)), (height, width))
 
 
-def pixels(images: UInt8[Array, "batch h w c"]) -> Float[Array, "batch h w c"]:
-    """Compute uint8 images / 255 in float32, correctly rounded as in torch."""
-    _, height, width, _ = images.shape
-    return from_rows(_pixels(images), (height, width))
+def pixels(
+    flat: UInt8[Array, "batch features"], shape: tuple[int, ...]
+) -> Float[Array, "batch ..."]:
+    """Compute uint8 examples / 255 in float32, correctly rounded as in torch, in a shape."""
+    if len(shape) != 3:
+        return _divide_by_255(flat).reshape(-1, *shape)
+    return from_rows(_pixel_rows(flat, shape), shape[:2])
 
 
 def to_rows(x: Float[Array, "batch h w c"]) -> Float[Array, "chw batch"]:
@@ -152,34 +156,23 @@ def from_rows(rows: Float[Array, "chw batch"], size: Pair) -> Float[Array, "batc
     return rows.reshape(-1, *size, rows.shape[-1]).transpose(3, 1, 2, 0)
 
 
-def _fenced(function: Callable[..., Array], *static: int) -> Callable[..., Array]:
-    """A function as a call that XLA keeps apart from what surrounds it.
-
-    Otherwise XLA fuses the reshape in front of a matrix product into the loop before it, whose
-    index arithmetic then no longer vectorises (5 us become 80), and recomputes a gather's operand
-    for every row that reads it.
-    """
-    compiled = jax.jit(function, static_argnums=static, inline=False)
-
-    def call(*arguments: Any) -> Array:
-        with set_xla_metadata(inlineable="false"):
-            return compiled(*arguments)
-
-    return call
-
-
 # 1 / 255 to 16 bits, and the rest of it.
 _RECIPROCAL_HIGH = np.float32(np.floor(2.0**23 / 255) / 2.0**23)
 _RECIPROCAL_LOW = np.float32(1 / 255 - float(_RECIPROCAL_HIGH))
 
 
-@_fenced
-def _pixels(images: Array) -> Array:
+def _divide_by_255(images: Array) -> Array:
     # XLA turns a division by a constant, behind a barrier too, into a product with its reciprocal,
     # a bit off for 126 of 256 values. Of a reciprocal in two parts, the first product is exact (8
     # bits by 16) and the second a correction: the sum is rounded once, to the quotient's own bits.
-    rows = to_rows(images).astype(jnp.float32)
-    return rows * _RECIPROCAL_HIGH + rows * _RECIPROCAL_LOW
+    values = images.astype(jnp.float32)
+    return values * _RECIPROCAL_HIGH + values * _RECIPROCAL_LOW
+
+
+@partial(fenced, static=1)
+def _pixel_rows(flat: Array, shape: tuple[int, int, int]) -> Array:
+    # Flat up to here: XLA would copy images into their layout byte by byte.
+    return _divide_by_255(to_rows(flat.reshape(-1, *shape)))
 
 
 def _sum_of_gathers(x: Array, windows: Windows, transpose: bool) -> Array:
@@ -193,7 +186,7 @@ def _sum_of_gathers(x: Array, windows: Windows, transpose: bool) -> Array:
     return total
 
 
-_fenced_sum_of_gathers = _fenced(_sum_of_gathers, 1, 2)
+_fenced_sum_of_gathers = fenced(_sum_of_gathers, static=(1, 2))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -215,7 +208,7 @@ def _dot(a: Array, b: Array, contract: Pair, shape_a: Pair, shape_b: Pair, shape
     return lax.dot_general(a.reshape(shape_a), b.reshape(shape_b), dimensions).reshape(shape)
 
 
-_fenced_dot = _fenced(_dot, 2, 3, 4, 5)
+_fenced_dot = fenced(_dot, static=(2, 3, 4, 5))
 
 
 @jax.custom_vjp

@@ -10,13 +10,17 @@ with a gradient of 0, the form from logits costs 20 with a gradient of 1. A repl
 to repeat torch's numbers; any other training the second.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.polynomial import Chebyshev, Polynomial
 
 from jaxae.errors import InputError
 from jaxae.feature_major import to_rows
+from jaxae.fence import fenced
 
 # torch keeps this constant in single precision for every dtype: in float64, 4e-9 below 1e-12.
 _TORCH_EPSILON = float(np.float32(1e-12))
@@ -34,7 +38,7 @@ def bce_from_probabilities(
         InputError: If the shapes differ.
     """
     _check_shapes(probabilities, targets)
-    return _torch_bce(_rows(probabilities), _rows(targets)).sum(0)
+    return _sum_pixels(_torch_bce, probabilities, targets)
 
 
 def bce_from_logits(
@@ -48,7 +52,7 @@ def bce_from_logits(
         InputError: If the shapes differ.
     """
     _check_shapes(logits, targets)
-    return _stable_bce(_rows(logits), _rows(targets)).sum(0)
+    return _sum_pixels(_stable_bce, logits, targets)
 
 
 def kl_from_standard_normal(
@@ -101,15 +105,13 @@ _torch_bce.defvjp(_torch_bce_forward, _torch_bce_backward)
 
 @jax.custom_vjp
 def _stable_bce(logits: Array, targets: Array) -> Array:
-    return jnp.maximum(logits, 0) - logits * targets + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    return _stable_bce_value(logits, targets)
 
 
 def _stable_bce_forward(logits: Array, targets: Array) -> tuple[Array, Array]:
-    # One exponential serves value and gradient; autodiff would take a second for the sigmoid.
     decay = jnp.exp(-jnp.abs(logits))
-    value = jnp.maximum(logits, 0) - logits * targets + jnp.log1p(decay)
     sigmoid = jnp.where(logits >= 0, 1, decay) / (1 + decay)
-    return value, sigmoid - targets
+    return _stable_bce_value(logits, targets), sigmoid - targets
 
 
 def _stable_bce_backward(slope: Array, cotangent: Array) -> tuple[Array, None]:
@@ -119,9 +121,39 @@ def _stable_bce_backward(slope: Array, cotangent: Array) -> tuple[Array, None]:
 _stable_bce.defvjp(_stable_bce_forward, _stable_bce_backward)
 
 
-def _rows(x: Float[Array, "batch ..."]) -> Float[Array, "pixels batch"]:
-    # As the layers' fast lowering keeps images in memory: no transpose comes between.
-    return to_rows(x) if x.ndim == 4 else x.reshape(len(x), -1).T
+@fenced
+def _stable_bce_value(logits: Array, targets: Array) -> Array:
+    decay = jnp.exp(-jnp.abs(logits))
+    return jnp.maximum(logits, 0) - logits * targets + _log1p_to_1(decay)
+
+
+def _log1p_to_1(x: Array) -> Array:
+    """Compute log(1 + x) for x from 0 to 1, in float32 within 2e-7 of it."""
+    if x.dtype != jnp.float32:
+        return jnp.log1p(x)
+    centred, ratio = 2 * x - 1, jnp.float32(_LOG1P_RATIO[-1])
+    for coefficient in _LOG1P_RATIO[-2::-1]:
+        ratio = ratio * centred + jnp.float32(coefficient)
+    return x * ratio
+
+
+# log(1 + x) / x as a polynomial of 2 x - 1: a quarter of the time that XLA's log1p takes.
+_LOG1P_RATIO = (
+    Chebyshev.interpolate(lambda x: np.log1p(x) / x, 9, domain=[0, 1])
+    .convert(kind=Polynomial, domain=[0, 1], window=[-1, 1])
+    .coef
+)
+
+
+def _sum_pixels(
+    cost: Callable[[Array, Array], Array],
+    outputs: Float[Array, "batch ..."],
+    targets: Float[Array, "batch ..."],
+) -> Float[Array, " batch"]:
+    if outputs.ndim == 4:
+        # As the layers' fast lowering keeps images in memory: no transpose comes between.
+        return cost(to_rows(outputs), to_rows(targets)).sum(0)
+    return cost(outputs, targets).reshape(len(outputs), -1).sum(1)
 
 
 def _check_shapes(first: Array, second: Array) -> None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, Lowering, ModelConfig
 from jaxae.errors import InputError
 from jaxae.layers import (
     Conv,
@@ -64,7 +64,7 @@ class Autoencoder(nnx.Module):
     def __init__(self, config: AutoencoderConfig | None = None, *, rngs: nnx.Rngs):
         self.config = config or AutoencoderConfig()
         for number, (inputs, outputs) in enumerate(pairwise(self.config.widths), 1):
-            layer = Linear(inputs, outputs, lowering=self.config.lowering, rngs=rngs)
+            layer = Linear(inputs, outputs, lowering=self._lowering, rngs=rngs)
             setattr(self, f"linear_{number}", layer)
         kernel = self.linear_1.kernel
         kernel.set_value(0.1 * jax.random.normal(rngs.params(), kernel.shape))
@@ -123,7 +123,12 @@ class Autoencoder(nnx.Module):
         return self.decode(_line(ends[0], ends[1], steps))
 
     def _activate(self, x: Array) -> Array:
-        return activate(ACTIVATIONS[self.config.activation], x, self.config.lowering)
+        return activate(ACTIVATIONS[self.config.activation], x, self._lowering)
+
+    @property
+    def _lowering(self) -> Lowering:
+        # Feature-major arrays are for what surrounds convolutions; rows come so from the data.
+        return "plain" if self.config.lowering == "auto" else self.config.lowering
 
     def _layers(self) -> list[Linear]:
         return [getattr(self, f"linear_{n}") for n in range(1, len(self.config.widths))]

@@ -28,6 +28,7 @@ from jaxae.config import (
     RunConfig,
 )
 from jaxae.feature_major import pixels
+from jaxae.fence import fenced
 from jaxae.losses import (
     bce_from_logits,
     bce_from_probabilities,
@@ -268,8 +269,8 @@ def _run_steps(
     # One flat vector each for parameters and moments: one sum over devices and one fused update.
     parameters, unravel = ravel_pytree(state.parameters)
     size, num_steps = parameters.size, plan.order.shape[0]
-    # Room for four sums behind the gradient.
-    length = -(-(size + 4) // _FLAT_MULTIPLE) * _FLAT_MULTIPLE
+    # Room for the cost's two terms behind the gradient.
+    length = -(-(size + 2) // _FLAT_MULTIPLE) * _FLAT_MULTIPLE
 
     def flatten(tree: Any) -> Array:
         return jnp.pad(ravel_pytree(tree)[0], (0, length - size))
@@ -278,55 +279,45 @@ def _run_steps(
         return unravel(flat[:size])
 
     adam = state.optimizer[0]
-    # Noise and bias corrections for all steps at once: in the loop, the first is many small
-    # kernels a step, and XLA fuses the powers of the second into the loop over parameters.
+    # All that does not depend on parameters, for all steps at once: in the loop, noise is many
+    # small kernels a step, and XLA fuses the corrections' powers into the loop over parameters.
     steps = plan.first_step + jnp.arange(num_steps)
     order = jnp.asarray(plan.order)
     noise = plan.noise if _is_array(plan.noise) else _draw(program, plan.noise, steps, order)
+    count = jax.lax.psum((order >= 0).sum(1).astype(parameters.dtype), DATA_AXIS)
+    mean_of = jnp.maximum(count, 1)
+    # The post's reductions: the autoencoder's cost is a mean, the VAE's a sum.
+    scale = jnp.ones_like(count)
+    if isinstance(program.model, AutoencoderConfig):
+        scale = 1 / (mean_of * program.model.num_features)
     taken = (steps + 1).astype(parameters.dtype)
     # 1 - decay ** steps, without the cancellation that costs float32 four digits at first.
     rate = hyperparameters.learning_rate / -jnp.expm1(math.log(_DECAY_1) * taken)
     correction = 1 / -jnp.expm1(math.log(_DECAY_2) * taken)
-    metrics = Metrics(*(jnp.zeros(num_steps, parameters.dtype) for _ in Metrics._fields))
 
     def proceed(carry: tuple) -> Array:
         *_, index, ok, _ = carry
         return (index >= 0) & (index < until) & ok
 
     def advance(carry: tuple) -> tuple:
-        flat, first, second, index, _, metrics = carry
-        row = order[index]
+        flat, first, second, index, _, terms = carry
 
         def local_cost(parameters: Parameters) -> tuple[Array, Array]:
-            examples = _take(program, data, row, jax.tree.map(lambda leaf: leaf[index], noise))
+            here = jax.tree.map(lambda leaf: leaf[index], noise)
+            examples = _take(program, data, order[index], here)
             return _sums(program, parameters, examples, hyperparameters.beta)
 
         gradient, sums = jax.grad(local_cost, has_aux=True)(restore(flat))
         leaves = [leaf.ravel() for leaf in jax.tree.leaves(gradient)]
-        padding = jnp.zeros(length - size - 4, flat.dtype)
-        gradient = jax.lax.psum(jnp.concatenate([*leaves, padding, sums]), DATA_AXIS)
-        cost, reconstruction, kl, count = gradient[-4:]
-        # The post's reductions: the autoencoder's cost is a mean, the VAE's a sum.
-        scale = 1.0
-        if isinstance(program.model, AutoencoderConfig):
-            scale = 1 / (count * program.model.num_features)
-        # Finite only where the cost and every part of the gradient are: the vector holds them all.
-        ok = jnp.isfinite(gradient.sum()) & (count > 0)
-        gradient *= scale
-        new_first = _DECAY_1 * first + (1 - _DECAY_1) * gradient
-        new_second = _DECAY_2 * second + (1 - _DECAY_2) * gradient**2
-        root = jnp.sqrt(correction[index] * new_second)
-        new_flat = flat - rate[index] * new_first / (root + _EPSILON)
-        cost = jnp.where(ok, cost * scale, jnp.nan)
-        step = Metrics(cost, reconstruction / count, kl / count)
-        return (
-            jnp.where(ok, new_flat, flat),
-            jnp.where(ok, new_first, first),
-            jnp.where(ok, new_second, second),
-            index + ok,
-            ok,
-            jax.tree.map(lambda all, one: all.at[index].set(one), metrics, step),
-        )
+        padding = jnp.zeros(length - size - 2, flat.dtype)
+        total = _sum_over_devices(program, jnp.concatenate([*leaves, padding, sums]))
+        # Finite only where both terms and all of the gradient are: the vector holds them all.
+        ok = jnp.isfinite(total.sum()) & (count[index] > 0)
+        # Three loops, each in place; fused, all three would compute the first two.
+        first = _first_moment(ok, first, total, scale[index])
+        second = _second_moment(ok, second, total, scale[index])
+        flat = _descend(ok, flat, first, second, rate[index], correction[index])
+        return flat, first, second, index + ok, ok, terms.at[index].set(total[-2:])
 
     start = (
         flatten(state.parameters),
@@ -334,7 +325,7 @@ def _run_steps(
         flatten(adam.nu),
         state.step - plan.first_step,
         jnp.bool(True),
-        metrics,
+        jnp.zeros((num_steps, 2), parameters.dtype),
     )
     if num_steps == 1:
         # No loop, in which XLA's own CPU convolutions, the plain lowering's, are far slower.
@@ -342,10 +333,36 @@ def _run_steps(
         end = jax.tree.map(lambda new, old: jnp.where(go, new, old), advance(start), start)
     else:
         end = jax.lax.while_loop(proceed, advance, start)
-    flat, first, second, index, _, metrics = end
+    flat, first, second, index, ok, terms = end
     step = plan.first_step + index
     moments = adam._replace(count=step, mu=restore(first), nu=restore(second))
+    reconstruction, kl = terms.T
+    cost = scale * negative_elbo(reconstruction, kl, hyperparameters.beta)
+    refused = ~ok & (jnp.arange(num_steps) == index)
+    metrics = Metrics(jnp.where(refused, jnp.nan, cost), reconstruction / mean_of, kl / mean_of)
     return TrainState(restore(flat), (moments, *state.optimizer[1:]), step), metrics
+
+
+def _sum_over_devices(program: Program, vector: Array) -> Array:
+    # The sum over one device would be a copy.
+    return vector if program.mesh.size == 1 else jax.lax.psum(vector, DATA_AXIS)
+
+
+@fenced
+def _first_moment(ok: Array, first: Array, total: Array, scale: Array) -> Array:
+    return jnp.where(ok, _DECAY_1 * first + (1 - _DECAY_1) * (scale * total), first)
+
+
+@fenced
+def _second_moment(ok: Array, second: Array, total: Array, scale: Array) -> Array:
+    return jnp.where(ok, _DECAY_2 * second + (1 - _DECAY_2) * (scale * total) ** 2, second)
+
+
+@fenced
+def _descend(
+    ok: Array, flat: Array, first: Array, second: Array, rate: Array, correction: Array
+) -> Array:
+    return jnp.where(ok, flat - rate * first / (jnp.sqrt(correction * second) + _EPSILON), flat)
 
 
 def _run_evaluation(
@@ -356,10 +373,11 @@ def _run_evaluation(
         _, sums = _sums(program, parameters, _take(program, data, row, noise), beta)
         return totals + sums, None
 
-    zeros = jnp.zeros(4, _float_dtype(program))
-    totals, _ = jax.lax.scan(batch, zeros, jnp.asarray(plan.order))
-    cost, reconstruction, kl, count = jax.lax.psum(totals, DATA_AXIS)
-    return Metrics(cost / count, reconstruction / count, kl / count)
+    order = jnp.asarray(plan.order)
+    totals, _ = jax.lax.scan(batch, jnp.zeros(2, _float_dtype(program)), order)
+    count = jax.lax.psum((order >= 0).sum(), DATA_AXIS)
+    reconstruction, kl = jax.lax.psum(totals, DATA_AXIS) / count
+    return Metrics(negative_elbo(reconstruction, kl, beta), reconstruction, kl)
 
 
 class _Batch(NamedTuple):
@@ -402,12 +420,12 @@ def _take(program: Program, data: Examples, row: Array, noise: _Noise | Array) -
         noise = _Noise(noise, None)
     index = jnp.maximum(row, 0)
     dtype = _float_dtype(program)
+    shape = data.images.shape[1:]
+    if isinstance(program.model, AutoencoderConfig) and program.corrupt is None:
+        shape = (math.prod(shape),)
     # Flat rows are gathered in half the time that images take.
-    images = data.images.reshape(len(data.labels), -1)[index]
-    images = images.reshape(len(row), *data.images.shape[1:])
-    if images.dtype == jnp.uint8:
-        images = pixels(images.reshape(*images.shape, *[1] * (4 - images.ndim)))
-        images = images.reshape(len(row), *data.images.shape[1:])
+    flat = data.images.reshape(len(data.labels), -1)[index]
+    images = pixels(flat, shape) if flat.dtype == jnp.uint8 else flat.reshape(-1, *shape)
     target = shown = images.astype(dtype)
     if noise.key is not None:
         assert program.corrupt is not None
@@ -419,16 +437,13 @@ def _take(program: Program, data: Examples, row: Array, noise: _Noise | Array) -
 def _sums(
     program: Program, parameters: Parameters, batch: _Batch, beta: Array | float
 ) -> tuple[Array, Array]:
-    """The cost summed over examples; the same with its two terms and the count, for the log."""
+    """The cost summed over examples, and the sums of its two terms."""
     compute = jnp.dtype(program.dtype)
     cast = partial(jax.tree.map, lambda leaf: leaf.astype(compute))
     model = with_parameters(program.model, cast(parameters))
-    reconstruction, kl = _terms(program, model, batch, compute)
-    cost = negative_elbo(reconstruction, kl, beta)
-    weight = batch.weight
-    total = (weight * cost).sum()
-    sums = jnp.stack([total, (weight * reconstruction).sum(), (weight * kl).sum(), weight.sum()])
-    return total, sums
+    terms = _terms(program, model, batch, compute)
+    cost = (batch.weight * negative_elbo(*terms, beta)).sum()
+    return cost, jnp.stack([batch.weight * term for term in terms]).sum(1)
 
 
 def _terms(program: Program, model: Model, batch: _Batch, compute: np.dtype) -> tuple[Array, Array]:

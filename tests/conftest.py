@@ -5,6 +5,9 @@ from pathlib import Path
 import jax
 import pytest
 
+from jaxae.runtime import tell_xla
+
+tell_xla()  # before the backend starts: what is tested is what the scripts run
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")

@@ -95,11 +95,13 @@ def test_leaky_relu_has_torchs_derivative_at_zero():
     )
 
 
-def test_pixels_are_torchs_quotients():
+@pytest.mark.parametrize("shape", [(9, 8, 1), (6, 6, 2), (72,)])
+def test_pixels_are_torchs_quotients(shape):
     """XLA multiplies by the reciprocal instead, unless it is kept from it: 126 values differ."""
-    images = np.zeros((4, 9, 8, 1), np.uint8)
-    images.reshape(-1)[:256] = np.arange(256)
-    expected = torch.from_numpy(images).to(torch.float32).div(255).numpy()
-    assert np.array_equal(jax.jit(pixels)(images), expected)
-    divided = jax.jit(lambda x: x.astype(jnp.float32) / 255)(images)
+    flat = np.zeros((4, 72), np.uint8)
+    flat.reshape(-1)[:256] = np.arange(256)
+    expected = torch.from_numpy(flat).to(torch.float32).div(255).numpy()
+    converted = jax.jit(pixels, static_argnames="shape")(flat, shape=shape)
+    assert np.array_equal(converted, expected.reshape(4, *shape))
+    divided = jax.jit(lambda x: x.astype(jnp.float32) / 255)(flat)
     assert (np.asarray(divided) != expected).sum() == 126

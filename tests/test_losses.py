@@ -47,6 +47,15 @@ def test_logits_of_any_size_have_a_finite_cost_and_slope(logit, target):
     assert slope == pytest.approx(sigmoid - target, abs=1e-6)
 
 
+def test_the_small_costs_of_single_pixels_are_not_lost():
+    """log(1 + e) of a small e would be 0; float32 holds the pixel's cost to seven digits."""
+    logits = np.linspace(-80, 80, 100_001, dtype=np.float32)
+    costs = bce_from_logits(logits[:, None], np.ones_like(logits)[:, None])
+    expected = np.log1p(np.exp(-np.abs(logits, dtype=np.float64)))
+    small = logits > 0  # elsewhere the cost is the logit itself
+    np.testing.assert_allclose(np.asarray(costs)[small], expected[small], rtol=3e-7)
+
+
 def test_each_example_has_its_own_sum():
     rng = np.random.default_rng(0)
     p, t = rng.uniform(0.1, 0.9, (2, 3, 4, 5, 2)).astype(np.float32)

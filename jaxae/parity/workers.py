@@ -30,12 +30,13 @@ def climb_together(plan: Plan, workers: int) -> Iterator[Report]:
 
 
 def prepare() -> None:
-    """Set up this process: float64 where it is asked for, exact products, one thread of torch."""
+    """Set up this process: XLA as in training, float64, exact products, one thread of torch."""
     import jax
     import torch
 
-    from jaxae.runtime import keep_compiled_programs
+    from jaxae.runtime import keep_compiled_programs, tell_xla
 
+    tell_xla()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
