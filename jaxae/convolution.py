@@ -1,15 +1,13 @@
-"""Convolutions that mean what torch's mean, each by more than one lowering to XLA."""
+"""Convolutions that mean what torch's mean, by XLA's own: the plain lowering."""
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxae import feature_major
-
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
-def conv_plain(
+def conv(
     x: Float[Array, "batch h w c"],
     kernel: Float[Array, "kh kw c_per_group out"],
     *,
@@ -18,7 +16,7 @@ def conv_plain(
     dilation: tuple[int, int],
     groups: int,
 ) -> Float[Array, "batch h2 w2 out"]:
-    """Cross-correlate images with a kernel, as torch's `conv2d`, by XLA's own convolution."""
+    """Cross-correlate images with a kernel, as torch's `conv2d`."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -30,7 +28,7 @@ def conv_plain(
     )
 
 
-def conv_transpose_plain(
+def conv_transpose(
     x: Float[Array, "batch h w c"],
     kernel: Float[Array, "kh kw out_per_group c"],
     *,
@@ -58,52 +56,4 @@ def conv_transpose_plain(
         rhs_dilation=dilation,
         dimension_numbers=_DIMENSIONS,
         feature_group_count=groups,
-    )
-
-
-def conv_matmul(
-    x: Float[Array, "batch h w c"],
-    kernel: Float[Array, "kh kw c_per_group out"],
-    *,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    groups: int,
-) -> Float[Array, "batch h2 w2 out"]:
-    """`conv_plain` as a gather of windows and one matrix product; a grouped one stays plain."""
-    if groups != 1:
-        return conv_plain(
-            x, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups
-        )
-    return feature_major.conv(x, kernel, stride=stride, padding=padding, dilation=dilation)
-
-
-def conv_transpose_matmul(
-    x: Float[Array, "batch h w c"],
-    kernel: Float[Array, "kh kw out_per_group c"],
-    *,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    output_padding: tuple[int, int],
-    dilation: tuple[int, int],
-    groups: int,
-) -> Float[Array, "batch h2 w2 out"]:
-    """`conv_transpose_plain` as a matrix product and sums of gathers; a grouped one stays plain."""
-    if groups != 1:
-        return conv_transpose_plain(
-            x,
-            kernel,
-            stride=stride,
-            padding=padding,
-            output_padding=output_padding,
-            dilation=dilation,
-            groups=groups,
-        )
-    return feature_major.conv_transpose(
-        x,
-        kernel,
-        stride=stride,
-        padding=padding,
-        output_padding=output_padding,
-        dilation=dilation,
     )

@@ -6,6 +6,7 @@ own: weight and bias both uniform within 1 / sqrt(fan_in).
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -137,15 +138,12 @@ class Conv(nnx.Module):
             kernel, planes = kernel[:, :, : x.shape[-1]], kernel[:, :, x.shape[-1] :].sum((0, 1))
             chosen = jax.nn.one_hot(label, len(planes), dtype=planes.dtype) @ planes
             bias = chosen if bias is None else chosen + bias[None]
-        fast = _is_matmul(self.lowering)
-        y = (convolution.conv_matmul if fast else convolution.conv_plain)(
-            x,
-            kernel,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+        window: Any = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+        fast = self.groups == 1 and _is_matmul(self.lowering)
+        if fast:
+            y = feature_major.conv(x, kernel, **window)
+        else:
+            y = convolution.conv(x, kernel, **window, groups=self.groups)
         return y if bias is None else _add_bias(y, bias, fast)
 
 
@@ -194,16 +192,17 @@ class ConvTranspose(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch h w c"]) -> Float[Array, "batch h2 w2 out"]:
         """Transpose-convolve: spread the input by the stride, then convolve."""
-        fast = _is_matmul(self.lowering)
-        y = (convolution.conv_transpose_matmul if fast else convolution.conv_transpose_plain)(
-            x,
-            self.kernel[...],
-            stride=self.stride,
-            padding=self.padding,
-            output_padding=self.output_padding,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+        window: Any = {
+            "stride": self.stride,
+            "padding": self.padding,
+            "output_padding": self.output_padding,
+            "dilation": self.dilation,
+        }
+        fast = self.groups == 1 and _is_matmul(self.lowering)
+        if fast:
+            y = feature_major.conv_transpose(x, self.kernel[...], **window)
+        else:
+            y = convolution.conv_transpose(x, self.kernel[...], **window, groups=self.groups)
         return y if self.bias is None else _add_bias(y, self.bias[...], fast)
 
 

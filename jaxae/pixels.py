@@ -10,11 +10,7 @@ from jaxae.errors import InputError
 
 
 def unit_float_table() -> Float32[np.ndarray, "256"]:
-    """Compute k / 255 in float32 for k = 0..255, each correctly rounded, as torch divides.
-
-    For compiled code to gather from: XLA turns `x / 255` into a multiplication by the reciprocal,
-    and 126 of the 256 values then differ from torch's in the last bit.
-    """
+    """Compute k / 255 in float32 for k = 0..255, each correctly rounded, as torch divides."""
     return np.arange(256, dtype=np.float32) / np.float32(255)
 
 

@@ -18,10 +18,11 @@ from jaxae.config import ModelConfig
 from jaxae.data import Dataset
 from jaxae.files import whole_or_absent
 from jaxae.models import Autoencoder, Model, Parameters, parameters_of, with_parameters
+from jaxae.parts import in_parts
 from jaxae.pixels import as_unit_float
 
 _MAPPED = 2000
-_AT_ONCE = 100
+_AT_ONCE = 128
 
 
 def draw_run(folder: Path, model: Model, metrics: list[dict[str, Any]], dataset: Dataset) -> None:
@@ -43,14 +44,14 @@ def encode(
     model: Model, images: UInt8[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n code"]:
     """Codes of images: the autoencoder's, or the means of the VAE's posterior."""
-    return _in_parts(_encode, model, as_unit_float(images), labels)
+    return _apply(_encode, model, as_unit_float(images), labels)
 
 
 def decode(
     model: Model, codes: Float[np.ndarray, "n code"], labels: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n 28 28 1"]:
     """Images decoded from codes, in [0, 1]; without the planes of a condition."""
-    return _in_parts(_decode, model, codes, labels)
+    return _apply(_decode, model, codes, labels)
 
 
 def reconstruct(
@@ -60,18 +61,11 @@ def reconstruct(
     return decode(model, encode(model, images, labels), labels)
 
 
-def _in_parts(function: Any, model: Model, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Apply a compiled function to parts of one size: one small program, in little memory."""
+def _apply(function: Any, model: Model, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    # One program for any number of images, in the lowering that compiles faster.
     config = dataclasses.replace(model.config, lowering="plain")
-    parameters = parameters_of(model)
-    results = []
-    for begin in range(0, len(values), _AT_ONCE):
-        part, label = values[begin : begin + _AT_ONCE], labels[begin : begin + _AT_ONCE]
-        missing = _AT_ONCE - len(part)
-        filled = np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1))
-        result = function(config, parameters, filled, np.pad(label, (0, missing)))
-        results.append(np.asarray(result)[: len(part)])
-    return np.concatenate(results)
+    run = partial(function, config, parameters_of(model))
+    return in_parts(run, values, labels, least=_AT_ONCE, most=_AT_ONCE)
 
 
 @partial(jax.jit, static_argnums=0)

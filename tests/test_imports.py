@@ -11,7 +11,7 @@ from conftest import REPOSITORY
 # Each file or room may import those before it. What stands on one line does not know the others.
 ORDER = [
     ["errors"],
-    ["files", "multiply_add", "config", "pixels", "fence"],
+    ["files", "multiply_add", "config", "pixels", "parts", "fence"],
     ["feature_major", "box_muller", "npz", "safetensors", "digits", "idx", "progress"],
     ["torch_rng", "cache", "convolution"],
     ["tfds", "layers", "runtime"],

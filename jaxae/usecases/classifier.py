@@ -13,7 +13,7 @@ from jaxae.data import Dataset
 from jaxae.errors import InputError
 from jaxae.layers import Conv, Linear, flatten_as_torch
 from jaxae.models import Parameters, parameters_of
-from jaxae.usecases.supervised import Network, in_chunks, passes, train_compiled, unit_pixels
+from jaxae.usecases.supervised import Network, apply, passes, train_compiled, unit_pixels
 
 _FEATURES = 128
 
@@ -143,5 +143,5 @@ def _both_of(num_classes: int) -> Network:
 def _logits_and_features(
     num_classes: int, parameters: Parameters, images: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    both = in_chunks(_both_of(num_classes), parameters, images)
+    both = apply(_both_of(num_classes), parameters, images)
     return both[:, _FEATURES:], both[:, :_FEATURES]

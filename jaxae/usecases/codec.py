@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -18,6 +19,7 @@ from jaxae.config import RunConfig
 from jaxae.data import Dataset
 from jaxae.errors import InputError
 from jaxae.models import Autoencoder, Model, parameters_of
+from jaxae.parts import in_parts
 from jaxae.pixels import as_unit_float
 from jaxae.usecases.code_tables import CodeTables, DamagedPayloadError, bins_of
 from jaxae.usecases.container import MODEL_BYTES, Container, pack, unpack
@@ -25,7 +27,6 @@ from jaxae.usecases.container import MODEL_BYTES, Container, pack, unpack
 CODEC_FILE = "codec.npz"
 SIDE = 28
 
-_CHUNK = 2048
 _PROBED = 256
 
 
@@ -60,8 +61,8 @@ class Codec:
         encode, decode = network_maps(model)
         arrays = _arrays(model, tables)
         return cls(
-            in_chunks(encode),
-            in_chunks(decode),
+            partial(in_parts, jax.jit(encode)),
+            partial(in_parts, jax.jit(decode)),
             tables,
             _identity(config, arrays),
             sum(array.nbytes for array in arrays.values()),
@@ -113,7 +114,7 @@ def prepare(config: RunConfig, model: Model, dataset: Dataset) -> Codec:
         InputError: If the model is conditional, or its codes are not finite.
     """
     encode, decode = network_maps(model)
-    codes = in_chunks(encode)(as_unit_float(dataset.train.images))
+    codes = in_parts(jax.jit(encode), as_unit_float(dataset.train.images))
     return Codec.of(config, model, CodeTables.of(codes, _sensitivity(decode, codes[:_PROBED])))
 
 
@@ -195,24 +196,6 @@ def _sensitivity(decode: Callable[[Array], Array], codes: np.ndarray) -> np.ndar
         return jnp.sqrt(jnp.mean(change**2)) / (2 * jnp.abs(move).sum())
 
     return np.asarray(jax.jit(lambda moves: jax.lax.map(along, moves))(np.diag(reach)))
-
-
-def in_chunks(function: Callable[[Array], Array]) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile for one size of batch, and run as often as the examples ask for."""
-    compiled = jax.jit(function)
-
-    def run(examples: np.ndarray) -> np.ndarray:
-        # Of two sizes only, so that a single image does not pay for two thousand.
-        size = _CHUNK if len(examples) > 64 else 64
-        parts = []
-        for start in range(0, len(examples), size):
-            part = examples[start : start + size]
-            filled = np.zeros((size, *examples.shape[1:]), np.float32)
-            filled[: len(part)] = part
-            parts.append(np.asarray(compiled(filled))[: len(part)])
-        return np.concatenate(parts)
-
-    return run
 
 
 def _arrays(model: Model, tables: CodeTables) -> dict[str, np.ndarray]:

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from jaxae.config import Activation, AutoencoderConfig, TrainConfig
 from jaxae.errors import DivergenceError, InputError
 from jaxae.models import Autoencoder, Parameters, with_parameters
+from jaxae.parts import in_parts, pad_rows, padded_length
 from jaxae.progress import Progress
 from jaxae.runtime import make_mesh
 from jaxae.schedule import KeySchedule, Plan
@@ -105,14 +106,17 @@ class _AutoencoderEstimator(BaseEstimator):
     def _scale(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n features"]:
         return ((X - self.data_min_[None]) / self._divisor[None]).astype(np.float32)
 
+    def _apply(self, function: Any, rows: Float[np.ndarray, "n features"]) -> Any:
+        return in_parts(partial(function, self.config_, self.parameters_), rows)
+
     def _encode(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n code"]:
-        return _by_padded_rows(_encode, self.config_, self.parameters_, self._scale(X))
+        return self._apply(_encode, self._scale(X))
 
     def _decode(self, codes: Float[np.ndarray, "n code"]) -> Float[np.ndarray, "n features"]:
-        return _by_padded_rows(_decode, self.config_, self.parameters_, codes.astype(np.float32))
+        return self._apply(_decode, codes.astype(np.float32))
 
     def _squared_error(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
-        return _by_padded_rows(_squared_error, self.config_, self.parameters_, self._scale(X))
+        return self._apply(_squared_error, self._scale(X))
 
 
 class AutoencoderTransformer(
@@ -286,7 +290,8 @@ def _train(
     schedule = KeySchedule(train.seed, len(rows), train.batch_size)
     state = init_state(program, schedule.init_parameters(config))
     # Another number of rows, within a factor of two, runs the same compiled program.
-    data = put_examples(program, _pad_rows(rows), np.zeros(_padded(len(rows)), np.int32))
+    length = padded_length(len(rows), _FEWEST_ROWS)
+    data = put_examples(program, pad_rows(rows, length), np.zeros(length, np.int32))
     steps = -(-len(rows) // train.batch_size)
     hyperparameters = Hyperparameters(train.learning_rate, train.beta)
     curve = []
@@ -309,40 +314,27 @@ def _train(
 
 def _pad_plan(plan: Plan) -> Plan:
     steps = len(plan.order)
-    order = np.pad(plan.order, ((0, _padded(steps, 1) - steps), (0, 0)), constant_values=-1)
+    order = np.pad(plan.order, ((0, padded_length(steps) - steps), (0, 0)), constant_values=-1)
     return plan._replace(order=order)
 
 
-def _padded(count: int, least: int = _FEWEST_ROWS) -> int:
-    """The power of two that holds a count."""
-    return max(least, 1 << (count - 1).bit_length())
-
-
-def _pad_rows(rows: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "padded features"]:
-    return np.pad(rows, ((0, _padded(len(rows)) - len(rows)), (0, 0)))
-
-
-def _by_padded_rows(run: Any, config: AutoencoderConfig, parameters: Any, rows: np.ndarray) -> Any:
-    return np.asarray(run(parameters, _pad_rows(rows), config=config))[: len(rows)]
-
-
-@partial(jax.jit, static_argnames="config")
+@partial(jax.jit, static_argnums=0)
 def _encode(
-    parameters: Parameters, rows: Float[Array, "n features"], *, config: AutoencoderConfig
+    config: AutoencoderConfig, parameters: Parameters, rows: Float[Array, "n features"]
 ) -> Float[Array, "n code"]:
     return _network(config, parameters).encode(rows)
 
 
-@partial(jax.jit, static_argnames="config")
+@partial(jax.jit, static_argnums=0)
 def _decode(
-    parameters: Parameters, codes: Float[Array, "n code"], *, config: AutoencoderConfig
+    config: AutoencoderConfig, parameters: Parameters, codes: Float[Array, "n code"]
 ) -> Float[Array, "n features"]:
     return _network(config, parameters).decode(codes)
 
 
-@partial(jax.jit, static_argnames="config")
+@partial(jax.jit, static_argnums=0)
 def _squared_error(
-    parameters: Parameters, rows: Float[Array, "n features"], *, config: AutoencoderConfig
+    config: AutoencoderConfig, parameters: Parameters, rows: Float[Array, "n features"]
 ) -> Float[Array, " n"]:
     return ((_network(config, parameters)(rows).reconstruction - rows) ** 2).sum(1)
 

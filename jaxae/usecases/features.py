@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -15,9 +16,10 @@ from jaxae.data import Dataset
 from jaxae.errors import InputError
 from jaxae.fit import fit
 from jaxae.models import Model
+from jaxae.parts import in_parts
 from jaxae.pixels import as_unit_float
 from jaxae.plots import new_figure, save_figure
-from jaxae.usecases.codec import in_chunks, network_maps
+from jaxae.usecases.codec import network_maps
 from jaxae.usecases.recipe import describe, shared_recipes
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import SourceFlags
@@ -75,9 +77,9 @@ def features_of(model: Model, dataset: Dataset) -> Features:
     Raises:
         InputError: If the model is conditional: its codes are computed with the label's help.
     """
-    encode = in_chunks(network_maps(model)[0])
-    train, test = (encode(as_unit_float(split.images)) for split in (dataset.train, dataset.test))
-    return Features(train, test)
+    encode = jax.jit(network_maps(model)[0])
+    splits = (dataset.train, dataset.test)
+    return Features(*(in_parts(encode, as_unit_float(split.images)) for split in splits))
 
 
 def compare_features(

@@ -1,5 +1,7 @@
 """How unlike the training images an image is: scores of reconstructions, higher is stranger."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +10,10 @@ from jaxtyping import Array, Float, Key
 from jaxae.errors import InputError
 from jaxae.losses import bce_from_logits, kl_from_standard_normal
 from jaxae.models import Autoencoder, ConditionalVAE
+from jaxae.parts import in_parts
 
 Images = Float[np.ndarray, "n 28 28 1"]
 Scores = Float[np.ndarray, " n"]
-
-_CHUNK = 1000
 
 
 def squared_error(images: Images, reconstructions: Images) -> Scores:
@@ -45,14 +46,12 @@ def smoothed_relative_error(
 
 def reconstruct(model: Autoencoder, images: Images) -> Images:
     """Reconstructions in [0, 1]."""
-    codes = [_autoencode(model, jnp.asarray(chunk)) for chunk in _chunks(images)]
-    return np.concatenate(codes)[: len(images)].reshape(images.shape)
+    return in_parts(partial(_autoencode, model), images).reshape(images.shape)
 
 
 def cross_entropy(model: Autoencoder, images: Images) -> Scores:
     """Binary cross-entropy of images under their reconstruction, in nats."""
-    scores = [_cross_entropy(model, jnp.asarray(chunk)) for chunk in _chunks(images)]
-    return np.concatenate(scores)[: len(images)]
+    return in_parts(partial(_cross_entropy, model), images)
 
 
 def negative_elbo(
@@ -68,8 +67,7 @@ def negative_elbo(
     if model.config.num_classes:
         raise InputError(f"expected a VAE without classes, got one of {model.config.num_classes}")
     eps = jax.random.normal(key, (draws, model.config.num_latent))
-    scores = [_negative_elbo(model, jnp.asarray(chunk), eps) for chunk in _chunks(images)]
-    return np.concatenate(scores)[: len(images)]
+    return in_parts(partial(_negative_elbo, model, eps), images)
 
 
 def threshold(normal_scores: Scores, contamination: float) -> float:
@@ -93,18 +91,6 @@ def _difference(images: Images, reconstructions: Images) -> Images:
     return images - reconstructions
 
 
-def _chunks(images: Images) -> list[Images]:
-    # Chunks of one size are one compiled program; the last is filled up with black images.
-    missing = -len(images) % min(_CHUNK, _power_of_two(len(images)))
-    filled = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
-    size = min(_CHUNK, len(filled))
-    return [filled[start : start + size] for start in range(0, len(filled), size)]
-
-
-def _power_of_two(count: int) -> int:
-    return 1 << (count - 1).bit_length()
-
-
 @jax.jit
 def _autoencode(model: Autoencoder, images: Array) -> Array:
     return model(images).reconstruction
@@ -116,7 +102,7 @@ def _cross_entropy(model: Autoencoder, images: Array) -> Array:
 
 
 @jax.jit
-def _negative_elbo(model: ConditionalVAE, images: Array, eps: Array) -> Array:
+def _negative_elbo(model: ConditionalVAE, eps: Array, images: Array) -> Array:
     mean, log_var = model.encode(images)
 
     def bound(eps: Array) -> Array:

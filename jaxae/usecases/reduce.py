@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
@@ -15,12 +15,12 @@ from jaxae.config import Activation, AutoencoderConfig, RunConfig, TrainConfig, 
 from jaxae.data import Dataset
 from jaxae.errors import InputError
 from jaxae.models import Autoencoder
+from jaxae.parts import in_parts
 from jaxae.pixels import as_unit_float
 from jaxae.plots import new_figure, principal_plane, save_figure, scatter_classes
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import obtain
 
-_CHUNK = 1024
 _FEWEST_STEPS = 1000
 
 Rows = Float[np.ndarray, "n pixels"]
@@ -203,10 +203,9 @@ def _widths(model: Any) -> str:
 
 
 def _by_autoencoder(name: str, model: Autoencoder, train: Rows, test: Rows) -> Reduced:
-    codes = _encode(model, test)
-    decoded = [np.asarray(_decode(model, jnp.asarray(part))) for part in _parts(codes)]
-    decoded = np.concatenate(decoded)[: len(test)]
-    return Reduced(name, codes.shape[1], _encode(model, train), codes, decoded)
+    codes = in_parts(partial(_encode, model), test)
+    decoded = in_parts(partial(_decode, model), codes)
+    return Reduced(name, codes.shape[1], in_parts(partial(_encode, model), train), codes, decoded)
 
 
 def _by_pca(size: int, train: Rows, test: Rows, seed: int) -> Reduced:
@@ -243,19 +242,8 @@ def _measure(
     }
 
 
-def _encode(model: Autoencoder, rows: Rows) -> Codes:
-    codes = [np.asarray(_encode_part(model, jnp.asarray(part))) for part in _parts(rows)]
-    return np.concatenate(codes)[: len(rows)]
-
-
-def _parts(rows: np.ndarray) -> list[np.ndarray]:
-    # Parts of one size are one compiled program; the last is filled up with zeros.
-    filled = np.pad(rows, ((0, -len(rows) % _CHUNK), (0, 0)))
-    return [filled[start : start + _CHUNK] for start in range(0, len(filled), _CHUNK)]
-
-
 @jax.jit
-def _encode_part(model: Autoencoder, rows: Float[Array, "n pixels"]) -> Float[Array, "n code"]:
+def _encode(model: Autoencoder, rows: Float[Array, "n pixels"]) -> Float[Array, "n code"]:
     return model.encode(rows)
 
 

@@ -15,6 +15,7 @@ what is covered well is kept with the prior's density.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -26,11 +27,11 @@ from jaxtyping import Array, Float, Int
 from jaxae.data import Split
 from jaxae.errors import InputError
 from jaxae.models import ConditionalVAE
+from jaxae.parts import in_parts
 from jaxae.pixels import as_unit_float
 
 SamplerName = Literal["prior", "aggregated", "rejection"]
 
-_CHUNK = 1000
 _PROPOSALS = 5000
 
 
@@ -53,14 +54,13 @@ class Posteriors:
     def of(cls, model: ConditionalVAE, split: Split) -> "Posteriors":
         """Encode a training set."""
         encode = nnx.jit(lambda model, x, label: model.encode(x, label))
-        means, log_vars = [], []
-        for start in range(0, len(split.labels), _CHUNK):
-            images = as_unit_float(split.images[start : start + _CHUNK])
-            label = jnp.asarray(split.labels[start : start + _CHUNK])
-            mean, log_var = encode(model, images, label if model.config.num_classes else None)
-            means.append(np.asarray(mean))
-            log_vars.append(np.asarray(log_var))
-        return cls(np.concatenate(means), np.concatenate(log_vars), split.labels)
+
+        def posterior(images: np.ndarray, labels: np.ndarray) -> tuple[Array, Array]:
+            given = labels if model.config.num_classes else None
+            return encode(model, as_unit_float(images), given)
+
+        mean, log_var = in_parts(posterior, split.images, split.labels)
+        return cls(mean, log_var, split.labels)
 
     @property
     def num_latent(self) -> int:
@@ -161,11 +161,7 @@ def decode(
 ) -> Float[np.ndarray, "n 28 28 1"]:
     """Images in [0, 1] of codes, each of its class."""
     compiled = nnx.jit(lambda model, code, label: model.decode(code, label)[..., :1])
-    parts = []
-    for start in range(0, len(codes), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        parts.append(np.asarray(compiled(model, codes[part], labels[part])))
-    return np.concatenate(parts)
+    return in_parts(partial(compiled, model), codes, labels)
 
 
 @jax.jit

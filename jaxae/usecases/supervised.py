@@ -10,12 +10,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Num
 
+from jaxae.feature_major import pixels
 from jaxae.models import Parameters
-from jaxae.pixels import unit_float_table
+from jaxae.parts import in_parts
 
 Network = Callable[[Parameters, Any], Float[Array, "batch classes"]]
-
-_CHUNK = 1000
 
 
 def train(
@@ -58,18 +57,18 @@ def passes(generator: np.random.Generator, count: int, batch: int, steps: int) -
     return order[: steps * batch].reshape(steps, batch).astype(np.int32)
 
 
-def in_chunks(
+def apply(
     network: Network, parameters: Parameters, inputs: Num[np.ndarray, "n ..."]
-) -> np.ndarray:
-    """What a network makes of many inputs, a thousand at a time."""
-    compiled = partial(_apply, network, parameters)
-    parts = [compiled(inputs[start : start + _CHUNK]) for start in range(0, len(inputs), _CHUNK)]
-    return np.concatenate([np.asarray(part) for part in parts])
+) -> Float[np.ndarray, "n classes"]:
+    """What a network makes of many inputs."""
+    return in_parts(partial(_apply, network, parameters), inputs)
 
 
 def unit_pixels(images: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
     """Pixels in [0, 1] of uint8 images, within a compiled program; floats are passed on."""
-    return jnp.asarray(unit_float_table())[images] if images.dtype == jnp.uint8 else images
+    if images.dtype != jnp.uint8:
+        return images
+    return pixels(images.reshape(len(images), -1), images.shape[1:])
 
 
 @partial(jax.jit, static_argnums=0)
