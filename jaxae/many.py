@@ -66,6 +66,8 @@ def fit_many(
 ) -> ManyResult:
     """Train a model for each seed, each as `fit` would with that seed, all in one program.
 
+    On a CPU many convolutional models take longer so than one after another: docs/performance.md.
+
     Args:
         config: Model, training and the name of the data.
         dataset: What `jaxae.load` returns.
