@@ -100,12 +100,14 @@ def fit(
         return run.result()
     folder = _open_folder(Path(run_dir), config, resume)
     try:
-        with Checkpoints(folder / "checkpoints") as checkpoints, _stop_signals() as stop:
-            run.keep_in(folder, checkpoints, checkpoint_seconds)
-            if resume:
-                run.resume()
-            run.train(show_progress=show_progress, stop=stop)
-        run.finish()
+        with _stop_signals() as stop:
+            with Checkpoints(folder / "checkpoints") as checkpoints:
+                run.keep_in(folder, checkpoints, checkpoint_seconds)
+                if resume:
+                    run.resume()
+                run.train(show_progress=show_progress, stop=stop)
+            # A signal that comes now is too late to stop anything: the weights are written.
+            run.finish()
     except OSError as error:
         raise InputError(f"expected a run directory that can be written, got {error}") from error
     return run.result()

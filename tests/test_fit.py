@@ -99,24 +99,28 @@ def start(folder: Path, *flags: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_checkpoint(folder: Path, beyond: int, process: subprocess.Popen) -> int:
+def newest_checkpoint(folder: Path) -> int:
+    names = [path.name for path in (folder / "checkpoints").glob("[0-9]*")]
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def wait_for_checkpoint(folder: Path, beyond: int, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        steps = [int(p.name) for p in (folder / "checkpoints").glob("[0-9]*") if p.name.isdigit()]
-        if steps and max(steps) > beyond:
-            return max(steps)
+    while newest_checkpoint(folder) <= beyond:
+        if time.monotonic() > deadline or process.poll() is not None:
+            pytest.fail(f"no checkpoint beyond step {beyond}: {process.communicate()}")
         time.sleep(0.02)
-    pytest.fail(f"no checkpoint beyond step {beyond}: {process.communicate()}")
 
 
 def test_killed_runs_end_as_one_never_killed(tmp_path):
     whole = start(tmp_path / "whole")
     _, stderr = whole.communicate(timeout=300)
     assert whole.returncode == 0, stderr
-    step = 0
     for kills, number in enumerate((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)):
+        # Counted now: the process before may have written more between being seen and killed.
+        newest = newest_checkpoint(tmp_path / "killed")
         process = start(tmp_path / "killed", *(["--resume"] if kills else []))
-        step = wait_for_checkpoint(tmp_path / "killed", step, process)
+        wait_for_checkpoint(tmp_path / "killed", newest, process)
         time.sleep(0.05 * kills)
         process.send_signal(number)
         _, stderr = process.communicate(timeout=120)
