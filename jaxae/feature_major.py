@@ -138,9 +138,11 @@ def elementwise(function: Callable[..., Array], *images: Array) -> Array:
 
 
 def pixels(
-    flat: UInt8[Array, "batch features"], shape: tuple[int, ...]
+    flat: UInt8[Array, "batch features"] | Float[Array, "batch features"], shape: tuple[int, ...]
 ) -> Float[Array, "batch ..."]:
-    """Compute uint8 examples / 255 in float32, correctly rounded as in torch, in a shape."""
+    """Examples in [0, 1], in a shape: uint8 / 255 in float32, rounded as in torch; floats kept."""
+    if flat.dtype != jnp.uint8:
+        return flat.reshape(-1, *shape)
     if len(shape) != 3:
         return _divide_by_255(flat).reshape(-1, *shape)
     return from_rows(_pixel_rows(flat, shape), shape[:2])

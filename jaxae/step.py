@@ -266,7 +266,7 @@ def _run_steps(
     until: Array,
     hyperparameters: Hyperparameters,
 ) -> tuple[TrainState, Metrics]:
-    # One flat vector each for parameters and moments: one sum over devices and one fused update.
+    # One flat vector each for parameters and moments: one sum over devices, few loops to update.
     parameters, unravel = ravel_pytree(state.parameters)
     size, num_steps = parameters.size, plan.order.shape[0]
     # Room for the cost's two terms behind the gradient.
@@ -284,7 +284,7 @@ def _run_steps(
     steps = plan.first_step + jnp.arange(num_steps)
     order = jnp.asarray(plan.order)
     noise = plan.noise if _is_array(plan.noise) else _draw(program, plan.noise, steps, order)
-    count = jax.lax.psum((order >= 0).sum(1).astype(parameters.dtype), DATA_AXIS)
+    count = _sum_over_devices(program, (order >= 0).sum(1).astype(parameters.dtype))
     mean_of = jnp.maximum(count, 1)
     # The post's reductions: the autoencoder's cost is a mean, the VAE's a sum.
     scale = jnp.ones_like(count)
@@ -375,8 +375,8 @@ def _run_evaluation(
 
     order = jnp.asarray(plan.order)
     totals, _ = jax.lax.scan(batch, jnp.zeros(2, _float_dtype(program)), order)
-    count = jax.lax.psum((order >= 0).sum(), DATA_AXIS)
-    reconstruction, kl = jax.lax.psum(totals, DATA_AXIS) / count
+    count = _sum_over_devices(program, (order >= 0).sum())
+    reconstruction, kl = _sum_over_devices(program, totals) / count
     return Metrics(negative_elbo(reconstruction, kl, beta), reconstruction, kl)
 
 
@@ -425,8 +425,7 @@ def _take(program: Program, data: Examples, row: Array, noise: _Noise | Array) -
         shape = (math.prod(shape),)
     # Flat rows are gathered in half the time that images take.
     flat = data.images.reshape(len(data.labels), -1)[index]
-    images = pixels(flat, shape) if flat.dtype == jnp.uint8 else flat.reshape(-1, *shape)
-    target = shown = images.astype(dtype)
+    target = shown = pixels(flat, shape).astype(dtype)
     if noise.key is not None:
         assert program.corrupt is not None
         shown = jax.vmap(program.corrupt)(noise.key, target)

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Num
@@ -66,8 +65,6 @@ def apply(
 
 def unit_pixels(images: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
     """Pixels in [0, 1] of uint8 images, within a compiled program; floats are passed on."""
-    if images.dtype != jnp.uint8:
-        return images
     return pixels(images.reshape(len(images), -1), images.shape[1:])
 
 
