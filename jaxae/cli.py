@@ -72,6 +72,7 @@ class TrainFlags:
         devices: How many devices share a batch; on a CPU the process makes as many.
             [default: min(cores, batch size // 32)]
         seeds: Train as many models at once, with seeds from --seed on; mean and deviation are kept.
+            Devices are divided among them first.
         replay: Draw weights, order and noise as torch does after manual_seed, with the DataLoader
             of torch 1.x or of today.
     """
@@ -116,6 +117,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
         device=flags.device,
         devices=flags.devices,
         batch_size=config.train.batch_size,
+        models=max(1, flags.seeds),
         dtype=config.train.dtype,
     )
     folder = flags.run_dir or _default_folder(f"{name}-{dataset.name}", flags.resume)

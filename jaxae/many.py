@@ -1,4 +1,4 @@
-"""Train many models at once: seeds, learning rates or betas as one vectorised program."""
+"""Train many models at once: seeds, learning rates or betas as one program."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from jaxae.errors import DivergenceError, InputError
 from jaxae.files import write_text
 from jaxae.fit import check_data, evaluation_plan
 from jaxae.models import Model, Parameters, with_parameters
-from jaxae.runtime import make_mesh
+from jaxae.runtime import divide_by_models, make_mesh
 from jaxae.schedule import Plan, make_schedule
 from jaxae.step import (
     Hyperparameters,
@@ -27,8 +27,8 @@ from jaxae.step import (
     init_state,
     program_of,
     put_examples,
+    put_many_states,
     put_plan,
-    put_state,
     train_many_steps,
 )
 
@@ -66,7 +66,9 @@ def fit_many(
 ) -> ManyResult:
     """Train a model for each seed, each as `fit` would with that seed, all in one program.
 
-    On a CPU many convolutional models take longer so than one after another: docs/performance.md.
+    Devices are divided among the models before they share a batch: with as many models as devices,
+    or a multiple, none waits for another. What a device has of the models, a GPU trains side by
+    side and a CPU in turn.
 
     Args:
         config: Model, training and the name of the data.
@@ -74,7 +76,7 @@ def fit_many(
         seeds: Of weights, order and noise; equal ones to compare other settings alone.
         learning_rates: One for each seed; the configuration's if left out.
         betas: Likewise.
-        mesh: The devices that share a batch.
+        mesh: The devices to divide; by default as many as `make_mesh` gives.
         log: Takes a line an epoch, such as `print`.
 
     Raises:
@@ -98,10 +100,13 @@ def fit_many(
         for seed, rate, beta in zip(seeds, learning_rates, betas, strict=True)
     ]
     check_data(config, dataset)
-    program = program_of(config, mesh or make_mesh(batch_size=train.batch_size))
+    mesh = mesh or make_mesh(batch_size=train.batch_size, models=len(seeds))
+    program = program_of(config, divide_by_models(mesh, len(seeds)))
     schedules = [make_schedule(one, len(dataset.train.labels)) for one in configs]
-    states = [init_state(program, one.init_parameters(config.model)) for one in schedules]
-    state = put_state(program, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    state = put_many_states(
+        program,
+        [init_state(program, one.init_parameters(config.model)) for one in schedules],
+    )
     train_set = put_examples(program, *dataset.train)
     test_set = put_examples(program, *dataset.test)
     test_plan = evaluation_plan(program, len(dataset.test.labels))

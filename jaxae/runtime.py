@@ -1,6 +1,7 @@
 """The process and its devices: the mesh that shares a batch, and compiled programs on disk."""
 
 import contextlib
+import math
 import os
 import warnings
 
@@ -11,7 +12,7 @@ from jaxae.cache import cache_folder
 from jaxae.config import ComputeDtype
 from jaxae.errors import InputError
 
-DATA_AXIS = "data"
+DATA_AXIS, MODEL_AXIS = "data", "model"
 
 
 def usable_cores() -> int:
@@ -19,13 +20,23 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def default_device_count(batch_size: int, available: int) -> int:
-    """Devices worth sharing a batch between: each should have at least 32 examples."""
-    return max(1, min(available, batch_size // 32))
+def default_device_count(batch_size: int, available: int, models: int = 1) -> int:
+    """Devices worth training on: each that shares a batch should have at least 32 examples of it.
+
+    Of many models, devices take whole ones first: see `divide_by_models`.
+    """
+    share = max(1, batch_size // 32)
+    counts = range(1, available + 1)
+    return max((count for count in counts if count <= share * math.gcd(count, models)), default=1)
 
 
 def configure(
-    *, device: str = "auto", devices: int | None = None, batch_size: int, dtype: ComputeDtype
+    *,
+    device: str = "auto",
+    devices: int | None = None,
+    batch_size: int,
+    models: int = 1,
+    dtype: ComputeDtype,
 ) -> Mesh:
     """Set up JAX for a script, before its first operation, and make the mesh to train on.
 
@@ -43,12 +54,12 @@ def configure(
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     tell_xla()
-    wanted = devices or default_device_count(batch_size, usable_cores())
+    wanted = devices or default_device_count(batch_size, usable_cores(), models)
     # Where the process has used JAX already, make_mesh tells whether its devices suffice.
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", wanted)
     keep_compiled_programs()
-    return make_mesh(device=device, devices=devices, batch_size=batch_size)
+    return make_mesh(device=device, devices=devices, batch_size=batch_size, models=models)
 
 
 def tell_xla() -> None:
@@ -66,7 +77,7 @@ def tell_xla() -> None:
 
 
 def make_mesh(
-    *, device: str = "auto", devices: int | None = None, batch_size: int = 1 << 30
+    *, device: str = "auto", devices: int | None = None, batch_size: int = 1 << 30, models: int = 1
 ) -> Mesh:
     """A one-dimensional mesh, named "data", of the devices that share a batch.
 
@@ -78,12 +89,23 @@ def make_mesh(
     except RuntimeError:
         kinds = ", ".join(sorted({d.platform for d in jax.devices()}))
         raise InputError(f"expected a {device} that JAX can use, got only: {kinds}") from None
-    count = devices or default_device_count(batch_size, len(present))
+    count = devices or default_device_count(batch_size, len(present), models)
     if count > len(present):
         raise InputError(
             f"expected {count} {present[0].platform} devices, got {len(present)} present"
         )
     return Mesh(present[:count], (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def divide_by_models(mesh: Mesh, models: int) -> Mesh:
+    """The same devices in as many equal groups as the models divide into, axes "model" and "data".
+
+    Each group trains its own models, which takes no word from another; within a group the devices
+    share each batch.
+    """
+    groups = math.gcd(mesh.size, models)
+    axes = (AxisType.Auto, AxisType.Auto)
+    return Mesh(mesh.devices.reshape(groups, -1), (MODEL_AXIS, DATA_AXIS), axis_types=axes)
 
 
 def keep_compiled_programs() -> None:

@@ -7,7 +7,7 @@ step, not to a device, so results do not depend on the number of devices beyond 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ from jaxae.losses import (
     negative_elbo,
 )
 from jaxae.models import Autoencoder, Model, Parameters, with_parameters
-from jaxae.runtime import DATA_AXIS
+from jaxae.runtime import DATA_AXIS, MODEL_AXIS
 from jaxae.schedule import Plan
 
 Corruption = Callable[[Key[Array, ""], Float[Array, "..."]], Float[Array, "..."]]
@@ -48,7 +48,7 @@ class Program:
 
     Attributes:
         model: The network's settings.
-        mesh: The devices that share a batch.
+        mesh: The devices that share a batch; for many models, also an axis that they are on.
         dtype: In which the network computes. The losses are float32, or float64 for "float64".
         from_probabilities: Take torch's cross-entropy rather than the one from logits.
         corrupt: Makes of a key and an example in [0, 1] what the network is shown instead of it;
@@ -119,7 +119,13 @@ def init_state(program: Program, parameters: Parameters) -> TrainState:
 def put_state(program: Program, state: TrainState) -> TrainState:
     """A state as one copy on each of the program's devices."""
     # A copy first: a NumPy array's memory may be shared, and training donates what it is given.
-    return jax.device_put(jax.tree.map(jnp.array, state), _sharding(program))
+    return jax.device_put(jax.tree.map(jnp.array, state), _sharding(program, _WHOLE))
+
+
+def put_many_states(program: Program, states: Sequence[TrainState]) -> TrainState:
+    """States stacked along an axis of models, each on the devices that train it."""
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(list(states)))
+    return jax.device_put(stacked, _sharding(program, _BY_MODEL))
 
 
 def put_examples(
@@ -127,22 +133,27 @@ def put_examples(
 ) -> Examples:
     """A split as one copy on each of the program's devices."""
     examples = Examples(_aligned(images), _aligned(np.asarray(labels, np.int32)))
-    return jax.device_put(examples, _sharding(program))
+    return jax.device_put(examples, _sharding(program, _WHOLE))
 
 
 def put_plan(program: Program, plan: Plan) -> Plan:
     """A plan on the program's devices, its batches divided among them.
 
-    A batch that the devices do not divide is filled up with -1, which counts for nothing.
+    A batch that the devices do not divide is filled up with -1, which counts for nothing. A plan
+    for many models has their axis first.
     """
-    before = plan.order.ndim - 1
-    fill = [(0, 0)] * before + [(0, -plan.order.shape[-1] % program.mesh.size)]
-    share = _sharding(program, *[None] * before, DATA_AXIS)
-    order = jax.device_put(np.pad(plan.order, fill, constant_values=-1), share)
+    specs: Any = _specs_of(plan)
+    devices = program.mesh.shape[DATA_AXIS]
+    fill = [(0, 0)] * (plan.order.ndim - 1) + [(0, -plan.order.shape[-1] % devices)]
+    order = np.pad(plan.order, fill, constant_values=-1)
     noise = plan.noise
     if isinstance(noise, np.ndarray):
-        noise = jax.device_put(np.pad(noise, [*fill, (0, 0)]), share)
-    return Plan(order, noise, plan.first_step)
+        noise = np.pad(noise, [*fill, (0, 0)])
+    return Plan(
+        jax.device_put(order, _sharding(program, specs.order)),
+        jax.device_put(noise, _sharding(program, specs.noise)),
+        plan.first_step,
+    )
 
 
 @partial(jax.jit, static_argnames="program", donate_argnames="state")
@@ -165,7 +176,8 @@ def train_steps(
         The new state and the metrics of each of the plan's steps, zero for those not taken here.
         The cost of a refused step is NaN or infinite.
     """
-    run = _share(program, partial(_run_steps, program), plan, num_arguments=5)
+    specs = (_WHOLE, _WHOLE, _specs_of(plan), _WHOLE, _WHOLE)
+    run = _share(program, partial(_run_steps, program), specs, _WHOLE)
     return run(state, data, plan, jnp.asarray(until, jnp.int32), hyperparameters)
 
 
@@ -194,7 +206,8 @@ def evaluate(
 
     The noise of an image depends on the key and the image's index alone, not on the batches.
     """
-    run = _share(program, partial(_run_evaluation, program), plan, num_arguments=4)
+    specs = (_WHOLE, _WHOLE, _specs_of(plan), _WHOLE)
+    run = _share(program, partial(_run_evaluation, program), specs, _WHOLE)
     return run(parameters, data, plan, beta)
 
 
@@ -208,16 +221,24 @@ def train_many_steps(
     *,
     program: Program,
 ) -> tuple[TrainState, Metrics]:
-    """Take the same steps as `train_steps` for many models, as one vectorised program.
+    """Take the same steps as `train_steps` for many models, in one program.
 
     States, plans and hyperparameters have a leading axis of models, and so have the results; data,
-    `until` and the plan's first step are common to all.
+    `until` and the plan's first step are common to all. The program's mesh is one that
+    `divide_by_models` made.
     """
-    many = jax.vmap(
-        partial(_run_steps, program), in_axes=(0, None, Plan._make((0, 0, None)), None, 0)
-    )
-    run = _share(program, many, plan, num_arguments=5)
-    return run(state, data, plan, jnp.asarray(until, jnp.int32), hyperparameters)
+
+    def run(state: Any, data: Any, plan: Plan, until: Array, hyperparameters: Any) -> Any:
+        def one(own: tuple) -> tuple[TrainState, Metrics]:
+            state, order, noise, hyperparameters = own
+            own_plan = Plan(order, noise, plan.first_step)
+            return _run_steps(program, state, data, own_plan, until, hyperparameters)
+
+        return _for_each_model(program, one, (state, plan.order, plan.noise, hyperparameters))
+
+    specs = (_BY_MODEL, _WHOLE, _specs_of(plan), _WHOLE, _BY_MODEL)
+    until = jnp.asarray(until, jnp.int32)
+    return _share(program, run, specs, _BY_MODEL)(state, data, plan, until, hyperparameters)
 
 
 @partial(jax.jit, static_argnames="program")
@@ -230,8 +251,15 @@ def evaluate_many(
     program: Program,
 ) -> Metrics:
     """Evaluate many models, whose parameters have a leading axis, on one plan."""
-    many = jax.vmap(partial(_run_evaluation, program), in_axes=(0, None, None, 0))
-    return _share(program, many, plan, num_arguments=4)(parameters, data, plan, beta)
+
+    def run(parameters: Parameters, data: Examples, plan: Plan, beta: Array) -> Metrics:
+        def one(own: tuple[Parameters, Array]) -> Metrics:
+            return _run_evaluation(program, own[0], data, plan, own[1])
+
+        return _for_each_model(program, one, (parameters, beta))
+
+    specs = (_BY_MODEL, _WHOLE, _specs_of(plan), _BY_MODEL)
+    return _share(program, run, specs, _BY_MODEL)(parameters, data, plan, beta)
 
 
 # Adam's decay rates and epsilon: the defaults of optax and of torch.
@@ -242,20 +270,35 @@ _DECAY_1, _DECAY_2, _EPSILON = 0.9, 0.999, 1e-8
 _FLAT_MULTIPLE = 512
 
 
-def _share(program: Program, run: Callable, plan: Plan, *, num_arguments: int) -> Callable:
-    """A function on all devices: each has its share of the plan's batches and all of the rest."""
-    whole = PartitionSpec()
+# One copy on each device; one part of a leading axis of models on each group of devices.
+_WHOLE, _BY_MODEL = PartitionSpec(), PartitionSpec(MODEL_AXIS)
 
-    def shared(batch_axis: int) -> PartitionSpec:
-        return PartitionSpec(*[None] * batch_axis, DATA_AXIS)
 
-    noise = shared(plan.noise.ndim - 2) if _is_array(plan.noise) else whole
-    specs: list[Any] = [whole] * num_arguments
-    specs[2] = Plan._make((shared(plan.order.ndim - 1), noise, whole))
+def _specs_of(plan: Plan) -> Plan:
+    """How a plan lies on the devices: a share of each batch on each, of each group's own models."""
+    models = (MODEL_AXIS,) if plan.order.ndim == 3 else ()
+    share = PartitionSpec(*models, None, DATA_AXIS)
+    noise = share if _is_array(plan.noise) else PartitionSpec(*models)
+    specs: Any = (share, noise, _WHOLE)
+    return Plan._make(specs)
+
+
+def _share(program: Program, run: Callable, specs: tuple, out_specs: PartitionSpec) -> Callable:
+    """A function that runs on every device, on what is there of its arguments."""
     # Gradients are summed over devices by hand; with checking on, JAX would insert a sum too.
     return jax.shard_map(
-        run, mesh=program.mesh, in_specs=tuple(specs), out_specs=whole, check_vma=False
+        run, mesh=program.mesh, in_specs=specs, out_specs=out_specs, check_vma=False
     )
+
+
+def _for_each_model(program: Program, function: Callable, arguments: tuple) -> Any:
+    """Call a function for each entry of a leading axis: in turn on a CPU, else vectorised.
+
+    A CPU core has nothing to gain from more models at a time, and its caches have room for one.
+    """
+    if program.mesh.devices.flat[0].platform == "cpu":
+        return jax.lax.map(function, arguments)
+    return jax.vmap(function)(arguments)
 
 
 def _run_steps(
@@ -345,7 +388,7 @@ def _run_steps(
 
 def _sum_over_devices(program: Program, vector: Array) -> Array:
     # The sum over one device would be a copy.
-    return vector if program.mesh.size == 1 else jax.lax.psum(vector, DATA_AXIS)
+    return vector if program.mesh.shape[DATA_AXIS] == 1 else jax.lax.psum(vector, DATA_AXIS)
 
 
 @fenced
@@ -470,8 +513,8 @@ def _float_dtype(program: Program) -> np.dtype:
     return np.dtype("float64" if program.dtype == "float64" else "float32")
 
 
-def _sharding(program: Program, *axes: Any) -> NamedSharding:
-    return NamedSharding(program.mesh, PartitionSpec(*axes))
+def _sharding(program: Program, spec: PartitionSpec) -> NamedSharding:
+    return NamedSharding(program.mesh, spec)
 
 
 def _aligned(array: np.ndarray) -> np.ndarray:

@@ -2,9 +2,18 @@ import jax
 import numpy as np
 import pytest
 
-from jaxae import AUTOENCODER, CONDITIONAL_VAE, DivergenceError, InputError, fit, fit_many, load
+from jaxae import (
+    AUTOENCODER,
+    CONDITIONAL_VAE,
+    DivergenceError,
+    InputError,
+    fit,
+    fit_many,
+    load,
+    step,
+)
 from jaxae.data import Dataset, Split
-from jaxae.runtime import make_mesh
+from jaxae.runtime import default_device_count, divide_by_models, make_mesh
 
 AE = AUTOENCODER.replace(hidden=(6,), batch_size=16, epochs=4, dtype="float64")
 VAE = CONDITIONAL_VAE.replace(num_latent=3, batch_size=6, epochs=2, dtype="float64")
@@ -18,16 +27,25 @@ def data() -> Dataset:
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("vectorised", [False, True])
 @pytest.mark.parametrize(
-    ("config", "settings"),
+    ("config", "settings", "devices"),
     [
-        (AE, {"seeds": [3, 4, 5]}),
-        (AE.replace(replay="torch"), {"seeds": [3, 4]}),
-        (VAE, {"seeds": [7, 7], "betas": [1.0, 4.0], "learning_rates": [1e-3, 2e-3]}),
+        # Both devices share each batch; one model on each; two of four devices on each.
+        (AE, {"seeds": [3, 4, 5]}, 2),
+        (AE.replace(replay="torch"), {"seeds": [3, 4]}, 2),
+        (VAE, {"seeds": [7, 7], "betas": [1.0, 4.0], "learning_rates": [1e-3, 2e-3]}, 4),
+        # Two models on each device.
+        (VAE.replace(epochs=1), {"seeds": [5, 6, 7, 8]}, 2),
     ],
 )
-def test_each_model_is_its_own_single_run(config, settings, data):
-    mesh = make_mesh(devices=2)
+def test_each_model_is_its_own_single_run(config, settings, devices, vectorised, data, monkeypatch):
+    if vectorised:  # as on a GPU
+        monkeypatch.setattr(
+            step, "_for_each_model", lambda _, function, args: jax.vmap(function)(args)
+        )
+    jax.clear_caches()  # of the other branch
+    mesh = make_mesh(devices=devices)
     many = fit_many(config, data, mesh=mesh, **settings)
     count = len(settings["seeds"])
     for index in range(count):
@@ -50,6 +68,31 @@ def test_each_model_is_its_own_single_run(config, settings, data):
         np.testing.assert_allclose(many.test.cost[index], tests, rtol=1e-9)
     first, second = (many.train.cost[index] for index in (0, 1))
     assert (first[1:] != second[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("models", "devices", "groups", "sharing"),
+    [(1, 4, 1, 4), (2, 4, 2, 2), (3, 4, 1, 4), (4, 4, 4, 1), (6, 4, 2, 2), (8, 2, 2, 1)],
+)
+def test_devices_are_divided_by_models(models, devices, groups, sharing):
+    mesh = divide_by_models(make_mesh(devices=devices), models)
+    assert dict(mesh.shape) == {"model": groups, "data": sharing}
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "available", "models", "count"),
+    [
+        (256, 4, 1, 4),
+        (64, 4, 1, 2),
+        (16, 4, 1, 1),
+        (16, 4, 4, 4),
+        (16, 4, 5, 1),
+        (32, 6, 4, 4),
+        (64, 8, 3, 6),
+    ],
+)
+def test_each_device_has_work(batch_size, available, models, count):
+    assert default_device_count(batch_size, available, models) == count
 
 
 def test_bad_sequences_and_divergence(data):

@@ -3,7 +3,6 @@
 import importlib.metadata
 import time
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -16,18 +15,16 @@ from jaxae.bench.turns import Task, Turns
 from jaxae.bench.wire import serve
 from jaxae.config import ConditionalVAEConfig
 from jaxae.models import Parameters
-from jaxae.runtime import default_device_count, make_mesh, tell_xla
+from jaxae.runtime import default_device_count, divide_by_models, make_mesh, tell_xla
 from jaxae.schedule import Plan
 from jaxae.step import (
-    Examples,
     Hyperparameters,
-    Metrics,
     Program,
-    TrainState,
     init_state,
     put_examples,
+    put_many_states,
     put_plan,
-    put_state,
+    train_many_steps,
     train_steps,
 )
 
@@ -46,8 +43,11 @@ class JaxRunner:
         self.devices = 1
         if contender.all_devices:
             available = len(jax.devices(task.device))
-            self.devices = task.devices or default_device_count(batch_size, available)
+            wanted = default_device_count(batch_size, available, task.models)
+            self.devices = task.devices or wanted
         mesh = make_mesh(device=task.device, devices=self.devices)
+        if task.models > 1:
+            mesh = divide_by_models(mesh, task.models)
         config = PRESETS[task.model].model
         if isinstance(config, ConditionalVAEConfig):
             config = replace(config, lowering=contender.lowering)
@@ -59,7 +59,9 @@ class JaxRunner:
         self._models = task.models
         self._hyperparameters = Hyperparameters(task.learning_rate, task.beta)
         if task.models > 1:
-            self._hyperparameters = _copies(self._hyperparameters, task.models)
+            self._hyperparameters = Hyperparameters(
+                *(jnp.full(task.models, value) for value in self._hyperparameters)
+            )
         self.epoch_steps = len(problem.order)
         given = self._put(problem.order, problem.noise)
         drawn = self._put(problem.order, jax.random.key(0)) if task.drawn_noise else given
@@ -70,7 +72,7 @@ class JaxRunner:
         """Put back the initial weights, with a fresh optimizer."""
         self._state = init_state(self._program, self._parameters)
         if self._models > 1:
-            self._state = put_state(self._program, _copies(self._state, self._models))
+            self._state = put_many_states(self._program, [self._state] * self._models)
         self._plan = self._plans[given_noise]
         self._step = 0
         self._costs: list[tuple[jax.Array, int]] = []
@@ -142,18 +144,25 @@ class JaxRunner:
 
     def _put(self, order: np.ndarray, noise: Any) -> list[Plan]:
         """The epoch's plan, or, for a runner that goes step by step, one plan a step."""
-        put = partial(put_plan, self._program)
-        if self.whole_epochs:
-            return [put(Plan(order, noise, 0))]
+        length = len(order) if self.whole_epochs else 1
         plans = []
-        for index in range(len(order)):
-            one = slice(index, index + 1)
-            own = noise[one] if isinstance(noise, np.ndarray) else noise
-            plans.append(put(Plan(order[one], own, 0)))
+        for begin in range(0, len(order), length):
+            part = slice(begin, begin + length)
+            own = noise[part] if isinstance(noise, np.ndarray) else noise
+            plan = self._for_each_model(Plan(order[part], own, 0))
+            plans.append(put_plan(self._program, plan))
         return plans
 
+    def _for_each_model(self, plan: Plan) -> Plan:
+        """The same batches and noise for all."""
+        if self._models == 1:
+            return plan
+        stack = np.stack if isinstance(plan.noise, np.ndarray) else jnp.stack
+        noise = stack([plan.noise] * self._models)
+        return Plan(np.stack([plan.order] * self._models), noise, plan.first_step)
+
     def _advance(self, plan: Plan, until: int) -> None:
-        train = train_steps if self._models == 1 else _train_many
+        train = train_steps if self._models == 1 else train_many_steps
         self._state, metrics = train(
             self._state,
             self._data,
@@ -170,28 +179,6 @@ class JaxRunner:
 
 
 _product = jax.jit(jnp.matmul)
-
-
-@partial(jax.jit, static_argnames="program", donate_argnames="state")
-def _train_many(
-    state: TrainState,
-    data: Examples,
-    plan: Plan,
-    until: int,
-    hyperparameters: Hyperparameters,
-    *,
-    program: Program,
-) -> tuple[TrainState, Metrics]:
-    """`train_steps` of several models, stacked along a first axis, on the same batches."""
-
-    def train(state: TrainState, hyperparameters: Hyperparameters) -> tuple[TrainState, Metrics]:
-        return train_steps(state, data, plan, until, hyperparameters, program=program)
-
-    return jax.vmap(train)(state, hyperparameters)
-
-
-def _copies(tree: Any, count: int) -> Any:
-    return jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * count), tree)
 
 
 def _configure(task: Task) -> None:
