@@ -93,6 +93,8 @@ def main(
         bench.plot(document, plot)
     bench.print_report(document, earlier)
     print(bench.to_json(document), flush=True)
+    if document["interrupted"]:
+        raise KeyboardInterrupt
     if late := bench.retraced(document):
         print(f"error: compiled after warm-up: {', '.join(late)}", file=sys.stderr)
         sys.exit(1)

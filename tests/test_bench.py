@@ -156,9 +156,31 @@ def test_models_trained_at_once(torch):
     settings = bench.Settings(
         models=("ae",), sweep="models", sizes=(3,), contenders=("torch_eager", "jax_epoch"), **TINY
     )
-    rows = bench.run(settings)["rows"]
+    document = bench.run(settings)
+    assert not document["interrupted"]
+    rows = document["rows"]
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert all(row["images_per_s"] == pytest.approx(3 * 64e3 / row["step_ms"]) for row in rows)
+
+
+def test_an_interrupted_sweep_keeps_what_it_has(torch, capsys):
+    def interrupt(line: str) -> None:
+        if seen in line:
+            raise KeyboardInterrupt
+
+    fields = {**TINY, "batch_size": None}
+    settings = bench.Settings(
+        models=("ae",), sweep="batch", sizes=(32, 64), contenders=("jax_epoch",), **fields
+    )
+    seen = "batch 64: round"
+    document = bench.run(settings, log=interrupt)
+    assert document["interrupted"]
+    assert [(row["batch_size"], row["status"]) for row in document["rows"]] == [(32, "ok")]
+    bench.print_report(document)
+    assert "interrupted: further comparisons" in capsys.readouterr().out
+    seen = "batch 32: round"
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(settings, log=interrupt)
 
 
 def test_sweep_is_drawn(tmp_path, capsys):

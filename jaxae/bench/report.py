@@ -75,6 +75,8 @@ def notes(document: Mapping[str, Any]) -> list[str]:
     """What a reader must know of single rows, and of the machine's other load."""
     where = document["environment"]
     lines = [f"left out: {one['contender']} ({one['reason']})" for one in document["left_out"]]
+    if document.get("interrupted"):
+        lines.append("interrupted: further comparisons were not measured")
     for row in document["rows"]:
         if row["reason"]:
             lines.append(f"{_case(row)}, {row['label']}: {row['status']}: {row['reason']}")

@@ -116,6 +116,9 @@ def run(
 ) -> dict[str, Any]:
     """Measure, and return the document that becomes JSON.
 
+    Of a run that is interrupted it holds the comparisons that had ended, and says so; where none
+    had, there is no document.
+
     Args:
         settings: What is measured.
         log: Takes a line on progress.
@@ -124,6 +127,7 @@ def run(
 
     Raises:
         InputError: If a device, a package for every contender, or data are not there.
+        KeyboardInterrupt: If interrupted before the first comparison had ended.
     """
     cores = _cores(settings.threads)
     names = settings.contenders or (SWEEP if settings.sweep else None)
@@ -144,8 +148,14 @@ def run(
         bench = _Bench(settings, cores, Path(folder), variables, overrides or {}, log)
         reference = find(EAGER) if "torch" in there else competing[0]
         rows: list[Row] = []
-        for model, batch_size, models in settings.cases():
-            rows += bench.case(competing, reference, model, batch_size, models)
+        interrupted = False
+        try:
+            for model, batch_size, models in settings.cases():
+                rows += bench.case(competing, reference, model, batch_size, models)
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            interrupted = True
         peaks = bench.peaks
     for row in rows:
         _add_share(row, max(peaks.values(), default=None))
@@ -170,6 +180,7 @@ def run(
             "settings": dataclasses.asdict(settings),
         },
         "left_out": left_out,
+        "interrupted": interrupted,
         "rows": rows,
     }
     return document
