@@ -124,7 +124,7 @@ def put_state(program: Program, state: TrainState) -> TrainState:
 
 def put_many_states(program: Program, states: Sequence[TrainState]) -> TrainState:
     """States stacked along an axis of models, each on the devices that train it."""
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(list(states)))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     return jax.device_put(stacked, _sharding(program, _BY_MODEL))
 
 

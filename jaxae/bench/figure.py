@@ -29,13 +29,19 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(6.4 * len(groups), height), layout="constrained")
     machine = f"{where['gpu'] or where['cpu']}, {where['threads']} CPU threads"
     figure.suptitle(f"{machine}, {where['settings']['dtype']}", fontsize=10)
-    for axis, (key, rows) in zip(
-        figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True
-    ):
+    axes = figure.subplots(1, len(groups), squeeze=False)[0]
+    for axis, (key, rows) in zip(axes, groups.items(), strict=True):
         if sweep:
             _draw_sweep(axis, key[0], rows, sweep)
         else:
             _draw_bars(axis, f"{key[0]}, batch {key[1]}", rows)
+    if sweep:
+        # One for all: the same contenders run on each model.
+        handles, labels = axes[0].get_legend_handles_labels()
+        columns = 4 if len(groups) > 1 else 2
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
+        )
     with whole_or_absent(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
 
@@ -96,4 +102,3 @@ def _draw_sweep(axis: Any, model: str, rows: Sequence[Row], sweep: str) -> None:
     axis.set_ylabel("images/s")
     axis.set_title(model)
     axis.grid(visible=True, color="0.9")
-    axis.legend(fontsize=8, frameon=False)
