@@ -177,7 +177,8 @@ def run(
                 "tolerance": settings.tolerance,
                 "reference": reference.name,
             },
-            "settings": dataclasses.asdict(settings),
+            # Not where its data lie: a result is made to be shown around.
+            "settings": {**dataclasses.asdict(settings), "data_dir": None},
         },
         "left_out": left_out,
         "interrupted": interrupted,
