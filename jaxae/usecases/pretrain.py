@@ -5,19 +5,20 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 
 from jaxae.config import AutoencoderConfig
 from jaxae.data import Dataset
 from jaxae.errors import InputError
 from jaxae.layers import Linear
 from jaxae.models import ACTIVATIONS, Autoencoder, Parameters, build, parameters_of
+from jaxae.parts import in_parts
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.corruption import MaskedPixels
 from jaxae.usecases.recipe import deep_autoencoder
@@ -32,8 +33,6 @@ COLUMNS = (
     Column("deviation", "sd over seeds", digits=2),
     Column("learning_rate", "learning rate chosen", digits=5),
 )
-
-_CHUNK = 1000
 
 
 @dataclass(frozen=True)
@@ -232,8 +231,8 @@ def fine_tune(
         network, stacked, images, labels, jnp.asarray(np.stack(orders)), jnp.asarray(rates)
     )
     shape = (settings.seeds, len(settings.learning_rates))
-    validation = _accuracies(network, trained, dataset.train.images[-held:], labels[-held:])
-    test = _accuracies(network, trained, dataset.test.images, jnp.asarray(dataset.test.labels))
+    validation = _accuracies(network, trained, *(array[-held:] for array in dataset.train))
+    test = _accuracies(network, trained, *dataset.test)
     return Outcome(validation.reshape(shape), test.reshape(shape))
 
 
@@ -294,18 +293,17 @@ def _train_all(
 
 @partial(jax.jit, static_argnums=0)
 def _hits(network: Network, trained: Parameters, images: Array, labels: Array) -> Array:
-    logits = jax.vmap(network, in_axes=(0, None))(trained, images)
-    return (logits.argmax(-1) == labels[None]).sum(1)
+    logits = jax.vmap(network, in_axes=(0, None), out_axes=1)(trained, images)
+    return logits.argmax(-1) == labels[:, None]
 
 
 def _accuracies(
-    network: Network, trained: Parameters, images: Num[np.ndarray, "n ..."], labels: Array
-) -> np.ndarray:
-    hits: Any = 0
-    for start in range(0, len(images), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        hits = hits + np.asarray(_hits(network, trained, images[part], labels[part]))
-    return hits / len(images)
+    network: Network,
+    trained: Parameters,
+    images: Num[np.ndarray, "n ..."],
+    labels: Int[np.ndarray, " n"],
+) -> Float[np.ndarray, " models"]:
+    return in_parts(partial(_hits, network, trained), images, labels).mean(0)
 
 
 def _balanced(labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
