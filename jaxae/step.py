@@ -142,18 +142,14 @@ def put_plan(program: Program, plan: Plan) -> Plan:
     A batch that the devices do not divide is filled up with -1, which counts for nothing. A plan
     for many models has their axis first.
     """
-    specs: Any = _specs_of(plan)
+    share = _sharding(program, _specs_of(plan).order)
     devices = program.mesh.shape[DATA_AXIS]
     fill = [(0, 0)] * (plan.order.ndim - 1) + [(0, -plan.order.shape[-1] % devices)]
-    order = np.pad(plan.order, fill, constant_values=-1)
+    order = jax.device_put(np.pad(plan.order, fill, constant_values=-1), share)
     noise = plan.noise
     if isinstance(noise, np.ndarray):
-        noise = np.pad(noise, [*fill, (0, 0)])
-    return Plan(
-        jax.device_put(order, _sharding(program, specs.order)),
-        jax.device_put(noise, _sharding(program, specs.noise)),
-        plan.first_step,
-    )
+        noise = jax.device_put(np.pad(noise, [*fill, (0, 0)]), share)
+    return Plan(order, noise, plan.first_step)
 
 
 @partial(jax.jit, static_argnames="program", donate_argnames="state")
@@ -274,13 +270,12 @@ _FLAT_MULTIPLE = 512
 _WHOLE, _BY_MODEL = PartitionSpec(), PartitionSpec(MODEL_AXIS)
 
 
-def _specs_of(plan: Plan) -> Plan:
+def _specs_of(plan: Plan) -> Any:
     """How a plan lies on the devices: a share of each batch on each, of each group's own models."""
     models = (MODEL_AXIS,) if plan.order.ndim == 3 else ()
     share = PartitionSpec(*models, None, DATA_AXIS)
     noise = share if _is_array(plan.noise) else PartitionSpec(*models)
-    specs: Any = (share, noise, _WHOLE)
-    return Plan._make(specs)
+    return Plan._make((share, noise, _WHOLE))
 
 
 def _share(program: Program, run: Callable, specs: tuple, out_specs: PartitionSpec) -> Callable:
