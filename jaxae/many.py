@@ -19,7 +19,7 @@ from jaxae.files import write_text
 from jaxae.fit import check_data, evaluation_plan
 from jaxae.models import Model, Parameters, with_parameters
 from jaxae.runtime import divide_by_models, make_mesh
-from jaxae.schedule import Plan, make_schedule
+from jaxae.schedule import make_schedule, stack_plans
 from jaxae.step import (
     Hyperparameters,
     Metrics,
@@ -113,7 +113,7 @@ def fit_many(
     hyperparameters = Hyperparameters(jnp.array(learning_rates), jnp.array(betas))
     costs, tests = [], []
     for epoch in range(train.epochs):
-        plan = put_plan(program, _stack([schedule.plan(epoch) for schedule in schedules]))
+        plan = put_plan(program, stack_plans([schedule.plan(epoch) for schedule in schedules]))
         steps = plan.order.shape[1]
         state, metrics = train_many_steps(
             state, train_set, plan, steps, hyperparameters, program=program
@@ -164,12 +164,6 @@ def save_many(folder: Path, result: ManyResult, seeds: Sequence[int]) -> None:
             save_weights(path, result.config.replace(seed=seed), own)
     except OSError as error:
         raise InputError(f"expected a run directory that can be written, got {error}") from error
-
-
-def _stack(plans: Sequence[Plan]) -> Plan:
-    stack = jnp.stack if isinstance(plans[0].noise, jax.Array) else np.stack
-    order = np.stack([plan.order for plan in plans])
-    return Plan(order, stack([plan.noise for plan in plans]), plans[0].first_step)
 
 
 def _check_finite(metrics: Metrics, seeds: Sequence[int], first_step: int) -> None:

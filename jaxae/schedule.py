@@ -4,9 +4,11 @@ A schedule hands out a plan for each epoch. A training that is given the same pl
 steps, in either framework and on any number of devices.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float32, Int, Int32, Key
@@ -43,6 +45,13 @@ def part_of(plan: Plan, begin: int, length: int) -> Plan:
         noise = np.pad(noise[begin : begin + length], ((0, missing), (0, 0), (0, 0)))
     order = np.pad(order, ((0, missing), (0, 0)), constant_values=-1)
     return Plan(order, noise, plan.first_step + begin)
+
+
+def stack_plans(plans: Sequence[Plan]) -> Plan:
+    """Plans of as many models, which take the same steps, along a leading axis."""
+    stack = np.stack if isinstance(plans[0].noise, np.ndarray) else jnp.stack
+    order = np.stack([plan.order for plan in plans])
+    return Plan(order, stack([plan.noise for plan in plans]), plans[0].first_step)
 
 
 class KeySchedule:

@@ -15,8 +15,8 @@ from jaxae.bench.turns import Task, Turns
 from jaxae.bench.wire import serve
 from jaxae.config import ConditionalVAEConfig
 from jaxae.models import Parameters
-from jaxae.runtime import default_device_count, divide_by_models, make_mesh, tell_xla
-from jaxae.schedule import Plan
+from jaxae.runtime import divide_by_models, make_mesh, tell_xla
+from jaxae.schedule import Plan, part_of, stack_plans
 from jaxae.step import (
     Hyperparameters,
     Program,
@@ -39,13 +39,13 @@ class JaxRunner:
         self._compiled = 0
         jax.monitoring.register_event_duration_secs_listener(self._count)
         problem = read(task.problem)
-        batch_size = problem.order.shape[1]
-        self.devices = 1
-        if contender.all_devices:
-            available = len(jax.devices(task.device))
-            wanted = default_device_count(batch_size, available, task.models)
-            self.devices = task.devices or wanted
-        mesh = make_mesh(device=task.device, devices=self.devices)
+        mesh = make_mesh(
+            device=task.device,
+            devices=task.devices if contender.all_devices else 1,
+            batch_size=problem.order.shape[1],
+            models=task.models,
+        )
+        self.devices = mesh.size
         if task.models > 1:
             mesh = divide_by_models(mesh, task.models)
         config = PRESETS[task.model].model
@@ -144,22 +144,13 @@ class JaxRunner:
 
     def _put(self, order: np.ndarray, noise: Any) -> list[Plan]:
         """The epoch's plan, or, for a runner that goes step by step, one plan a step."""
+        epoch = Plan(order, noise, 0)
         length = len(order) if self.whole_epochs else 1
-        plans = []
-        for begin in range(0, len(order), length):
-            part = slice(begin, begin + length)
-            own = noise[part] if isinstance(noise, np.ndarray) else noise
-            plan = self._for_each_model(Plan(order[part], own, 0))
-            plans.append(put_plan(self._program, plan))
-        return plans
-
-    def _for_each_model(self, plan: Plan) -> Plan:
-        """The same batches and noise for all."""
-        if self._models == 1:
-            return plan
-        stack = np.stack if isinstance(plan.noise, np.ndarray) else jnp.stack
-        noise = stack([plan.noise] * self._models)
-        return Plan(np.stack([plan.order] * self._models), noise, plan.first_step)
+        plans = [part_of(epoch, begin, length) for begin in range(0, len(order), length)]
+        if self._models > 1:
+            # The same batches and noise for all.
+            plans = [stack_plans([plan] * self._models) for plan in plans]
+        return [put_plan(self._program, plan) for plan in plans]
 
     def _advance(self, plan: Plan, until: int) -> None:
         train = train_steps if self._models == 1 else train_many_steps
