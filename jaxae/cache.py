@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from jaxae import npz
 from jaxae.errors import InputError
+from jaxae.storage import npz
 
 Arrays = Mapping[str, np.ndarray]
 

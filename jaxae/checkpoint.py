@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxae import safetensors
 from jaxae.config import ModelConfig, RunConfig, read_config
 from jaxae.errors import InputError
 from jaxae.models import Model, Parameters, parameter_shapes, with_parameters
 from jaxae.step import TrainState
+from jaxae.storage import safetensors
 
 Arrays = dict[str, np.ndarray]
 

@@ -19,7 +19,6 @@ from jaxae.checkpoint import WEIGHTS_FILE, Checkpoints, save_weights
 from jaxae.config import ConditionalVAEConfig, RunConfig, read_config
 from jaxae.data import Dataset
 from jaxae.errors import DivergenceError, InputError, StoppedError
-from jaxae.files import write_text
 from jaxae.models import Model, with_parameters
 from jaxae.progress import Progress
 from jaxae.runtime import make_mesh, usable_cores
@@ -38,6 +37,7 @@ from jaxae.step import (
     put_state,
     train_steps,
 )
+from jaxae.storage.files import write_text
 
 _EVALUATION_BATCH = 512
 _EVALUATION_SEED = 0

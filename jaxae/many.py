@@ -15,7 +15,6 @@ from jaxae.checkpoint import save_weights
 from jaxae.config import RunConfig
 from jaxae.data import Dataset
 from jaxae.errors import DivergenceError, InputError
-from jaxae.files import write_text
 from jaxae.fit import check_data, evaluation_plan
 from jaxae.models import Model, Parameters, with_parameters
 from jaxae.runtime import divide_by_models, make_mesh
@@ -31,6 +30,7 @@ from jaxae.step import (
     put_plan,
     train_many_steps,
 )
+from jaxae.storage.files import write_text
 
 
 class ManyResult(NamedTuple):

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxae import npz, tfds
+from jaxae import tfds
 from jaxae.cache import cache_folder
 from jaxae.data import Dataset, Split, load, save_arrays
 from jaxae.digits import enlarge
 from jaxae.errors import InputError
 from jaxae.pixels import as_unit_float, check_images, check_labels, unit_float_table
+from jaxae.storage import npz
 
 MNIST_FILES = (
     "train-images-idx3-ubyte",

@@ -25,13 +25,13 @@ import torch
 from flax import nnx
 
 from jaxae import port
-from jaxae import safetensors as own
 from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
 from jaxae.errors import InputError
 from jaxae.models import build
 from jaxae.port import torchfile
 from jaxae.port.files import read_file
 from jaxae.port.own import recognise, settings_of
+from jaxae.storage import safetensors as own
 from torch_ref.models import Autoencoder as TorchAutoencoder
 from torch_ref.models import ConditionalVariationalAutoencoder
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxae.errors import InputError
-from jaxae.files import write_text
+from jaxae.storage.files import write_text
 
 _NEEDED = {"model", "contender", "label", "batch_size", "models", "step_ms"}
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxae.files import whole_or_absent
+from jaxae.storage.files import whole_or_absent
 
 Row = dict[str, Any]
 

@@ -11,7 +11,6 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxae import safetensors
 from jaxae.errors import InputError
 from jaxae.port import torchfile
 from jaxae.port.arrays import from_tensor
@@ -20,6 +19,7 @@ from jaxae.port.names import nearest
 from jaxae.port.report import PortReport, PortRow
 from jaxae.port.structure import is_weight
 from jaxae.port.weights import assign, cast, from_torch, nan_notes, to_arrays, to_torch
+from jaxae.storage import safetensors
 
 Layout = Literal["flax", "torch"]
 

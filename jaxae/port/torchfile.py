@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jaxae.errors import InputError
-from jaxae.files import whole_or_absent
+from jaxae.storage.files import whole_or_absent
 
 _ITEM_SIZES = {
     "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2,

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxae import npz
 from jaxae.checkpoint import load_run
 from jaxae.config import RunConfig
 from jaxae.data import Dataset
@@ -21,6 +20,7 @@ from jaxae.errors import InputError
 from jaxae.models import Autoencoder, Model, parameters_of
 from jaxae.parts import in_parts
 from jaxae.pixels import as_unit_float
+from jaxae.storage import npz
 from jaxae.usecases.code_tables import CodeTables, DamagedPayloadError, bins_of
 from jaxae.usecases.container import MODEL_BYTES, Container, pack, unpack
 

@@ -16,11 +16,11 @@ from jaxtyping import Array, Float, UInt8
 from jaxae.config import AutoencoderConfig, RunConfig, TrainConfig
 from jaxae.data import Dataset
 from jaxae.errors import InputError
-from jaxae.files import whole_or_absent
 from jaxae.models import Autoencoder
 from jaxae.pixels import as_unit_float
 from jaxae.plots import draw_images, new_figure, save_figure
 from jaxae.step import Corruption
+from jaxae.storage.files import whole_or_absent
 from jaxae.usecases.corruption import Gaussian, MaskedBlocks, SaltAndPepper
 from jaxae.usecases.novelty import reconstruct
 from jaxae.usecases.report import Column, Comparison

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxae import npz
 from jaxae.config import CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig
 from jaxae.data import Dataset
 from jaxae.errors import InputError
 from jaxae.models import ConditionalVAE
 from jaxae.pixels import as_unit_float
+from jaxae.storage import npz
 from jaxae.usecases.classifier import Judge, train_judge
 from jaxae.usecases.codec import to_bytes
 from jaxae.usecases.gallery import draw_gallery

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxae import npz
 from jaxae.errors import InputError
-from jaxae.files import whole_or_absent
+from jaxae.storage import npz
+from jaxae.storage.files import whole_or_absent
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 LOSSLESS_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")

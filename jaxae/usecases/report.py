@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from jaxae.errors import InputError
-from jaxae.files import write_text
+from jaxae.storage.files import write_text
 
 
 @dataclass(frozen=True)

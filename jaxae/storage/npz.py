@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxae.errors import InputError
-from jaxae.files import whole_or_absent
+from jaxae.storage.files import whole_or_absent
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

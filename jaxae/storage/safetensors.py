@@ -20,7 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxae.errors import InputError
-from jaxae.files import whole_or_absent
+from jaxae.storage.files import whole_or_absent
 
 _DTYPES = {
     "F64": np.dtype(np.float64),
