@@ -9,7 +9,8 @@ from jaxae.config import (
     RunConfig,
     TrainConfig,
 )
-from jaxae.data import Dataset, Split, load, save_arrays
+from jaxae.data.dataset import Dataset, Split, load, save_arrays
+from jaxae.data.pixels import as_unit_float
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.fit import FitResult, fit
 from jaxae.likelihood import importance_weighted_log_likelihood
@@ -22,7 +23,6 @@ from jaxae.models import (
     parameters_of,
     with_parameters,
 )
-from jaxae.pixels import as_unit_float
 
 __all__ = [
     "AUTOENCODER",

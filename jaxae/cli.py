@@ -13,7 +13,7 @@ import tyro
 from jax.sharding import Mesh
 
 from jaxae.config import ComputeDtype, Replay, RunConfig
-from jaxae.data import Dataset, load
+from jaxae.data.dataset import Dataset, load
 from jaxae.errors import DivergenceError, InputError, StoppedError
 
 

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from jaxae.checkpoint import WEIGHTS_FILE, Checkpoints, save_weights
 from jaxae.config import ConditionalVAEConfig, RunConfig, read_config
-from jaxae.data import Dataset
+from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.models import Model, with_parameters
 from jaxae.progress import Progress

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxae.checkpoint import save_weights
 from jaxae.config import RunConfig
-from jaxae.data import Dataset
+from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError
 from jaxae.fit import check_data, evaluation_plan
 from jaxae.models import Model, Parameters, with_parameters

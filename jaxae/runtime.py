@@ -8,8 +8,8 @@ import warnings
 import jax
 from jax.sharding import AxisType, Mesh
 
-from jaxae.cache import cache_folder
 from jaxae.config import ComputeDtype
+from jaxae.data.cache import cache_folder
 from jaxae.errors import InputError
 
 DATA_AXIS, MODEL_AXIS = "data", "model"

@@ -49,7 +49,7 @@ def main(
     except ImportError:
         raise InputError("expected torch to compare with: pip install 'jaxae[torch]'") from None
     from jaxae import parity
-    from jaxae.data import load
+    from jaxae.data.dataset import load
     from jaxae.parity.workers import climb_together
 
     def chosen(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:

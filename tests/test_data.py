@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxae import tfds
-from jaxae.cache import cache_folder
-from jaxae.data import Dataset, Split, load, save_arrays
-from jaxae.digits import enlarge
+from jaxae.data import tfds
+from jaxae.data.cache import cache_folder
+from jaxae.data.dataset import Dataset, Split, load, save_arrays
+from jaxae.data.digits import enlarge
+from jaxae.data.pixels import as_unit_float, check_images, check_labels, unit_float_table
 from jaxae.errors import InputError
-from jaxae.pixels import as_unit_float, check_images, check_labels, unit_float_table
 from jaxae.storage import npz
 
 MNIST_FILES = (
@@ -124,7 +124,7 @@ class TestDigits:
         assert_same(load(), first)
         assert time.perf_counter() - began < 0.5  # measured 0.006
         ended = run_python(
-            "import sys, jaxae.data as d; d.load()\nassert 'sklearn' not in sys.modules"
+            "import sys, jaxae.data.dataset as d; d.load()\nassert 'sklearn' not in sys.modules"
         )
         assert ended.returncode == 0, ended.stderr
 
@@ -477,7 +477,8 @@ import sys
 from pathlib import Path
 import numpy as np
 import tensorflow_datasets
-from jaxae import data, tfds
+from jaxae.data import tfds
+from jaxae.data import dataset as data
 
 class Tiny(tensorflow_datasets.core.GeneratorBasedBuilder):
     VERSION = tensorflow_datasets.core.Version("1.0.0")
@@ -554,7 +555,7 @@ class TestTensorFlowDatasets:
         assert len(list((cache / "data").iterdir())) == 1
         code = (
             "import sys, time\n"
-            "from jaxae.data import load\n"
+            "from jaxae.data.dataset import load\n"
             "began = time.perf_counter()\n"
             f"dataset = load('mnist', {str(prepared)!r})\n"
             "print(time.perf_counter() - began, dataset.train.labels[:5].tolist(), sep=';')\n"
@@ -570,7 +571,7 @@ class TestTensorFlowDatasets:
     def test_reading_imports_no_tensorflow(self, prepared: Path, tmp_path: Path) -> None:
         code = (
             "import sys\n"
-            "from jaxae.data import load\n"
+            "from jaxae.data.dataset import load\n"
             "dataset = load('tiny')\n"
             "assert sorted(dataset.train.images[:, 0, 0, 0].tolist()) == list(range(9))\n"
             "assert (dataset.train.images[:, 3, 4, 0] % 3 == dataset.train.labels).all()\n"

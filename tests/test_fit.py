@@ -21,7 +21,7 @@ from jaxae import (
     load_run,
     parameters_of,
 )
-from jaxae.data import Dataset, Split
+from jaxae.data.dataset import Dataset, Split
 from jaxae.runtime import make_mesh
 
 SMALL_VAE = CONDITIONAL_VAE.replace(epochs=2, batch_size=16, num_latent=5)

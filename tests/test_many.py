@@ -12,7 +12,7 @@ from jaxae import (
     load,
     step,
 )
-from jaxae.data import Dataset, Split
+from jaxae.data.dataset import Dataset, Split
 from jaxae.runtime import default_device_count, divide_by_models, make_mesh
 
 AE = AUTOENCODER.replace(hidden=(6,), batch_size=16, epochs=4, dtype="float64")

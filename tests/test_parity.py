@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from jaxae import losses
-from jaxae.data import Dataset, Split, load
+from jaxae.data.dataset import Dataset, Split, load
 from jaxae.models import init_parameters
 from jaxae.parity import (
     initial_rungs,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
-from jaxae.data import load
+from jaxae.data.dataset import load
 from jaxae.models import init_parameters
 from jaxae.runtime import make_mesh
 from jaxae.schedule import Plan, batches

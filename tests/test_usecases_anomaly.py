@@ -13,11 +13,11 @@ from flax import nnx
 from threadpoolctl import threadpool_limits
 
 from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
-from jaxae.data import Dataset, Split, load
+from jaxae.data.dataset import Dataset, Split, load
+from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.losses import bce_from_probabilities, kl_from_standard_normal
 from jaxae.models import build
-from jaxae.pixels import as_unit_float
 from jaxae.usecases import anomaly
 from jaxae.usecases.anomaly import (
     AnomalySettings,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxae import AUTOENCODER, CONDITIONAL_VAE, InputError, fit, load
-from jaxae.data import Dataset, Split
+from jaxae.data.dataset import Dataset, Split
 from jaxae.models import build
 from jaxae.runtime import make_mesh
 from jaxae.usecases import codec as codecs

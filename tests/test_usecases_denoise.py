@@ -10,7 +10,7 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from jaxae.config import AutoencoderConfig
-from jaxae.data import Dataset, Split, load
+from jaxae.data.dataset import Dataset, Split, load
 from jaxae.errors import InputError
 from jaxae.fit import fit
 from jaxae.models import Model, build, parameters_of

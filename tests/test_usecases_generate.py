@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxae import CONDITIONAL_VAE, InputError, load
-from jaxae.data import Dataset, Split
+from jaxae.data.dataset import Dataset, Split
 from jaxae.models import ConditionalVAE, build
 from jaxae.usecases.classifier import Judge, frechet_distance, train_judge
 from jaxae.usecases.gallery import draw_gallery

@@ -8,9 +8,9 @@ from threadpoolctl import threadpool_limits
 
 from jaxae.checkpoint import save_weights
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE
-from jaxae.data import Dataset, Split, load
+from jaxae.data.dataset import Dataset, Split, load
+from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.pixels import as_unit_float
 from jaxae.schedule import make_schedule
 from jaxae.usecases.reduce import ReduceSettings, Reduction, plot_maps, reduce
 from jaxae.usecases.source import obtain

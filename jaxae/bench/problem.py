@@ -68,7 +68,7 @@ def write(
     """
     from flax import nnx
 
-    from jaxae.data import load
+    from jaxae.data.dataset import load
     from jaxae.errors import InputError
     from jaxae.models import build
     from jaxae.port import to_arrays

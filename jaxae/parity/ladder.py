@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from jaxae.data import Dataset
+from jaxae.data.dataset import Dataset
 from jaxae.parity import initial_rungs, layer_rungs, loss_rungs, model_rungs, runs, trajectory
 from jaxae.parity.mutation import Mutation
 from jaxae.parity.pair import CASES, Pair, Precision, make_feed, make_pair, make_shifted_feed

@@ -18,7 +18,7 @@ from jaxae.config import (
     ConditionalVAEConfig,
     RunConfig,
 )
-from jaxae.data import Split, load
+from jaxae.data.dataset import Split, load
 from jaxae.models import Model, Parameters, build, parameters_of, with_parameters
 from jaxae.port import describe, from_torch
 from jaxae.runtime import make_mesh

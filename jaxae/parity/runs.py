@@ -9,7 +9,7 @@ import torch
 
 import torch_ref
 from jaxae.config import RunConfig
-from jaxae.data import Dataset
+from jaxae.data.dataset import Dataset
 from jaxae.parity.pair import Batch, Pair, build_reference
 from jaxae.parity.row import Row, measure
 from jaxae.parity.tolerance import RUN

@@ -14,10 +14,10 @@ from jax.sharding import Mesh
 from jaxtyping import Float, UInt8
 
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, RunConfig, TrainConfig
-from jaxae.data import Dataset, Split
+from jaxae.data.dataset import Dataset, Split
+from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.models import Autoencoder, ConditionalVAE
-from jaxae.pixels import as_unit_float
 from jaxae.plots import draw_images, new_figure, save_figure
 from jaxae.usecases.novelty import (
     Images,

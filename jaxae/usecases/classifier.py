@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Num
 
-from jaxae.data import Dataset
+from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.layers import Conv, Linear, flatten_as_torch
 from jaxae.models import Parameters, parameters_of

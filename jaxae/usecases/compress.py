@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 
 from jaxae.checkpoint import WEIGHTS_FILE, load_run
 from jaxae.config import RunConfig
-from jaxae.data import Dataset, load
+from jaxae.data.dataset import Dataset, load
 from jaxae.errors import InputError
 from jaxae.fit import fit
 from jaxae.storage.files import whole_or_absent

@@ -14,10 +14,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, UInt8
 
 from jaxae.config import AutoencoderConfig, RunConfig, TrainConfig
-from jaxae.data import Dataset
+from jaxae.data.dataset import Dataset
+from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.models import Autoencoder
-from jaxae.pixels import as_unit_float
 from jaxae.plots import draw_images, new_figure, save_figure
 from jaxae.step import Corruption
 from jaxae.storage.files import whole_or_absent

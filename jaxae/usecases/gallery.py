@@ -6,9 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae.data import Dataset
+from jaxae.data.dataset import Dataset
+from jaxae.data.pixels import as_unit_float
 from jaxae.models import ConditionalVAE
-from jaxae.pixels import as_unit_float
 from jaxae.plots import save_figure
 from jaxae.usecases.samplers import Posteriors, SamplerName, decode, draw_codes
 

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Num
 
 from jaxae.config import AutoencoderConfig
-from jaxae.data import Dataset
+from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.layers import Linear
 from jaxae.models import ACTIVATIONS, Autoencoder, Parameters, build, parameters_of

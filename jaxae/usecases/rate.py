@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxae.checkpoint import load_run
-from jaxae.data import Dataset
+from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.fit import fit
 from jaxae.plots import save_figure

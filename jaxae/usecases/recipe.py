@@ -1,7 +1,7 @@
 """Models that several use cases share, beside the post's own."""
 
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, RunConfig
-from jaxae.data import Dataset
+from jaxae.data.dataset import Dataset
 
 
 def deep_autoencoder(dataset: Dataset, *, code: int = 32) -> RunConfig:

@@ -12,11 +12,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxae.config import Activation, AutoencoderConfig, RunConfig, TrainConfig, read_config
-from jaxae.data import Dataset
+from jaxae.data.dataset import Dataset
+from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.models import Autoencoder
 from jaxae.parts import in_parts
-from jaxae.pixels import as_unit_float
 from jaxae.plots import new_figure, principal_plane, save_figure, scatter_classes
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import obtain

@@ -24,11 +24,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from jaxae.data import Split
+from jaxae.data.dataset import Split
+from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.models import ConditionalVAE
 from jaxae.parts import in_parts
-from jaxae.pixels import as_unit_float
 
 SamplerName = Literal["prior", "aggregated", "rejection"]
 

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from jaxae.checkpoint import load_run
 from jaxae.config import RunConfig
-from jaxae.data import Dataset, load
+from jaxae.data.dataset import Dataset, load
 from jaxae.errors import InputError
 from jaxae.fit import fit
 from jaxae.models import Model

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from jaxae import idx, tfds
-from jaxae.cache import Arrays, cached
-from jaxae.digits import digits_arrays
+from jaxae.data import idx, tfds
+from jaxae.data.cache import Arrays, cached
+from jaxae.data.digits import digits_arrays
+from jaxae.data.pixels import check_images, check_labels
 from jaxae.errors import InputError
-from jaxae.pixels import check_images, check_labels
 from jaxae.storage import npz
 
 _IMAGE_SHAPE = (28, 28, 1)
