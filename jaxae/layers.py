@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from jaxae import convolution, feature_major
 from jaxae.config import Lowering
 from jaxae.errors import InputError
-from jaxae.torch_rng import Generator
+from jaxae.torch_rng.generator import Generator
 
 Size = int | tuple[int, int]
 

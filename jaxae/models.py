@@ -24,7 +24,7 @@ from jaxae.layers import (
     leaky_relu,
     unflatten_as_torch,
 )
-from jaxae.torch_rng import Generator
+from jaxae.torch_rng.generator import Generator
 
 Parameters = dict[str, Any]
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float32, Int, Int32, Key
 
 from jaxae.config import ConditionalVAEConfig, ModelConfig, RunConfig
 from jaxae.models import Parameters, build, init_parameters, parameters_of
-from jaxae.torch_rng import Generator
+from jaxae.torch_rng.generator import Generator
 
 
 class Plan(NamedTuple):

@@ -17,7 +17,7 @@ from jaxae.layers import (
     leaky_relu,
     unflatten_as_torch,
 )
-from jaxae.torch_rng import Generator
+from jaxae.torch_rng.generator import Generator
 
 RNGS = nnx.Rngs(0)
 

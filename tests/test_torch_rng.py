@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxae.errors import InputError
-from jaxae.multiply_add import multiply_add
-from jaxae.torch_rng import Generator
+from jaxae.torch_rng.generator import Generator
+from jaxae.torch_rng.multiply_add import multiply_add
 
 SEEDS = [0, 1, 123, -5, 2**40 + 3, 2**64 - 1]
 SIZES = [*range(35), 63, 64, 65, 311, 312, 313, 623, 624, 625, 1000, 4099, 131_103]

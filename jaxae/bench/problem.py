@@ -72,7 +72,7 @@ def write(
     from jaxae.errors import InputError
     from jaxae.models import build
     from jaxae.port import to_arrays
-    from jaxae.torch_rng import Generator
+    from jaxae.torch_rng.generator import Generator
 
     if batch_size > examples:
         raise InputError(f"expected a batch of at most {examples} examples, got {batch_size}")

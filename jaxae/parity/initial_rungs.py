@@ -14,7 +14,7 @@ from jaxae.models import ConditionalVAE, Parameters, build, init_parameters, par
 from jaxae.parity.distribution import CRITICAL, kolmogorov_smirnov
 from jaxae.parity.pair import Feed, Pair, build_reference
 from jaxae.parity.row import Gap, Row, measure
-from jaxae.torch_rng import Generator
+from jaxae.torch_rng.generator import Generator
 
 DRAWS = 64
 # Of a tensor, in each draw: enough to see a bound off by a few per cent, cheap to sort.

@@ -22,9 +22,9 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer, UInt8, UInt32, UInt64
 from numpy.typing import DTypeLike
 
-from jaxae.box_muller import box_muller_float32, box_muller_float64, by_libm
 from jaxae.errors import InputError
-from jaxae.multiply_add import multiply_add
+from jaxae.torch_rng.box_muller import box_muller_float32, box_muller_float64, by_libm
+from jaxae.torch_rng.multiply_add import multiply_add
 
 DEFAULT_SEED = 67280421310721  # c10/core/GeneratorImpl.h: a torch.Generator nobody has seeded
 
