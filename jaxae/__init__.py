@@ -13,9 +13,9 @@ from jaxae.data.dataset import Dataset, Split, load, save_arrays
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.fit import FitResult, fit
-from jaxae.likelihood import importance_weighted_log_likelihood
 from jaxae.many import ManyResult, fit_many
-from jaxae.models import (
+from jaxae.network.likelihood import importance_weighted_log_likelihood
+from jaxae.network.models import (
     Autoencoder,
     AutoencoderOutput,
     ConditionalVAE,

@@ -19,7 +19,7 @@ from jaxae.checkpoint import WEIGHTS_FILE, Checkpoints, save_weights
 from jaxae.config import ConditionalVAEConfig, RunConfig, read_config
 from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError, StoppedError
-from jaxae.models import Model, with_parameters
+from jaxae.network.models import Model, with_parameters
 from jaxae.progress import Progress
 from jaxae.runtime import make_mesh, usable_cores
 from jaxae.schedule import Plan, batches, make_schedule, part_of

@@ -16,7 +16,7 @@ from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError
 from jaxae.fit import check_data, evaluation_plan
-from jaxae.models import Model, Parameters, with_parameters
+from jaxae.network.models import Model, Parameters, with_parameters
 from jaxae.runtime import divide_by_models, make_mesh
 from jaxae.schedule import make_schedule, stack_plans
 from jaxae.step import (

@@ -17,8 +17,8 @@ from jaxtyping import Float, Int, UInt8
 from jaxae.config import ModelConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
-from jaxae.models import Autoencoder, Model, Parameters, parameters_of, with_parameters
-from jaxae.parts import in_parts
+from jaxae.network.models import Autoencoder, Model, Parameters, parameters_of, with_parameters
+from jaxae.network.parts import in_parts
 from jaxae.storage.files import whole_or_absent
 
 _MAPPED = 2000

@@ -27,15 +27,15 @@ from jaxae.config import (
     ModelConfig,
     RunConfig,
 )
-from jaxae.feature_major import pixels
-from jaxae.fence import fenced
-from jaxae.losses import (
+from jaxae.network.feature_major import pixels
+from jaxae.network.fence import fenced
+from jaxae.network.losses import (
     bce_from_logits,
     bce_from_probabilities,
     kl_from_standard_normal,
     negative_elbo,
 )
-from jaxae.models import Autoencoder, Model, Parameters, with_parameters
+from jaxae.network.models import Autoencoder, Model, Parameters, with_parameters
 from jaxae.runtime import DATA_AXIS, MODEL_AXIS
 from jaxae.schedule import Plan
 

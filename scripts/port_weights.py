@@ -14,7 +14,7 @@ from flax import nnx
 from jaxae.cli import run
 from jaxae.config import AutoencoderConfig, ModelConfig
 from jaxae.errors import InputError
-from jaxae.models import build
+from jaxae.network.models import build
 from jaxae.port import PortReport, describe, from_torch, save
 from jaxae.port.files import Layout, WeightFile, from_flax, read_file
 from jaxae.port.own import recognise, settings_of

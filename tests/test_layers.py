@@ -8,8 +8,8 @@ import torch
 from flax import nnx
 
 from jaxae.errors import InputError
-from jaxae.feature_major import pixels
-from jaxae.layers import (
+from jaxae.network.feature_major import pixels
+from jaxae.network.layers import (
     Conv,
     ConvTranspose,
     Linear,

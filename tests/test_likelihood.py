@@ -6,8 +6,8 @@ from flax import nnx
 from scipy.stats import norm
 
 from jaxae import CONDITIONAL_VAE, ConditionalVAE, InputError
-from jaxae.likelihood import _log_normaliser, importance_weighted_log_likelihood
-from jaxae.losses import bce_from_logits
+from jaxae.network.likelihood import _log_normaliser, importance_weighted_log_likelihood
+from jaxae.network.losses import bce_from_logits
 
 
 @pytest.fixture(scope="module")

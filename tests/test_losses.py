@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxae.errors import InputError
-from jaxae.losses import (
+from jaxae.network.losses import (
     bce_from_logits,
     bce_from_probabilities,
     kl_from_standard_normal,

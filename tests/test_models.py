@@ -10,7 +10,7 @@ from flax import nnx
 import torch_ref
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
 from jaxae.errors import InputError
-from jaxae.models import (
+from jaxae.network.models import (
     Autoencoder,
     ConditionalVAE,
     build,

@@ -10,9 +10,9 @@ import optax
 import pytest
 import torch
 
-from jaxae import losses
 from jaxae.data.dataset import Dataset, Split, load
-from jaxae.models import init_parameters
+from jaxae.network import losses
+from jaxae.network.models import init_parameters
 from jaxae.parity import (
     initial_rungs,
     layer_rungs,

@@ -12,8 +12,8 @@ from flax import nnx
 import torch_ref
 from jaxae.config import ConditionalVAEConfig
 from jaxae.errors import InputError
-from jaxae.layers import flatten_as_torch
-from jaxae.models import ConditionalVAE
+from jaxae.network.layers import flatten_as_torch
+from jaxae.network.models import ConditionalVAE
 from jaxae.parity import Comparison, compare
 
 

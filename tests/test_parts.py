@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxae.parts import in_parts, pad_rows, padded_length
+from jaxae.network.parts import in_parts, pad_rows, padded_length
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 9, 16, 21])

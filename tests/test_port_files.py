@@ -27,7 +27,7 @@ from flax import nnx
 from jaxae import port
 from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
 from jaxae.errors import InputError
-from jaxae.models import build
+from jaxae.network.models import build
 from jaxae.port import torchfile
 from jaxae.port.files import read_file
 from jaxae.port.own import recognise, settings_of
@@ -525,7 +525,7 @@ def test_script_leaves_one_line_and_no_partial_output(tmp_path):
 
 def test_a_run_directory_is_read(tmp_path):
     from jaxae.checkpoint import save_weights
-    from jaxae.models import parameters_of
+    from jaxae.network.models import parameters_of
 
     model = build(AUTOENCODER.model, rngs=nnx.Rngs(3))
     (tmp_path / "config.json").write_text(json.dumps(AUTOENCODER.to_json()))

@@ -11,8 +11,9 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxae import layers, port
+from jaxae import port
 from jaxae.errors import InputError
+from jaxae.network import layers
 
 torch.set_num_threads(2)
 

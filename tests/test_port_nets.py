@@ -13,7 +13,7 @@ from flax import nnx
 from jaxae import port
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
 from jaxae.errors import InputError
-from jaxae.models import build
+from jaxae.network.models import build
 from torch_ref.models import Autoencoder as TorchAutoencoder
 from torch_ref.models import ConditionalVariationalAutoencoder
 

@@ -5,7 +5,7 @@ import pytest
 
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
 from jaxae.data.dataset import load
-from jaxae.models import init_parameters
+from jaxae.network.models import init_parameters
 from jaxae.runtime import make_mesh
 from jaxae.schedule import Plan, batches
 from jaxae.step import (

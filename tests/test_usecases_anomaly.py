@@ -16,8 +16,8 @@ from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
 from jaxae.data.dataset import Dataset, Split, load
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.losses import bce_from_probabilities, kl_from_standard_normal
-from jaxae.models import build
+from jaxae.network.losses import bce_from_probabilities, kl_from_standard_normal
+from jaxae.network.models import build
 from jaxae.usecases import anomaly
 from jaxae.usecases.anomaly import (
     AnomalySettings,

@@ -9,7 +9,7 @@ import pytest
 
 from jaxae import AUTOENCODER, CONDITIONAL_VAE, InputError, fit, load
 from jaxae.data.dataset import Dataset, Split
-from jaxae.models import build
+from jaxae.network.models import build
 from jaxae.runtime import make_mesh
 from jaxae.usecases import codec as codecs
 from jaxae.usecases.code_tables import CodeTables, DamagedPayloadError, bins_of

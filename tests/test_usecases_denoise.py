@@ -13,7 +13,7 @@ from jaxae.config import AutoencoderConfig
 from jaxae.data.dataset import Dataset, Split, load
 from jaxae.errors import InputError
 from jaxae.fit import fit
-from jaxae.models import Model, build, parameters_of
+from jaxae.network.models import Model, build, parameters_of
 from jaxae.usecases.corruption import Gaussian, MaskedBlocks, MaskedPixels, SaltAndPepper
 from jaxae.usecases.denoise import (
     DenoiseSettings,

@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from jaxae import AUTOENCODER, CONDITIONAL_VAE, Dataset, InputError, Split, load
-from jaxae.models import build
+from jaxae.network.models import build
 from jaxae.usecases.features import Features, compare_features, draw_features, features_of
 from jaxae.usecases.recipe import describe, shared_recipes
 

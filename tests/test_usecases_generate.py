@@ -8,7 +8,7 @@ from flax import nnx
 
 from jaxae import CONDITIONAL_VAE, InputError, load
 from jaxae.data.dataset import Dataset, Split
-from jaxae.models import ConditionalVAE, build
+from jaxae.network.models import ConditionalVAE, build
 from jaxae.usecases.classifier import Judge, frechet_distance, train_judge
 from jaxae.usecases.gallery import draw_gallery
 from jaxae.usecases.generate import check_request, compare_generation, generate_file

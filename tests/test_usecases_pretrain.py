@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxae import AUTOENCODER, Dataset, InputError, Split, load
-from jaxae.models import Autoencoder, build
+from jaxae.network.models import Autoencoder, build
 from jaxae.usecases.pretrain import (
     FineTuneSettings,
     check_counts,

@@ -70,7 +70,7 @@ def write(
 
     from jaxae.data.dataset import load
     from jaxae.errors import InputError
-    from jaxae.models import build
+    from jaxae.network.models import build
     from jaxae.port import to_arrays
     from jaxae.torch_rng.generator import Generator
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from flax import nnx
 
-from jaxae import layers
+from jaxae.network import layers
 from jaxae.parity.pair import Precision
 from jaxae.parity.row import Row, measure
 from jaxae.parity.tolerance import FORWARD, GRADIENT

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import torch_ref
-from jaxae import losses
+from jaxae.network import losses
 from jaxae.parity.pair import Precision
 from jaxae.parity.row import Row, measure
 from jaxae.parity.tolerance import FORWARD

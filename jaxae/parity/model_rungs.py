@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import torch
 
-from jaxae.models import Autoencoder, with_parameters
+from jaxae.network.models import Autoencoder, with_parameters
 from jaxae.parity.layouts import align
 from jaxae.parity.pair import Batch, Feed, Pair
 from jaxae.parity.row import Gap, Row, measure

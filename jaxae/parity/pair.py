@@ -19,7 +19,7 @@ from jaxae.config import (
     RunConfig,
 )
 from jaxae.data.dataset import Split, load
-from jaxae.models import Model, Parameters, build, parameters_of, with_parameters
+from jaxae.network.models import Model, Parameters, build, parameters_of, with_parameters
 from jaxae.port import describe, from_torch
 from jaxae.runtime import make_mesh
 from jaxae.step import Program, program_of

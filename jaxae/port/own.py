@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig, RunConfig
 from jaxae.errors import InputError
-from jaxae.models import parameter_shapes
+from jaxae.network.models import parameter_shapes
 from jaxae.port.files import WeightFile
 
 Shapes = dict[str, tuple[int, ...]]

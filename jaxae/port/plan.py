@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from jaxae.errors import InputError
-from jaxae.models import Autoencoder, ConditionalVAE
+from jaxae.network.models import Autoencoder, ConditionalVAE
 from jaxae.port.flatten import Flatten, Orders
 from jaxae.port.names import Names, Paths, join, unwrap
 from jaxae.port.row import Row

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from jaxae import layers
 from jaxae.errors import InputError
+from jaxae.network import layers
 from jaxae.port.row import Layer, Row, Setting
 from jaxae.port.settings import (
     axes,

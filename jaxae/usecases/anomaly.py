@@ -17,7 +17,7 @@ from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, RunConfig, Tra
 from jaxae.data.dataset import Dataset, Split
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.models import Autoencoder, ConditionalVAE
+from jaxae.network.models import Autoencoder, ConditionalVAE
 from jaxae.plots import draw_images, new_figure, save_figure
 from jaxae.usecases.novelty import (
     Images,

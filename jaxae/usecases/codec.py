@@ -18,8 +18,8 @@ from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.models import Autoencoder, Model, parameters_of
-from jaxae.parts import in_parts
+from jaxae.network.models import Autoencoder, Model, parameters_of
+from jaxae.network.parts import in_parts
 from jaxae.storage import npz
 from jaxae.usecases.code_tables import CodeTables, DamagedPayloadError, bins_of
 from jaxae.usecases.container import MODEL_BYTES, Container, pack, unpack

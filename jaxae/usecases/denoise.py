@@ -17,7 +17,7 @@ from jaxae.config import AutoencoderConfig, RunConfig, TrainConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.models import Autoencoder
+from jaxae.network.models import Autoencoder
 from jaxae.plots import draw_images, new_figure, save_figure
 from jaxae.step import Corruption
 from jaxae.storage.files import whole_or_absent

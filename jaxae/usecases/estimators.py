@@ -23,8 +23,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from jaxae.config import Activation, AutoencoderConfig, TrainConfig
 from jaxae.errors import DivergenceError, InputError
-from jaxae.models import Autoencoder, Parameters, with_parameters
-from jaxae.parts import in_parts, pad_rows, padded_length
+from jaxae.network.models import Autoencoder, Parameters, with_parameters
+from jaxae.network.parts import in_parts, pad_rows, padded_length
 from jaxae.progress import Progress
 from jaxae.runtime import make_mesh
 from jaxae.schedule import KeySchedule, Plan

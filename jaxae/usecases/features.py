@@ -16,8 +16,8 @@ from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.fit import fit
-from jaxae.models import Model
-from jaxae.parts import in_parts
+from jaxae.network.models import Model
+from jaxae.network.parts import in_parts
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.codec import network_maps
 from jaxae.usecases.recipe import describe, shared_recipes

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
-from jaxae.models import ConditionalVAE
+from jaxae.network.models import ConditionalVAE
 from jaxae.plots import save_figure
 from jaxae.usecases.samplers import Posteriors, SamplerName, decode, draw_codes
 

@@ -13,7 +13,7 @@ from jaxae.config import CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.models import ConditionalVAE
+from jaxae.network.models import ConditionalVAE
 from jaxae.storage import npz
 from jaxae.usecases.classifier import Judge, train_judge
 from jaxae.usecases.codec import to_bytes

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jaxae.errors import InputError
-from jaxae.losses import bce_from_logits, kl_from_standard_normal
-from jaxae.models import Autoencoder, ConditionalVAE
-from jaxae.parts import in_parts
+from jaxae.network.losses import bce_from_logits, kl_from_standard_normal
+from jaxae.network.models import Autoencoder, ConditionalVAE
+from jaxae.network.parts import in_parts
 
 Images = Float[np.ndarray, "n 28 28 1"]
 Scores = Float[np.ndarray, " n"]

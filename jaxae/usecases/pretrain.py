@@ -16,9 +16,9 @@ from jaxtyping import Array, Float, Int, Num
 from jaxae.config import AutoencoderConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
-from jaxae.layers import Linear
-from jaxae.models import ACTIVATIONS, Autoencoder, Parameters, build, parameters_of
-from jaxae.parts import in_parts
+from jaxae.network.layers import Linear
+from jaxae.network.models import ACTIVATIONS, Autoencoder, Parameters, build, parameters_of
+from jaxae.network.parts import in_parts
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.corruption import MaskedPixels
 from jaxae.usecases.recipe import deep_autoencoder

@@ -15,8 +15,8 @@ from jaxae.config import Activation, AutoencoderConfig, RunConfig, TrainConfig, 
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.models import Autoencoder
-from jaxae.parts import in_parts
+from jaxae.network.models import Autoencoder
+from jaxae.network.parts import in_parts
 from jaxae.plots import new_figure, principal_plane, save_figure, scatter_classes
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import obtain

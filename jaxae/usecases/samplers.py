@@ -27,8 +27,8 @@ from jaxtyping import Array, Float, Int
 from jaxae.data.dataset import Split
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.models import ConditionalVAE
-from jaxae.parts import in_parts
+from jaxae.network.models import ConditionalVAE
+from jaxae.network.parts import in_parts
 
 SamplerName = Literal["prior", "aggregated", "rejection"]
 

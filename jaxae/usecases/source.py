@@ -12,7 +12,7 @@ from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset, load
 from jaxae.errors import InputError
 from jaxae.fit import fit
-from jaxae.models import Model
+from jaxae.network.models import Model
 from jaxae.runtime import configure
 from jaxae.step import Corruption
 from jaxae.usecases.report import check_destination

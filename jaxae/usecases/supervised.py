@@ -9,9 +9,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Num
 
-from jaxae.feature_major import pixels
-from jaxae.models import Parameters
-from jaxae.parts import in_parts
+from jaxae.network.feature_major import pixels
+from jaxae.network.models import Parameters
+from jaxae.network.parts import in_parts
 
 Network = Callable[[Parameters, Any], Float[Array, "batch classes"]]
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, Lowering, ModelConfig
 from jaxae.errors import InputError
-from jaxae.layers import (
+from jaxae.network.layers import (
     Conv,
     ConvTranspose,
     Linear,

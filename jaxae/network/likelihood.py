@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxae.config import ConditionalVAEConfig
 from jaxae.errors import InputError
-from jaxae.losses import bce_from_logits
-from jaxae.models import ConditionalVAE, Parameters, parameters_of, with_parameters
+from jaxae.network.losses import bce_from_logits
+from jaxae.network.models import ConditionalVAE, Parameters, parameters_of, with_parameters
 
 Pixels = Literal["binarized", "continuous", "cross-entropy"]
 

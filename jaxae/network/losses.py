@@ -19,8 +19,8 @@ from jaxtyping import Array, Float
 from numpy.polynomial import Chebyshev, Polynomial
 
 from jaxae.errors import InputError
-from jaxae.feature_major import to_rows
-from jaxae.fence import fenced
+from jaxae.network.feature_major import to_rows
+from jaxae.network.fence import fenced
 
 # torch keeps this constant in single precision for every dtype: in float64, 4e-9 below 1e-12.
 _TORCH_EPSILON = float(np.float32(1e-12))

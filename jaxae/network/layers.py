@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from jaxae import convolution, feature_major
 from jaxae.config import Lowering
 from jaxae.errors import InputError
+from jaxae.network import convolution, feature_major
 from jaxae.torch_rng.generator import Generator
 
 Size = int | tuple[int, int]

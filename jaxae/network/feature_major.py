@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, UInt8
 
-from jaxae.fence import fenced
+from jaxae.network.fence import fenced
 
 Pair = tuple[int, int]
 
