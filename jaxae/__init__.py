@@ -1,6 +1,5 @@
 """jaxae: two PyTorch autoencoders in JAX/Flax, with proof that they are the same models."""
 
-from jaxae.checkpoint import load_run, load_weights, save_weights
 from jaxae.config import (
     AUTOENCODER,
     CONDITIONAL_VAE,
@@ -12,8 +11,6 @@ from jaxae.config import (
 from jaxae.data.dataset import Dataset, Split, load, save_arrays
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import DivergenceError, InputError, StoppedError
-from jaxae.fit import FitResult, fit
-from jaxae.many import ManyResult, fit_many
 from jaxae.network.likelihood import importance_weighted_log_likelihood
 from jaxae.network.models import (
     Autoencoder,
@@ -23,6 +20,9 @@ from jaxae.network.models import (
     parameters_of,
     with_parameters,
 )
+from jaxae.training.checkpoint import load_run, load_weights, save_weights
+from jaxae.training.fit import FitResult, fit
+from jaxae.training.many import ManyResult, fit_many
 
 __all__ = [
     "AUTOENCODER",

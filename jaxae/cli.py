@@ -102,9 +102,9 @@ class TrainFlags:
 
 def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> None:
     """Train one of the post's models as the flags say, and keep the run."""
-    from jaxae.fit import fit
     from jaxae.plots import draw_run
-    from jaxae.runtime import configure
+    from jaxae.training.fit import fit
+    from jaxae.training.runtime import configure
 
     own = ("epochs", "batch_size", "learning_rate", "seed", "replay", "data")
     config = preset.replace(**{key: getattr(flags, key) for key in own})
@@ -142,7 +142,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
 def _train_many(
     config: RunConfig, dataset: Dataset, folder: Path, mesh: Mesh, flags: TrainFlags
 ) -> None:
-    from jaxae.many import fit_many, save_many
+    from jaxae.training.many import fit_many, save_many
 
     if flags.resume:
         raise InputError("expected one seed with --resume: many at once keep no checkpoints")

@@ -8,7 +8,7 @@ import tyro
 
 from jaxae.cli import run
 from jaxae.errors import InputError
-from jaxae.runtime import usable_cores
+from jaxae.training.runtime import usable_cores
 
 
 def main(

@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxae.runtime import tell_xla
+from jaxae.training.runtime import tell_xla
 
 tell_xla()  # before the backend starts: what is tested is what the scripts run
 jax.config.update("jax_num_cpu_devices", 4)

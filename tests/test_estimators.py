@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 from jaxae.errors import DivergenceError, InputError
-from jaxae.step import train_steps
+from jaxae.training.step import train_steps
 from jaxae.usecases.corruption import MaskedPixels
 from jaxae.usecases.estimators import AutoencoderOutlierDetector, AutoencoderTransformer
 

@@ -22,7 +22,7 @@ from jaxae import (
     parameters_of,
 )
 from jaxae.data.dataset import Dataset, Split
-from jaxae.runtime import make_mesh
+from jaxae.training.runtime import make_mesh
 
 SMALL_VAE = CONDITIONAL_VAE.replace(epochs=2, batch_size=16, num_latent=5)
 SMALL_AE = AUTOENCODER.replace(epochs=2, batch_size=16, hidden=(7,))

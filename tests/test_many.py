@@ -13,7 +13,7 @@ from jaxae import (
     step,
 )
 from jaxae.data.dataset import Dataset, Split
-from jaxae.runtime import default_device_count, divide_by_models, make_mesh
+from jaxae.training.runtime import default_device_count, divide_by_models, make_mesh
 
 AE = AUTOENCODER.replace(hidden=(6,), batch_size=16, epochs=4, dtype="float64")
 VAE = CONDITIONAL_VAE.replace(num_latent=3, batch_size=6, epochs=2, dtype="float64")

@@ -524,8 +524,8 @@ def test_script_leaves_one_line_and_no_partial_output(tmp_path):
 
 
 def test_a_run_directory_is_read(tmp_path):
-    from jaxae.checkpoint import save_weights
     from jaxae.network.models import parameters_of
+    from jaxae.training.checkpoint import save_weights
 
     model = build(AUTOENCODER.model, rngs=nnx.Rngs(3))
     (tmp_path / "config.json").write_text(json.dumps(AUTOENCODER.to_json()))

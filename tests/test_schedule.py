@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import torch_ref
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, RunConfig
-from jaxae.schedule import KeySchedule, TorchSchedule, batches, make_schedule
+from jaxae.training.schedule import KeySchedule, TorchSchedule, batches, make_schedule
 
 EXAMPLES, BATCH = 107, 25
 

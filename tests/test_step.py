@@ -6,9 +6,9 @@ import pytest
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
 from jaxae.data.dataset import load
 from jaxae.network.models import init_parameters
-from jaxae.runtime import make_mesh
-from jaxae.schedule import Plan, batches
-from jaxae.step import (
+from jaxae.training.runtime import make_mesh
+from jaxae.training.schedule import Plan, batches
+from jaxae.training.step import (
     Hyperparameters,
     Program,
     evaluate,

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxae import AUTOENCODER, CONDITIONAL_VAE, InputError, fit, load
+from jaxae import AUTOENCODER, CONDITIONAL_VAE, InputError, load
 from jaxae.data.dataset import Dataset, Split
 from jaxae.network.models import build
-from jaxae.runtime import make_mesh
+from jaxae.training import fit
+from jaxae.training.runtime import make_mesh
 from jaxae.usecases import codec as codecs
 from jaxae.usecases.code_tables import CodeTables, DamagedPayloadError, bins_of
 from jaxae.usecases.codec import Codec, load_codec, prepare, psnr

@@ -6,12 +6,12 @@ import pytest
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
-from jaxae.checkpoint import save_weights
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE
 from jaxae.data.dataset import Dataset, Split, load
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.schedule import make_schedule
+from jaxae.training.checkpoint import save_weights
+from jaxae.training.schedule import make_schedule
 from jaxae.usecases.reduce import ReduceSettings, Reduction, plot_maps, reduce
 from jaxae.usecases.source import obtain
 

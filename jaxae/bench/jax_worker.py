@@ -15,9 +15,9 @@ from jaxae.bench.turns import Task, Turns
 from jaxae.bench.wire import serve
 from jaxae.config import ConditionalVAEConfig
 from jaxae.network.models import Parameters
-from jaxae.runtime import divide_by_models, make_mesh, tell_xla
-from jaxae.schedule import Plan, part_of, stack_plans
-from jaxae.step import (
+from jaxae.training.runtime import divide_by_models, make_mesh, tell_xla
+from jaxae.training.schedule import Plan, part_of, stack_plans
+from jaxae.training.step import (
     Hyperparameters,
     Program,
     init_state,

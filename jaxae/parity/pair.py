@@ -21,8 +21,8 @@ from jaxae.config import (
 from jaxae.data.dataset import Split, load
 from jaxae.network.models import Model, Parameters, build, parameters_of, with_parameters
 from jaxae.port import describe, from_torch
-from jaxae.runtime import make_mesh
-from jaxae.step import Program, program_of
+from jaxae.training.runtime import make_mesh
+from jaxae.training.step import Program, program_of
 
 Precision = Literal["float64", "float32"]
 

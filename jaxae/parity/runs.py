@@ -13,8 +13,8 @@ from jaxae.data.dataset import Dataset
 from jaxae.parity.pair import Batch, Pair, build_reference
 from jaxae.parity.row import Row, measure
 from jaxae.parity.tolerance import RUN
-from jaxae.schedule import make_schedule
-from jaxae.step import hyperparameters_of, init_state, put_examples, put_plan, train_epoch
+from jaxae.training.schedule import make_schedule
+from jaxae.training.step import hyperparameters_of, init_state, put_examples, put_plan, train_epoch
 
 Loader = Literal["torch-1", "torch"]
 

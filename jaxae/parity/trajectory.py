@@ -13,8 +13,8 @@ from jaxtyping import Float
 from jaxae.parity.pair import Feed, Pair
 from jaxae.parity.row import Gap, Row, measure
 from jaxae.parity.tolerance import DRIFT, TRAJECTORY
-from jaxae.schedule import Plan
-from jaxae.step import (
+from jaxae.training.schedule import Plan
+from jaxae.training.step import (
     hyperparameters_of,
     init_state,
     put_examples,

@@ -34,7 +34,7 @@ def prepare() -> None:
     import jax
     import torch
 
-    from jaxae.runtime import keep_compiled_programs, tell_xla
+    from jaxae.training.runtime import keep_compiled_programs, tell_xla
 
     tell_xla()
     jax.config.update("jax_platforms", "cpu")

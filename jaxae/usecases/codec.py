@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxae.checkpoint import load_run
 from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
@@ -21,6 +20,7 @@ from jaxae.errors import InputError
 from jaxae.network.models import Autoencoder, Model, parameters_of
 from jaxae.network.parts import in_parts
 from jaxae.storage import npz
+from jaxae.training.checkpoint import load_run
 from jaxae.usecases.code_tables import CodeTables, DamagedPayloadError, bins_of
 from jaxae.usecases.container import MODEL_BYTES, Container, pack, unpack
 

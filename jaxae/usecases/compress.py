@@ -5,12 +5,12 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
-from jaxae.checkpoint import WEIGHTS_FILE, load_run
 from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset, load
 from jaxae.errors import InputError
-from jaxae.fit import fit
 from jaxae.storage.files import whole_or_absent
+from jaxae.training.checkpoint import WEIGHTS_FILE, load_run
+from jaxae.training.fit import fit
 from jaxae.usecases.codec import CODEC_FILE, Codec, load_codec, prepare, psnr, save_codec
 from jaxae.usecases.container import unpack
 from jaxae.usecases.picture import picture_shape, read_pixels, write_pixels

@@ -25,10 +25,10 @@ from jaxae.config import Activation, AutoencoderConfig, TrainConfig
 from jaxae.errors import DivergenceError, InputError
 from jaxae.network.models import Autoencoder, Parameters, with_parameters
 from jaxae.network.parts import in_parts, pad_rows, padded_length
-from jaxae.progress import Progress
-from jaxae.runtime import make_mesh
-from jaxae.schedule import KeySchedule, Plan
-from jaxae.step import (
+from jaxae.training.progress import Progress
+from jaxae.training.runtime import make_mesh
+from jaxae.training.schedule import KeySchedule, Plan
+from jaxae.training.step import (
     Corruption,
     Hyperparameters,
     Program,

@@ -11,14 +11,14 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxae.checkpoint import load_run
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.fit import fit
 from jaxae.network.models import Model
 from jaxae.network.parts import in_parts
 from jaxae.plots import new_figure, save_figure
+from jaxae.training.checkpoint import load_run
+from jaxae.training.fit import fit
 from jaxae.usecases.codec import network_maps
 from jaxae.usecases.recipe import describe, shared_recipes
 from jaxae.usecases.report import Column, Comparison

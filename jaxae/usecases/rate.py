@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxae.checkpoint import load_run
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
-from jaxae.fit import fit
 from jaxae.plots import save_figure
+from jaxae.training.checkpoint import load_run
+from jaxae.training.fit import fit
 from jaxae.usecases.code_tables import CodeTables, bins_of
 from jaxae.usecases.codec import SIDE, Codec, prepare, psnr
 from jaxae.usecases.picture import collage, pillow

@@ -7,14 +7,14 @@ from typing import Literal
 
 from jax.sharding import Mesh
 
-from jaxae.checkpoint import load_run
 from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset, load
 from jaxae.errors import InputError
-from jaxae.fit import fit
 from jaxae.network.models import Model
-from jaxae.runtime import configure
-from jaxae.step import Corruption
+from jaxae.training.checkpoint import load_run
+from jaxae.training.fit import fit
+from jaxae.training.runtime import configure
+from jaxae.training.step import Corruption
 from jaxae.usecases.report import check_destination
 
 

@@ -11,15 +11,16 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from jaxae.checkpoint import save_weights
 from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError
-from jaxae.fit import check_data, evaluation_plan
 from jaxae.network.models import Model, Parameters, with_parameters
-from jaxae.runtime import divide_by_models, make_mesh
-from jaxae.schedule import make_schedule, stack_plans
-from jaxae.step import (
+from jaxae.storage.files import write_text
+from jaxae.training.checkpoint import save_weights
+from jaxae.training.fit import check_data, evaluation_plan
+from jaxae.training.runtime import divide_by_models, make_mesh
+from jaxae.training.schedule import make_schedule, stack_plans
+from jaxae.training.step import (
     Hyperparameters,
     Metrics,
     evaluate_many,
@@ -30,7 +31,6 @@ from jaxae.step import (
     put_plan,
     train_many_steps,
 )
-from jaxae.storage.files import write_text
 
 
 class ManyResult(NamedTuple):

@@ -15,15 +15,16 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxae.checkpoint import WEIGHTS_FILE, Checkpoints, save_weights
 from jaxae.config import ConditionalVAEConfig, RunConfig, read_config
 from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.network.models import Model, with_parameters
-from jaxae.progress import Progress
-from jaxae.runtime import make_mesh, usable_cores
-from jaxae.schedule import Plan, batches, make_schedule, part_of
-from jaxae.step import (
+from jaxae.storage.files import write_text
+from jaxae.training.checkpoint import WEIGHTS_FILE, Checkpoints, save_weights
+from jaxae.training.progress import Progress
+from jaxae.training.runtime import make_mesh, usable_cores
+from jaxae.training.schedule import Plan, batches, make_schedule, part_of
+from jaxae.training.step import (
     Corruption,
     Metrics,
     Program,
@@ -37,7 +38,6 @@ from jaxae.step import (
     put_state,
     train_steps,
 )
-from jaxae.storage.files import write_text
 
 _EVALUATION_BATCH = 512
 _EVALUATION_SEED = 0

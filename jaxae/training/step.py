@@ -36,8 +36,8 @@ from jaxae.network.losses import (
     negative_elbo,
 )
 from jaxae.network.models import Autoencoder, Model, Parameters, with_parameters
-from jaxae.runtime import DATA_AXIS, MODEL_AXIS
-from jaxae.schedule import Plan
+from jaxae.training.runtime import DATA_AXIS, MODEL_AXIS
+from jaxae.training.schedule import Plan
 
 Corruption = Callable[[Key[Array, ""], Float[Array, "..."]], Float[Array, "..."]]
 

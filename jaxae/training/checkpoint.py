@@ -21,8 +21,8 @@ import numpy as np
 from jaxae.config import ModelConfig, RunConfig, read_config
 from jaxae.errors import InputError
 from jaxae.network.models import Model, Parameters, parameter_shapes, with_parameters
-from jaxae.step import TrainState
 from jaxae.storage import safetensors
+from jaxae.training.step import TrainState
 
 Arrays = dict[str, np.ndarray]
 
