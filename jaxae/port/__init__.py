@@ -2,14 +2,14 @@
 
 from jaxae.port.files import load as load
 from jaxae.port.files import save as save
-from jaxae.port.optimizer import OptimizerPort as OptimizerPort
-from jaxae.port.optimizer import fill_optimizer as fill_optimizer
-from jaxae.port.optimizer import optimizer_from_torch as optimizer_from_torch
-from jaxae.port.optimizer import optimizer_to_torch as optimizer_to_torch
-from jaxae.port.optimizers import SGD as SGD
-from jaxae.port.optimizers import Adam as Adam
-from jaxae.port.optimizers import AdamW as AdamW
-from jaxae.port.optimizers import Group as Group
+from jaxae.port.optimizer.convert import OptimizerPort as OptimizerPort
+from jaxae.port.optimizer.convert import fill_optimizer as fill_optimizer
+from jaxae.port.optimizer.convert import optimizer_from_torch as optimizer_from_torch
+from jaxae.port.optimizer.convert import optimizer_to_torch as optimizer_to_torch
+from jaxae.port.optimizer.hyperparameters import SGD as SGD
+from jaxae.port.optimizer.hyperparameters import Adam as Adam
+from jaxae.port.optimizer.hyperparameters import AdamW as AdamW
+from jaxae.port.optimizer.hyperparameters import Group as Group
 from jaxae.port.report import PortReport as PortReport
 from jaxae.port.report import PortRow as PortRow
 from jaxae.port.row import Layer as Layer

@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 
 from jaxae.errors import InputError
-from jaxae.port.optimizers import Group
+from jaxae.port.optimizer.hyperparameters import Group
 from jaxae.port.plan import Transfer
 
 _FROZEN = "frozen"

@@ -12,11 +12,17 @@ from flax import nnx
 from jaxae.errors import InputError
 from jaxae.port.checkpoint import optimizer_of, weights_of
 from jaxae.port.flatten import Flatten
-from jaxae.port.moments import chain, check_same_step, collect, fill, has_count, parameters_of
 from jaxae.port.names import Names, unwrap
-from jaxae.port.optimizers import Group, Optimizer, read_group, torch_group
-from jaxae.port.plan import make_plan
-from jaxae.port.torchstate import (
+from jaxae.port.optimizer.hyperparameters import Group, Optimizer, read_group, torch_group
+from jaxae.port.optimizer.moments import (
+    chain,
+    check_same_step,
+    collect,
+    fill,
+    has_count,
+    parameters_of,
+)
+from jaxae.port.optimizer.torch_state import (
     names_of,
     owners_of,
     parameter_names,
@@ -25,6 +31,7 @@ from jaxae.port.torchstate import (
     trained_paths,
     untied,
 )
+from jaxae.port.plan import make_plan
 
 
 class OptimizerPort(NamedTuple):
