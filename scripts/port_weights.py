@@ -17,7 +17,7 @@ from jaxae.errors import InputError
 from jaxae.network.models import build
 from jaxae.port import PortReport, describe, from_torch, save
 from jaxae.port.files import Layout, WeightFile, from_flax, read_file
-from jaxae.port.own import recognise, settings_of
+from jaxae.port.project_models import recognise, settings_of
 
 # Rounding errors of one forward pass, in units of the dtype; measured in float32: 1 to 4.
 TOLERANCE = 32

@@ -28,9 +28,9 @@ from jaxae import port
 from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
 from jaxae.errors import InputError
 from jaxae.network.models import build
-from jaxae.port import torchfile
+from jaxae.port import torch_file as torchfile
 from jaxae.port.files import read_file
-from jaxae.port.own import recognise, settings_of
+from jaxae.port.project_models import recognise, settings_of
 from jaxae.storage import safetensors as own
 from torch_ref.models import Autoencoder as TorchAutoencoder
 from torch_ref.models import ConditionalVariationalAutoencoder

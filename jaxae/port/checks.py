@@ -34,7 +34,7 @@ def read_source(source: Any) -> tuple[dict[str, Any], Any]:
     if hasattr(source, "state_dict") and hasattr(source, "named_modules"):
         return dict(source.state_dict()), source
     if isinstance(source, Mapping):
-        from jaxae.port.checkpoint import weights_of
+        from jaxae.port.torch_checkpoint import weights_of
 
         return dict(weights_of(source)), None
     raise InputError("expected a torch module, a state_dict or a file's path, got "

@@ -12,12 +12,12 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxae.errors import InputError
-from jaxae.port import torchfile
+from jaxae.port import torch_file as torchfile
 from jaxae.port.arrays import from_tensor
-from jaxae.port.checkpoint import weights_of
 from jaxae.port.names import nearest
 from jaxae.port.report import PortReport, PortRow
 from jaxae.port.structure import is_weight
+from jaxae.port.torch_checkpoint import weights_of
 from jaxae.port.weights import assign, cast, from_torch, nan_notes, to_arrays, to_torch
 from jaxae.storage import safetensors
 

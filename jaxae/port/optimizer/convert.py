@@ -10,7 +10,6 @@ import optax
 from flax import nnx
 
 from jaxae.errors import InputError
-from jaxae.port.checkpoint import optimizer_of, weights_of
 from jaxae.port.flatten import Flatten
 from jaxae.port.names import Names, unwrap
 from jaxae.port.optimizer.hyperparameters import Group, Optimizer, read_group, torch_group
@@ -32,6 +31,7 @@ from jaxae.port.optimizer.torch_state import (
     untied,
 )
 from jaxae.port.plan import make_plan
+from jaxae.port.torch_checkpoint import optimizer_of, weights_of
 
 
 class OptimizerPort(NamedTuple):

@@ -8,11 +8,11 @@ import numpy as np
 
 from jaxae.errors import InputError
 from jaxae.port.arrays import from_tensor, tie_key, to_tensor
-from jaxae.port.checkpoint import weights_of
 from jaxae.port.names import nearest
 from jaxae.port.optimizer.hyperparameters import Group, Optimizer
 from jaxae.port.optimizer.moments import Moments
 from jaxae.port.plan import Plan, Transfer
+from jaxae.port.torch_checkpoint import weights_of
 from jaxae.port.weights import cast
 
 
