@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from jaxae.cli import run
-from jaxae.usecases.rate import STEPS
+from jaxae.usecases.compress.rate import STEPS
 from jaxae.usecases.source import SourceFlags
 
 
@@ -70,7 +70,8 @@ def main(command: Annotated[Compress | Decompress | Rate, tyro.conf.arg(name="")
     Args:
         command: What to do.
     """
-    from jaxae.usecases import compress, rate
+    from jaxae.usecases.compress import files as compress
+    from jaxae.usecases.compress import rate
 
     if isinstance(command, Compress):
         codec = compress.open_codec(command.run_dir, command.data, command.data_dir)

@@ -12,13 +12,13 @@ from jaxae.data.dataset import Dataset, Split
 from jaxae.network.models import build
 from jaxae.training import fit
 from jaxae.training.runtime import make_mesh
-from jaxae.usecases import codec as codecs
-from jaxae.usecases.code_tables import CodeTables, DamagedPayloadError, bins_of
-from jaxae.usecases.codec import Codec, load_codec, prepare, psnr
-from jaxae.usecases.compress import compress_file, decompress_file
-from jaxae.usecases.container import Container, pack, unpack
+from jaxae.usecases.compress import codec as codecs
+from jaxae.usecases.compress.code_tables import CodeTables, DamagedPayloadError, bins_of
+from jaxae.usecases.compress.codec import Codec, load_codec, prepare, psnr
+from jaxae.usecases.compress.container import Container, pack, unpack
+from jaxae.usecases.compress.files import compress_file, decompress_file
+from jaxae.usecases.compress.rate import compare_rates, draw_rates
 from jaxae.usecases.picture import read_pixels, write_pixels
-from jaxae.usecases.rate import compare_rates, draw_rates
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "compress.py"
 

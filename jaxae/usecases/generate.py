@@ -16,7 +16,7 @@ from jaxae.errors import InputError
 from jaxae.network.models import ConditionalVAE
 from jaxae.storage import npz
 from jaxae.usecases.classifier import Judge, train_judge
-from jaxae.usecases.codec import to_bytes
+from jaxae.usecases.compress.codec import to_bytes
 from jaxae.usecases.gallery import draw_gallery
 from jaxae.usecases.picture import collage, picture_shape, write_pixels
 from jaxae.usecases.report import Column, Comparison, check_destination

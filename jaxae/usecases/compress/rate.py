@@ -17,8 +17,8 @@ from jaxae.errors import InputError
 from jaxae.plots import save_figure
 from jaxae.training.checkpoint import load_run
 from jaxae.training.fit import fit
-from jaxae.usecases.code_tables import CodeTables, bins_of
-from jaxae.usecases.codec import SIDE, Codec, prepare, psnr
+from jaxae.usecases.compress.code_tables import CodeTables, bins_of
+from jaxae.usecases.compress.codec import SIDE, Codec, prepare, psnr
 from jaxae.usecases.picture import collage, pillow
 from jaxae.usecases.recipe import describe, shared_recipes
 from jaxae.usecases.report import Column, Comparison

@@ -11,8 +11,8 @@ from jaxae.errors import InputError
 from jaxae.storage.files import whole_or_absent
 from jaxae.training.checkpoint import WEIGHTS_FILE, load_run
 from jaxae.training.fit import fit
-from jaxae.usecases.codec import CODEC_FILE, Codec, load_codec, prepare, psnr, save_codec
-from jaxae.usecases.container import unpack
+from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, psnr, save_codec
+from jaxae.usecases.compress.container import unpack
 from jaxae.usecases.picture import picture_shape, read_pixels, write_pixels
 from jaxae.usecases.recipe import deep_autoencoder
 from jaxae.usecases.report import check_destination

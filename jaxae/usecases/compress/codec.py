@@ -21,8 +21,8 @@ from jaxae.network.models import Autoencoder, Model, parameters_of
 from jaxae.network.parts import in_parts
 from jaxae.storage import npz
 from jaxae.training.checkpoint import load_run
-from jaxae.usecases.code_tables import CodeTables, DamagedPayloadError, bins_of
-from jaxae.usecases.container import MODEL_BYTES, Container, pack, unpack
+from jaxae.usecases.compress.code_tables import CodeTables, DamagedPayloadError, bins_of
+from jaxae.usecases.compress.container import MODEL_BYTES, Container, pack, unpack
 
 CODEC_FILE = "codec.npz"
 SIDE = 28
