@@ -130,7 +130,7 @@ def _refuse_torch_conv(torch: Any) -> str | None:
 def _refuse_torch_transpose(torch: Any) -> str | None:
     if torch.groups > 1:
         return (f"nnx.ConvTranspose has no groups (torch's has {torch.groups}); "
-                "jaxae.layers.ConvTranspose has")  # fmt: skip
+                "jaxae.network.layers.ConvTranspose has")  # fmt: skip
     return _refuse_torch_conv(torch)
 
 
@@ -142,7 +142,7 @@ def _refuse_grouped_weight(layer: Any, tensors: Mapping[str, np.ndarray]) -> str
     if rest:
         return None
     return (f"nnx.ConvTranspose has no groups (weight {shape} has {groups}); "
-            "jaxae.layers.ConvTranspose has")  # fmt: skip
+            "jaxae.network.layers.ConvTranspose has")  # fmt: skip
 
 
 def _refuse_norm_axes(layer: Any) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 
 from jaxae import AUTOENCODER, CONDITIONAL_VAE, InputError, load
 from jaxae.data.dataset import Dataset, Split
@@ -20,7 +21,7 @@ from jaxae.usecases.compress.files import compress_file, decompress_file
 from jaxae.usecases.compress.rate import compare_rates, draw_rates
 from jaxae.usecases.picture import read_pixels, write_pixels
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "compress.py"
+SCRIPT = REPOSITORY / "scripts" / "compress.py"
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 
 from jaxae import bench
 from jaxae.bench import problem, rounds
@@ -17,7 +18,6 @@ from jaxae.bench.wire import Worker, WorkerError
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
 from jaxae.errors import InputError
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = {"rounds": 2, "turn_seconds": 0.01, "threads": 1, "batch_size": 64, "examples": 256}
 
 

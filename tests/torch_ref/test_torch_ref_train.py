@@ -6,10 +6,10 @@ import pickle
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 
 torch = pytest.importorskip("torch")
 
@@ -163,7 +163,7 @@ def test_as_a_process(arrays):
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).resolve().parents[1],
+        cwd=REPOSITORY,
     )
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()

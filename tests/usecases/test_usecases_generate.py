@@ -1,9 +1,9 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from flax import nnx
 
 from jaxae import CONDITIONAL_VAE, InputError, load
@@ -15,7 +15,7 @@ from jaxae.usecases.generate import check_request, compare_generation, generate_
 from jaxae.usecases.picture import read_pixels
 from jaxae.usecases.samplers import Posteriors, RejectionSampler, decode, draw_codes
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "generate.py"
+SCRIPT = REPOSITORY / "scripts" / "generate.py"
 
 
 @pytest.fixture(scope="module")

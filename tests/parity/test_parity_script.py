@@ -4,11 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from conftest import REPOSITORY
 
 
 def check_parity(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -22,6 +22,7 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
+from conftest import REPOSITORY
 from flax import nnx
 
 from jaxae import port
@@ -35,7 +36,7 @@ from jaxae.storage import safetensors as own
 from torch_ref.models import Autoencoder as TorchAutoencoder
 from torch_ref.models import ConditionalVariationalAutoencoder
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "port_weights.py"
+SCRIPT = REPOSITORY / "scripts" / "port_weights.py"
 
 
 def net() -> Any:

@@ -3,12 +3,12 @@ import runpy
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from flax import nnx
 from threadpoolctl import threadpool_limits
 
@@ -37,8 +37,6 @@ from jaxae.usecases.novelty import (
 )
 from jaxae.usecases.report import Column, Comparison, check_destination
 from jaxae.usecases.source import obtain
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
