@@ -17,7 +17,8 @@ from jaxtyping import Float, Int, UInt8
 from jaxae.config import ModelConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
-from jaxae.network.models import Autoencoder, Model, Parameters, parameters_of, with_parameters
+from jaxae.network.models import Autoencoder, Model, with_parameters
+from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.network.parts import in_parts
 from jaxae.storage.files import whole_or_absent
 

@@ -14,7 +14,7 @@ from jaxae.bench.problem import PRESETS, read
 from jaxae.bench.turns import Task, Turns
 from jaxae.bench.wire import serve
 from jaxae.config import ConditionalVAEConfig
-from jaxae.network.models import Parameters
+from jaxae.network.parameters import Parameters
 from jaxae.training.runtime import divide_by_models, make_mesh, tell_xla
 from jaxae.training.schedule import Plan, part_of, stack_plans
 from jaxae.training.step import (

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int, Key
 from jaxae.config import ConditionalVAEConfig
 from jaxae.errors import InputError
 from jaxae.network.losses import bce_from_logits
-from jaxae.network.models import ConditionalVAE, Parameters, parameters_of, with_parameters
+from jaxae.network.models import ConditionalVAE, with_parameters
+from jaxae.network.parameters import Parameters, parameters_of
 
 Pixels = Literal["binarized", "continuous", "cross-entropy"]
 

@@ -6,7 +6,7 @@ Attributes are named as in the post's PyTorch modules, so that `enc_conv_1.kerne
 
 from functools import cache, partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,8 @@ from jaxae.network.layers import (
     leaky_relu,
     unflatten_as_torch,
 )
+from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.torch_rng.generator import Generator
-
-Parameters = dict[str, Any]
 
 ACTIVATIONS = {"leaky_relu": leaky_relu, "relu": jax.nn.relu, "tanh": jnp.tanh}
 
@@ -315,11 +314,6 @@ def build(config: ModelConfig, *, rngs: nnx.Rngs) -> Model:
 def init_parameters(config: ModelConfig, key: Key[Array, ""]) -> Parameters:
     """The parameters of a fresh model as a nested dict, drawn by one compiled program."""
     return parameters_of(build(config, rngs=nnx.Rngs(key)))
-
-
-def parameters_of(model: nnx.Module) -> Parameters:
-    """A model's parameters as a nested dict of arrays: what crosses `jax.jit` here."""
-    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
 def with_parameters(config: ModelConfig, parameters: Parameters) -> Model:

@@ -10,7 +10,8 @@ import torch
 from flax import nnx
 
 from jaxae.config import ModelConfig
-from jaxae.network.models import ConditionalVAE, Parameters, build, init_parameters, parameters_of
+from jaxae.network.models import ConditionalVAE, build, init_parameters
+from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.parity.distribution import CRITICAL, kolmogorov_smirnov
 from jaxae.parity.pair import Feed, Pair, build_reference
 from jaxae.parity.row import Gap, Row, measure

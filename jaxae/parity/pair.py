@@ -19,7 +19,8 @@ from jaxae.config import (
     RunConfig,
 )
 from jaxae.data.dataset import Split, load
-from jaxae.network.models import Model, Parameters, build, parameters_of, with_parameters
+from jaxae.network.models import Model, build, with_parameters
+from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.port import describe, from_torch
 from jaxae.training.runtime import make_mesh
 from jaxae.training.step import Program, program_of

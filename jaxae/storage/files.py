@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jaxae.errors import InputError
+
 
 @contextmanager
 def whole_or_absent(path: Path) -> Iterator[Path]:
@@ -31,5 +33,23 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or absent."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or absent."""
     with whole_or_absent(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_bytes(content)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file to write that could not be written: before minutes are spent on its content.
+
+    Raises:
+        InputError: If the path is a folder, or its own folder is missing or cannot be written to.
+    """
+    if path.is_dir():
+        raise InputError(f"expected the name of a file to write, got the folder {path}")
+    folder = path.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"expected a folder that can be written to, got {folder}")

@@ -20,7 +20,8 @@ import numpy as np
 
 from jaxae.config import ModelConfig, RunConfig, read_config
 from jaxae.errors import InputError
-from jaxae.network.models import Model, Parameters, parameter_shapes, with_parameters
+from jaxae.network.models import Model, parameter_shapes, with_parameters
+from jaxae.network.parameters import Parameters
 from jaxae.storage import safetensors
 from jaxae.training.step import TrainState
 

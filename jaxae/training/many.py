@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError
-from jaxae.network.models import Model, Parameters, with_parameters
+from jaxae.network.models import Model, with_parameters
+from jaxae.network.parameters import Parameters
 from jaxae.storage.files import write_text
 from jaxae.training.checkpoint import save_weights
 from jaxae.training.fit import check_data, evaluation_plan

@@ -14,7 +14,8 @@ from flax import nnx
 from jaxtyping import Array, Float32, Int, Int32, Key
 
 from jaxae.config import ConditionalVAEConfig, ModelConfig, RunConfig
-from jaxae.network.models import Parameters, build, init_parameters, parameters_of
+from jaxae.network.models import build, init_parameters
+from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.torch_rng.generator import Generator
 
 

@@ -35,7 +35,8 @@ from jaxae.network.losses import (
     kl_from_standard_normal,
     negative_elbo,
 )
-from jaxae.network.models import Autoencoder, Model, Parameters, with_parameters
+from jaxae.network.models import Autoencoder, Model, with_parameters
+from jaxae.network.parameters import Parameters
 from jaxae.training.runtime import DATA_AXIS, MODEL_AXIS
 from jaxae.training.schedule import Plan
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Num
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.layers import Conv, Linear, flatten_as_torch
-from jaxae.network.models import Parameters, parameters_of
+from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.usecases.supervised import Network, apply, passes, train_compiled, unit_pixels
 
 _FEATURES = 128

@@ -23,7 +23,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from jaxae.config import Activation, AutoencoderConfig, TrainConfig
 from jaxae.errors import DivergenceError, InputError
-from jaxae.network.models import Autoencoder, Parameters, with_parameters
+from jaxae.network.models import Autoencoder, with_parameters
+from jaxae.network.parameters import Parameters
 from jaxae.network.parts import in_parts, pad_rows, padded_length
 from jaxae.training.progress import Progress
 from jaxae.training.runtime import make_mesh

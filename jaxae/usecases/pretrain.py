@@ -17,7 +17,8 @@ from jaxae.config import AutoencoderConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.layers import Linear
-from jaxae.network.models import ACTIVATIONS, Autoencoder, Parameters, build, parameters_of
+from jaxae.network.models import ACTIVATIONS, Autoencoder, build
+from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.network.parts import in_parts
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.corruption import MaskedPixels

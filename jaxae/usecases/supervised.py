@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, Num
 
 from jaxae.network.feature_major import pixels
-from jaxae.network.models import Parameters
+from jaxae.network.parameters import Parameters
 from jaxae.network.parts import in_parts
 
 Network = Callable[[Parameters, Any], Float[Array, "batch classes"]]

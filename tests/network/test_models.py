@@ -15,9 +15,9 @@ from jaxae.network.models import (
     ConditionalVAE,
     build,
     init_parameters,
-    parameters_of,
     with_parameters,
 )
+from jaxae.network.parameters import parameters_of
 from jaxae.port import from_torch
 
 

@@ -12,7 +12,8 @@ from threadpoolctl import threadpool_limits
 from jaxae.config import AutoencoderConfig
 from jaxae.data.dataset import Dataset, Split, load
 from jaxae.errors import InputError
-from jaxae.network.models import Model, build, parameters_of
+from jaxae.network.models import Model, build
+from jaxae.network.parameters import parameters_of
 from jaxae.training.fit import fit
 from jaxae.usecases.corruption import Gaussian, MaskedBlocks, MaskedPixels, SaltAndPepper
 from jaxae.usecases.denoise import (

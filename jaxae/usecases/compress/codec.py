@@ -17,7 +17,8 @@ from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.network.models import Autoencoder, Model, parameters_of
+from jaxae.network.models import Autoencoder, Model
+from jaxae.network.parameters import parameters_of
 from jaxae.network.parts import in_parts
 from jaxae.storage import npz
 from jaxae.training.checkpoint import load_run

@@ -1,0 +1,25 @@
+"""The `torch_ref` module that a configuration describes."""
+
+from typing import Any
+
+from jaxae.config import AutoencoderConfig, ModelConfig
+
+
+def reference_module(config: ModelConfig) -> Any:
+    """Build torch_ref's network of these settings, drawn from torch's global generator.
+
+    This file imports neither JAX nor Flax: a process of torch's own may use it.
+    """
+    import torch_ref
+
+    if isinstance(config, AutoencoderConfig):
+        return torch_ref.Autoencoder(
+            config.num_features, config.hidden, activation=config.activation
+        )
+    return torch_ref.ConditionalVariationalAutoencoder(
+        28 * 28,
+        config.num_latent,
+        config.num_classes,
+        reconstruct_condition=config.reconstruct_condition,
+        output_leaky_relu=config.output_leaky_relu,
+    )
