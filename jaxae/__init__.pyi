@@ -26,10 +26,10 @@ from .network.models import ConditionalVAE as ConditionalVAE
 from .network.models import VAEOutput as VAEOutput
 from .network.models import with_parameters as with_parameters
 from .network.parameters import parameters_of as parameters_of
-from .training.checkpoint import load_run as load_run
-from .training.checkpoint import load_weights as load_weights
-from .training.checkpoint import save_weights as save_weights
 from .training.fit import FitResult as FitResult
 from .training.fit import fit as fit
 from .training.many import ManyResult as ManyResult
 from .training.many import fit_many as fit_many
+from .training.run_folder import load_run as load_run
+from .training.run_folder import load_weights as load_weights
+from .training.run_folder import save_weights as save_weights

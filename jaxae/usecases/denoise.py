@@ -20,7 +20,7 @@ from jaxae.errors import InputError
 from jaxae.network.models import Autoencoder
 from jaxae.plots import draw_images, new_figure, save_figure
 from jaxae.storage.files import whole_or_absent
-from jaxae.training.step import Corruption
+from jaxae.training.program import Corruption
 from jaxae.usecases.corruption import Gaussian, MaskedBlocks, SaltAndPepper
 from jaxae.usecases.novelty import reconstruct
 from jaxae.usecases.report import Column, Comparison

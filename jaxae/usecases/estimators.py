@@ -26,18 +26,12 @@ from jaxae.errors import DivergenceError, InputError
 from jaxae.network.models import Autoencoder, with_parameters
 from jaxae.network.parameters import Parameters
 from jaxae.network.parts import in_parts, pad_rows, padded_length
+from jaxae.training.program import Corruption, Program
 from jaxae.training.progress import Progress
 from jaxae.training.runtime import make_mesh
-from jaxae.training.schedule import KeySchedule, Plan
-from jaxae.training.step import (
-    Corruption,
-    Hyperparameters,
-    Program,
-    init_state,
-    put_examples,
-    put_plan,
-    train_steps,
-)
+from jaxae.training.schedule import KeySchedule
+from jaxae.training.state import Hyperparameters
+from jaxae.training.trainer import Trainer
 
 # The first is what other dtypes become.
 _DTYPES: Any = [np.float64, np.float32]
@@ -288,20 +282,21 @@ def _train(
 ) -> tuple[Parameters, list[float]]:
     """The trained parameters, and the mean cost of each epoch in nats a row."""
     program = Program(config, make_mesh(batch_size=train.batch_size), corrupt=corrupt)
-    schedule = KeySchedule(train.seed, len(rows), train.batch_size)
-    state = init_state(program, schedule.init_parameters(config))
+    schedule = KeySchedule(train.seed, len(rows), train.batch_size, model=config)
     # Another number of rows, within a factor of two, runs the same compiled program.
     length = padded_length(len(rows), _FEWEST_ROWS)
-    data = put_examples(program, pad_rows(rows, length), np.zeros(length, np.int32))
-    steps = -(-len(rows) // train.batch_size)
+    split = (pad_rows(rows, length), np.zeros(length, np.int32))
     hyperparameters = Hyperparameters(train.learning_rate, train.beta)
+    trainer = Trainer.start(program, schedule.init_parameters(), split, hyperparameters)
+    steps = -(-len(rows) // train.batch_size)
     curve = []
     with Progress(train.epochs * steps, 0, train.batch_size, shown=verbose > 0) as progress:
         for epoch in range(train.epochs):
-            plan = put_plan(program, _pad_plan(schedule.plan(epoch)))
-            state, metrics = train_steps(state, data, plan, steps, hyperparameters, program=program)
+            # The next power of two, for the same reason.
+            placed = trainer.place(schedule.plan(epoch), 0, padded_length(steps))
+            metrics = trainer.take(placed, steps)
             costs = np.asarray(metrics.reconstruction)[:steps]
-            if not np.isfinite(costs).all() or int(state.step) != (epoch + 1) * steps:
+            if not np.isfinite(costs).all() or int(trainer.state.step) != (epoch + 1) * steps:
                 raise DivergenceError(
                     f"the cost or gradient of epoch {epoch + 1} is not finite; expected a smaller "
                     f"learning rate than {train.learning_rate}"
@@ -310,13 +305,7 @@ def _train(
             progress.advance(steps, curve[-1])
             if verbose > 1:
                 print(f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Cost: {curve[-1]:.4f}")
-    return state.parameters, curve
-
-
-def _pad_plan(plan: Plan) -> Plan:
-    steps = len(plan.order)
-    order = np.pad(plan.order, ((0, padded_length(steps) - steps), (0, 0)), constant_values=-1)
-    return plan._replace(order=order)
+    return trainer.state.parameters, curve
 
 
 @partial(jax.jit, static_argnums=0)

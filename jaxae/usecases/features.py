@@ -17,8 +17,8 @@ from jaxae.errors import InputError
 from jaxae.network.models import Model
 from jaxae.network.parts import in_parts
 from jaxae.plots import new_figure, save_figure
-from jaxae.training.checkpoint import load_run
 from jaxae.training.fit import fit
+from jaxae.training.run_folder import load_run
 from jaxae.usecases.compress.codec import network_maps
 from jaxae.usecases.recipe import describe, shared_recipes
 from jaxae.usecases.report import Column, Comparison

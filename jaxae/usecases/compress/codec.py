@@ -21,7 +21,7 @@ from jaxae.network.models import Autoencoder, Model
 from jaxae.network.parameters import parameters_of
 from jaxae.network.parts import in_parts
 from jaxae.storage import npz
-from jaxae.training.checkpoint import load_run
+from jaxae.training.run_folder import load_run
 from jaxae.usecases.compress.code_tables import CodeTables, DamagedPayloadError, bins_of
 from jaxae.usecases.compress.container import MODEL_BYTES, Container, pack, unpack
 

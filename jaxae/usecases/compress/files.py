@@ -9,8 +9,8 @@ from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset, load
 from jaxae.errors import InputError
 from jaxae.storage.files import whole_or_absent
-from jaxae.training.checkpoint import WEIGHTS_FILE, load_run
 from jaxae.training.fit import fit
+from jaxae.training.run_folder import RunFolder, load_run
 from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, psnr, save_codec
 from jaxae.usecases.compress.container import unpack
 from jaxae.usecases.picture import picture_shape, read_pixels, write_pixels
@@ -98,9 +98,9 @@ def open_codec(run_dir: Path | None, data: str = "digits", data_dir: Path | None
 def train_codec(folder: Path, dataset: Dataset, *, mesh: Mesh | None = None) -> RunConfig:
     """Train the autoencoder for compression in a run directory, or go on where it was cut off."""
     config = deep_autoencoder(dataset)
-    if not (folder / WEIGHTS_FILE).exists():
+    if not RunFolder(folder).weights_file.exists():
         print(f"training {config.model} on {dataset.name}, once, in {folder}", file=sys.stderr)
-        resume = (folder / "config.json").exists()
+        resume = RunFolder(folder).config_file.exists()
         fit(config, dataset, run_dir=folder, resume=resume, mesh=mesh, show_progress=True)
     return config
 

@@ -15,8 +15,8 @@ from jaxtyping import UInt8
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.plots import save_figure
-from jaxae.training.checkpoint import load_run
 from jaxae.training.fit import fit
+from jaxae.training.run_folder import load_run
 from jaxae.usecases.compress.code_tables import CodeTables, bins_of
 from jaxae.usecases.compress.codec import SIDE, Codec, prepare, psnr
 from jaxae.usecases.picture import collage, pillow
