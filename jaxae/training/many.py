@@ -30,10 +30,10 @@ class ManyResult(NamedTuple):
     """Trained models of one shape, along a leading axis.
 
     Attributes:
-        config: What they have in common.
-        parameters: Theirs, each leaf with a leading axis of models.
+        config: Configuration that the models have in common.
+        parameters: Parameters of the models, each leaf with a leading axis of models.
         train: Cost and terms at each step, [models, steps].
-        test: Cost and terms on the test set after each epoch, in nats an image, [models, epochs].
+        test: Cost and terms on the test set after each epoch, in nats per image, [models, epochs].
     """
 
     config: RunConfig
@@ -65,12 +65,12 @@ def fit_many(
 
     Args:
         config: Model, training and the name of the data.
-        dataset: What `jaxae.load` returns.
-        seeds: Of weights, order and noise; equal ones to compare other settings alone.
-        learning_rates: One for each seed; the configuration's if left out.
-        betas: Likewise.
-        mesh: The devices to divide; by default as many as `make_mesh` gives.
-        log: Takes a line an epoch, such as `print`.
+        dataset: Data set to train on, as `jaxae.load` returns it.
+        seeds: Seeds of weights, order and noise; equal ones to compare other settings alone.
+        learning_rates: Adam's learning rate for each seed; by default the configuration's.
+        betas: Weight of the KL term for each seed; by default the configuration's.
+        mesh: Devices to divide; by default as many as `make_mesh` gives.
+        log: Function that takes a line per epoch, such as `print`.
 
     Raises:
         InputError: If the data does not suit the model, or the sequences differ in length.
@@ -114,7 +114,7 @@ def fit_many(
         if log:
             log(
                 f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Test cost: "
-                f"{test.cost.mean():.4f} ± {_deviation(test.cost):.4f} nats an image "
+                f"{test.cost.mean():.4f} ± {_deviation(test.cost):.4f} nats per image "
                 f"(mean and deviation of {len(seeds)} seeds)"
             )
     return ManyResult(
