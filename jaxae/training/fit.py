@@ -36,6 +36,9 @@ class FitResult(NamedTuple):
     metrics: list[MetricsLine]
 
 
+AfterEpoch = Callable[[Model, list[MetricsLine]], None]
+
+
 def fit(
     config: RunConfig,
     dataset: Dataset,
@@ -47,6 +50,7 @@ def fit(
     checkpoint_seconds: float = 10.0,
     log: Callable[[str], None] | None = None,
     show_progress: bool = False,
+    after_epoch: AfterEpoch | None = None,
     corrupt: Corruption | None = None,
 ) -> FitResult:
     """Train a model as configured, evaluating on the test set after each epoch.
@@ -60,7 +64,10 @@ def fit(
         log_every: Steps between two logged costs, and in one compiled chunk.
         checkpoint_seconds: Least seconds between checkpoints; 0 saves one after every epoch.
         log: Function that takes the post's lines, such as `print`.
-        show_progress: Show a progress bar on standard error where that is a terminal.
+        show_progress: Show progress on standard error: a bar on a terminal, else a line now and
+            then.
+        after_epoch: Function that is called after each epoch with the model as it is and the
+            metrics so far, such as one that draws figures.
         corrupt: Function of a key and an image, whose result the network is shown in the image's
             place (denoising).
 
@@ -85,7 +92,7 @@ def fit(
     log = log or (lambda line: None)
     program = program_of(config, mesh, corrupt)
     if run_dir is None:
-        run = _Run(config, dataset, program, log, log_every)
+        run = _Run(config, dataset, program, log, log_every, after_epoch)
         run.train(show_progress=show_progress)
         return run.result()
     folder = RunFolder.open(Path(run_dir), config, resume=resume)
@@ -94,7 +101,7 @@ def fit(
             with Checkpoints(folder.checkpoints) as checkpoints:
                 circumstances = Circumstances(dataset, program)
                 keeper = _Keeper(folder, checkpoints, checkpoint_seconds, config, circumstances)
-                run = _Run(config, dataset, program, log, log_every, keeper)
+                run = _Run(config, dataset, program, log, log_every, after_epoch, keeper)
                 run.begin(resume=resume)
                 run.train(show_progress=show_progress, stop=stop)
             # A signal that comes now is too late to stop anything: the weights are written.
@@ -150,11 +157,13 @@ class _Run:
         program: Program,
         log: Callable[[str], None],
         log_every: int,
+        after_epoch: AfterEpoch | None,
         keeper: _Keeper | None = None,
     ):
         self.config = config
         self.log = log
         self.log_every = log_every
+        self.after_epoch = after_epoch
         self.keeper = keeper
         self.schedule = make_schedule(config, len(dataset.train.labels))
         self.trainer = Trainer.start(
@@ -190,6 +199,8 @@ class _Run:
                 self._train_epoch(epoch, progress, stop)
                 self._evaluate(epoch)
                 self._save(force=epoch + 1 == train.epochs)
+                if self.after_epoch is not None:
+                    self.after_epoch(self.result().model, self.metrics)
                 self.log(f"Time elapsed: {(time.perf_counter() - start) / 60:.2f} min")
                 self._stop_if_asked(stop)
         self.log(f"Total Training Time: {(time.perf_counter() - start) / 60:.2f} min")
