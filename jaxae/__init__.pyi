@@ -26,6 +26,11 @@ from .network.models import ConditionalVAE as ConditionalVAE
 from .network.models import VAEOutput as VAEOutput
 from .network.models import with_parameters as with_parameters
 from .network.parameters import parameters_of as parameters_of
+from .pretrained.card import ModelCard as ModelCard
+from .pretrained.card import load_pretrained as load_pretrained
+from .pretrained.card import model_card as model_card
+from .pretrained.card import pretrained_names as pretrained_names
+from .training.evaluation import evaluate_model as evaluate_model
 from .training.fit import FitResult as FitResult
 from .training.fit import fit as fit
 from .training.many import ManyResult as ManyResult
