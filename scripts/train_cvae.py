@@ -16,6 +16,7 @@ def main(
     num_latent: int = 50,
     num_classes: Annotated[int | None, default("the data's")] = None,
     reconstruct_condition: Switch = False,
+    output_leaky_relu: bool = True,
 ) -> None:
     """Train the post's conditional VAE; by default as the original notebook does, on digits.
 
@@ -25,6 +26,7 @@ def main(
         num_latent: Number of dimensions of the latent code.
         num_classes: Number of classes of the condition; 0 is the plain VAE.
         reconstruct_condition: Reconstruct the planes of the class too, the post's other variant.
+        output_leaky_relu: Apply leaky_relu before the sigmoid, as the post's code does.
     """
     train(
         "cvae" if num_classes != 0 else "vae",
@@ -34,6 +36,7 @@ def main(
         num_latent=num_latent,
         num_classes=num_classes,
         reconstruct_condition=reconstruct_condition,
+        output_leaky_relu=output_leaky_relu,
     )
 
 
