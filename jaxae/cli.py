@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from jaxae.config import ComputeDtype, Replay, RunConfig
+from jaxae.config import (
+    AutoencoderConfig,
+    ComputeDtype,
+    ConditionalVAEConfig,
+    Replay,
+    RunConfig,
+)
 from jaxae.errors import DivergenceError, InputError, StoppedError
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from jaxae.data.dataset import Dataset
+    from jaxae.network.models import Model
+    from jaxae.training.run_folder import MetricsLine
 
 # A flag that is given or not, without a --no- twin.
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -156,6 +165,9 @@ class TrainFlags(DataFlags):
 def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> None:
     """Train one of the post's models as the flags say, and keep the run.
 
+    Figures are drawn after the first epoch and renewed while they take a fiftieth of the time; a
+    summary on standard error ends the training.
+
     Args:
         name: Name of the model in the run folder's default path.
         preset: The original settings.
@@ -167,7 +179,6 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
         DivergenceError: If a cost or gradient is not finite.
         StoppedError: If SIGINT or SIGTERM came.
     """
-    from jaxae.plots import draw_run
     from jaxae.training.fit import fit
     from jaxae.training.run_folder import default_path
 
@@ -187,6 +198,8 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
     if flags.seeds != 1:
         _train_many(config, dataset, folder, mesh, flags)
         return
+    figures = _Figures(folder, dataset)
+    begun = time.perf_counter()
     result = fit(
         config,
         dataset,
@@ -197,9 +210,79 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
         checkpoint_seconds=flags.checkpoint_seconds,
         log=partial(print, flush=True),
         show_progress=True,
+        after_epoch=figures.renew,
     )
-    draw_run(folder, result.model, result.metrics, dataset)
-    print(f"kept in {folder}", file=sys.stderr)
+    figures.draw(result.model, result.metrics)
+    seconds = time.perf_counter() - begun
+    print(_summary(config, result.metrics, folder, seconds, figures), file=sys.stderr)
+
+
+class _Figures:
+    """The figures of a run while it trains."""
+
+    _SHARE = 0.02
+
+    def __init__(self, folder: Path, dataset: "Dataset"):
+        self._folder = folder
+        self._dataset = dataset
+        self._begun = time.perf_counter()
+        self.seconds = 0.0
+        self.names: list[str] = []
+
+    def renew(self, model: "Model", metrics: "list[MetricsLine]") -> None:
+        """Draw, unless figures have taken more than their share of the time so far."""
+        if self.seconds <= self._SHARE * (time.perf_counter() - self._begun):
+            self.draw(model, metrics)
+
+    def draw(self, model: "Model", metrics: "list[MetricsLine]") -> None:
+        """Draw the figures of the model as it is."""
+        from jaxae.plots import draw_run
+
+        begun = time.perf_counter()
+        first = not self.names
+        self.names = draw_run(self._folder, model, metrics, self._dataset)
+        if first and self.names:
+            print(f"figures in {self._folder}: {', '.join(self.names)}", file=sys.stderr)
+        self.seconds += time.perf_counter() - begun
+
+
+def _summary(
+    config: RunConfig,
+    metrics: "list[MetricsLine]",
+    folder: Path,
+    seconds: float,
+    figures: _Figures,
+) -> str:
+    """What was trained, how well, where it is, and what to try next."""
+    from jaxae.training.progress import duration
+
+    lines = [f"trained in {duration(seconds)}, {figures.seconds:.1f} s of it for figures"]
+    tests = [line for line in metrics if "test_cost" in line]
+    if tests:
+        last = tests[-1]
+        terms = f"reconstruction {last['test_reconstruction']:.2f}"
+        if isinstance(config.model, ConditionalVAEConfig):
+            terms += f", KL divergence {last['test_kl']:.2f}"
+        lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms})")
+    lines.append(f"kept in {folder}: weights.safetensors, config.json, metrics.jsonl, checkpoints/")
+    lines.append(f"figures: {', '.join(figures.names)}")
+    lines.append("try next:")
+    if isinstance(config.model, AutoencoderConfig):
+        tries = [f"reduce.py --run-dir {folder}", f"features.py --run-dir {folder}"]
+    elif config.model.num_classes:
+        tries = [
+            f"generate.py --run-dir {folder} --label 7 --count 16 --out sevens.png",
+            f"generate.py --run-dir {folder} --figure gallery.png",
+        ]
+    else:
+        tries = [f"features.py --run-dir {folder}", f"compress.py rate --run-dir {folder}"]
+    tries.append(f"port_weights.py {folder} {folder.name}.pt --verify")
+    lines += [f"  python scripts/{one}{_same_data(config, one)}" for one in tries]
+    return "\n".join(lines)
+
+
+def _same_data(config: RunConfig, command: str) -> str:
+    return "" if command.startswith("port_weights") else f" --data {config.data}"
 
 
 def _train_many(

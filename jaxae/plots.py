@@ -5,7 +5,7 @@ white: lines differ in dashes, classes in their digit.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,19 +26,27 @@ _MAPPED = 2000
 _AT_ONCE = 128
 
 
-def draw_run(folder: Path, model: Model, metrics: list[dict[str, Any]], dataset: Dataset) -> None:
-    """Draw what a run directory shows of its model, on the test set."""
-    if metrics:
-        plot_costs(folder / "costs.png", metrics)
+def draw_run(
+    folder: Path, model: Model, metrics: Sequence[Mapping[str, float]], dataset: Dataset
+) -> list[str]:
+    """Draw what a run directory shows of its model, on the test set; the names of the figures."""
     images, labels = dataset.test
-    shown = as_unit_float(images[:15])
-    plot_reconstructions(
-        folder / "reconstructions.png", shown, reconstruct(model, images[:15], labels[:15])
-    )
+    names = []
+
+    def add(name: str, draw: Callable[..., None], *arguments: Any) -> None:
+        draw(folder / name, *arguments)
+        names.append(name)
+
     if not isinstance(model, Autoencoder):
-        plot_samples(folder / "samples.png", model)
+        add("samples.png", plot_samples, model)
+    shown = as_unit_float(images[:15])
+    decoded = reconstruct(model, images[:15], labels[:15])
+    add("reconstructions.png", plot_reconstructions, shown, decoded)
     codes = encode(model, images[:_MAPPED], labels[:_MAPPED])
-    plot_latent_map(folder / "latent_map.png", codes, labels[:_MAPPED])
+    add("latent_map.png", plot_latent_map, codes, labels[:_MAPPED])
+    if metrics:
+        add("costs.png", plot_costs, metrics)
+    return names
 
 
 def encode(
@@ -85,7 +93,7 @@ def _decode(config: ModelConfig, parameters: Parameters, code: jax.Array, label:
     return model.decode(code, label if model.config.num_classes else None)[..., :1]
 
 
-def plot_costs(path: Path, metrics: list[dict[str, Any]]) -> None:
+def plot_costs(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
     """Draw the terms of the cost against steps: batches as a line, the test set as points."""
     batches = [line for line in metrics if "cost" in line]
     tests = [line for line in metrics if "test_cost" in line]

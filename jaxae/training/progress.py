@@ -52,7 +52,7 @@ class Progress:
             left = (self._total - taken) * self._batch_size / rate
             print(
                 f"step {taken:,} of {self._total:,}: cost {cost:.4f}, {rate:,.0f} images/s, "
-                f"{_duration(left)} left",
+                f"{duration(left)} left",
                 file=sys.stderr,
                 flush=True,
             )
@@ -67,6 +67,7 @@ class Progress:
             self._bar.stop()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "42 s", "1 min 30 s"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
