@@ -93,6 +93,11 @@ class AutoencoderConfig(_Checked):
         )
 
     @property
+    def code_size(self) -> int:
+        """Number of dimensions of the code."""
+        return self.hidden[-1]
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Features before, between and after the linear layers, input to reconstruction."""
         return (self.num_features, *self.hidden, *reversed(self.hidden[:-1]), self.num_features)
@@ -128,6 +133,11 @@ class ConditionalVAEConfig(_Checked):
             "num_classes above 0 where the condition is reconstructed",
             self.num_classes,
         )
+
+    @property
+    def code_size(self) -> int:
+        """Number of dimensions of the code."""
+        return self.num_latent
 
     @property
     def num_output_channels(self) -> int:

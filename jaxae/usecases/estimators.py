@@ -5,13 +5,12 @@ and give back the dtype that came in. What lies outside that range later is scal
 clipped; a reconstruction, which ends in a sigmoid, stays within it.
 """
 
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -23,9 +22,9 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from jaxae.config import Activation, AutoencoderConfig, TrainConfig
 from jaxae.errors import DivergenceError, InputError
-from jaxae.network.models import Autoencoder, with_parameters
+from jaxae.network.apply import decode, encode, pad_rows, padded_length, reconstruct
+from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters
-from jaxae.network.parts import in_parts, pad_rows, padded_length
 from jaxae.training.program import Corruption, Program
 from jaxae.training.progress import Progress
 from jaxae.training.runtime import make_mesh
@@ -101,17 +100,18 @@ class _AutoencoderEstimator(BaseEstimator):
     def _scale(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n features"]:
         return ((X - self.data_min_[None]) / self._divisor[None]).astype(np.float32)
 
-    def _apply(self, function: Any, rows: Float[np.ndarray, "n features"]) -> Any:
-        return in_parts(partial(function, self.config_, self.parameters_), rows)
+    def _network(self) -> Model:
+        return with_parameters(self.config_, self.parameters_)
 
     def _encode(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n code"]:
-        return self._apply(_encode, self._scale(X))
+        return encode(self._network(), self._scale(X))
 
     def _decode(self, codes: Float[np.ndarray, "n code"]) -> Float[np.ndarray, "n features"]:
-        return self._apply(_decode, codes.astype(np.float32))
+        return decode(self._network(), codes.astype(np.float32))
 
     def _squared_error(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
-        return self._apply(_squared_error, self._scale(X))
+        rows = self._scale(X)
+        return ((reconstruct(self._network(), rows) - rows) ** 2).sum(1)
 
 
 class AutoencoderTransformer(
@@ -306,30 +306,3 @@ def _train(
             if verbose > 1:
                 print(f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Cost: {curve[-1]:.4f}")
     return trainer.state.parameters, curve
-
-
-@partial(jax.jit, static_argnums=0)
-def _encode(
-    config: AutoencoderConfig, parameters: Parameters, rows: Float[Array, "n features"]
-) -> Float[Array, "n code"]:
-    return _network(config, parameters).encode(rows)
-
-
-@partial(jax.jit, static_argnums=0)
-def _decode(
-    config: AutoencoderConfig, parameters: Parameters, codes: Float[Array, "n code"]
-) -> Float[Array, "n features"]:
-    return _network(config, parameters).decode(codes)
-
-
-@partial(jax.jit, static_argnums=0)
-def _squared_error(
-    config: AutoencoderConfig, parameters: Parameters, rows: Float[Array, "n features"]
-) -> Float[Array, " n"]:
-    return ((_network(config, parameters)(rows).reconstruction - rows) ** 2).sum(1)
-
-
-def _network(config: AutoencoderConfig, parameters: Parameters) -> Autoencoder:
-    network = with_parameters(config, parameters)
-    assert isinstance(network, Autoencoder)
-    return network

@@ -11,8 +11,9 @@ from jaxae.errors import InputError
 from jaxae.storage.files import whole_or_absent
 from jaxae.training.fit import fit
 from jaxae.training.run_folder import RunFolder, load_run
-from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, psnr, save_codec
+from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, save_codec
 from jaxae.usecases.compress.container import unpack
+from jaxae.usecases.image_quality import pooled_psnr
 from jaxae.usecases.picture import picture_shape, read_pixels, write_pixels
 from jaxae.usecases.recipe import deep_autoencoder
 from jaxae.usecases.report import check_destination
@@ -32,7 +33,7 @@ def compress_file(source: Path, destination: Path, codec: Codec, *, step: float)
     check_destination(destination)
     pixels = read_pixels(source)
     content = codec.compress(pixels, step)
-    quality = psnr(pixels, codec.decompress(content))
+    quality = pooled_psnr(pixels, codec.decompress(content))
     try:
         with whole_or_absent(destination) as temporary:
             temporary.write_bytes(content)
