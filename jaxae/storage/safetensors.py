@@ -5,11 +5,12 @@ same weights must make the same bytes here, and the order of tensors tells a por
 were declared: all metadata and that order are the JSON of one key.
 """
 
+import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import ml_dtypes
 import numpy as np
@@ -18,6 +19,8 @@ from safetensors.numpy import save_file
 
 from jaxae.errors import InputError
 from jaxae.storage.files import whole_or_absent
+
+Layout = Literal["flax", "torch"]
 
 _KEY = "jaxae"
 
@@ -97,6 +100,22 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, s
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"expected {path} to be written, got an error: {reason}") from error
+
+
+def weight_metadata(layout: Layout, **more: str) -> dict[str, str]:
+    """What every file of weights that jaxae writes says of itself.
+
+    Args:
+        layout: Framework whose names and axes the tensors have.
+        **more: Further metadata.
+    """
+    return {
+        "format": "pt" if layout == "torch" else "flax",
+        "framework": "torch" if layout == "torch" else "jax",
+        "layout": layout,
+        "writer": f"jaxae {importlib.metadata.version('jaxae')}",
+        **more,
+    }
 
 
 def _header(file: BinaryIO) -> dict[str, Any]:

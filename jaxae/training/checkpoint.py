@@ -130,14 +130,8 @@ def save_weights(path: Path, config: RunConfig, parameters: Parameters) -> None:
         name.replace("/", "."): np.ascontiguousarray(leaf)
         for name, leaf in _named(parameters).items()
     }
-    metadata = {
-        "format": "flax",
-        "framework": "jax",
-        "layout": "flax",
-        "writer": f"jaxae {importlib.metadata.version('jaxae')}",
-        "config": json.dumps(config.to_json()),
-    }
-    safetensors.write(path, arrays, metadata)
+    config_json = json.dumps(config.to_json())
+    safetensors.write(path, arrays, safetensors.weight_metadata("flax", config=config_json))
 
 
 def load_weights(path: Path, model: ModelConfig) -> Parameters:
