@@ -117,7 +117,7 @@ def run(code: str) -> str:
 
 
 HEAVY = ["torch", "tensorflow", "tensorflow_datasets", "sklearn", "matplotlib", "orbax", "rich"]
-HEAVY += ["tyro", "safetensors", "PIL", "skimage", "pandas"]
+HEAVY += ["tyro", "PIL", "skimage", "pandas"]
 
 
 def test_importing_jaxae_imports_nothing_heavy():

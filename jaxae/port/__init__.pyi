@@ -10,13 +10,14 @@ from .optimizer.hyperparameters import SGD as SGD
 from .optimizer.hyperparameters import Adam as Adam
 from .optimizer.hyperparameters import AdamW as AdamW
 from .optimizer.hyperparameters import Group as Group
+from .options import PortOptions as PortOptions
 from .report import PortReport as PortReport
 from .report import PortRow as PortRow
 from .row import Layer as Layer
 from .row import Row as Row
 from .row import Setting as Setting
-from .table import LAYERS as LAYERS
-from .table import register as register
+from .table.lookup import LAYERS as LAYERS
+from .table.lookup import register as register
 from .weights import describe as describe
 from .weights import from_torch as from_torch
 from .weights import to_arrays as to_arrays

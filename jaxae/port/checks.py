@@ -1,15 +1,16 @@
 """Checks of a plan against torch's side: names, shapes, types, settings, ties."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxae.errors import InputError
 from jaxae.port.arrays import is_float, tie_key
 from jaxae.port.names import nearest
-from jaxae.port.plan import Plan, shared_variables
+from jaxae.port.plan import PortPlan, shared_variables
+
+if TYPE_CHECKING:
+    import torch
 
 # Endings of tensors that stand for a weight which torch computes anew at every call.
 _REPARAMETRISED = {
@@ -21,27 +22,7 @@ _REPARAMETRISED = {
 _QUANTISED = ("._packed_params", ".zero_point")
 
 
-def read_source(source: Any) -> tuple[dict[str, Any], Any]:
-    """Tensors by name from whatever a user has, and the torch module where it is one.
-
-    Raises:
-        InputError: If it is nothing that holds a state_dict in torch's layout.
-    """
-    if isinstance(source, str | Path):
-        from jaxae.port.files import read_torch_tensors
-
-        return dict(read_torch_tensors(Path(source))), None
-    if hasattr(source, "state_dict") and hasattr(source, "named_modules"):
-        return dict(source.state_dict()), source
-    if isinstance(source, Mapping):
-        from jaxae.port.torch_checkpoint import weights_of
-
-        return dict(weights_of(source)), None
-    raise InputError("expected a torch module, a state_dict or a file's path, got "
-                     f"{type(source).__name__}")  # fmt: skip
-
-
-def layers(plan: Plan, torch_layers: Mapping[str, Any]) -> None:
+def layers(plan: PortPlan, torch_layers: Mapping[str, "torch.nn.Module"]) -> None:
     """Hold each layer's type and settings against those of its torch layer."""
     for place in plan.places:
         path = place.template.partition("*")[0].rstrip(".")
@@ -51,8 +32,8 @@ def layers(plan: Plan, torch_layers: Mapping[str, Any]) -> None:
         name = type(torch).__name__
         known = {base.__name__ for base in type(torch).__mro__}
         if place.rule.torch and not known & set(place.rule.torch):
-            plan.problems.append(f"{path!r} is {name} in torch, but {place.path!r} is "
-                                 f"{type(place.layer).__name__}")  # fmt: skip
+            flax = type(place.layer).__name__
+            plan.problems.append(f"{path!r} is {name} in torch, but {place.path!r} is {flax}")
             continue
         why = place.rule.refuse_torch(torch)
         if why:
@@ -62,25 +43,28 @@ def layers(plan: Plan, torch_layers: Mapping[str, Any]) -> None:
         if note:
             plan.notes.append(f"{path!r} {note}")
         for setting in place.rule.settings:
-            flax_value, torch_value = setting.flax(place.layer), setting.torch(torch)
-            if not setting.agree(flax_value, torch_value):
-                plan.problems.append(f"{place.path!r}: {setting.name} is {torch_value} in torch, "
-                                     f"but {flax_value} in Flax")  # fmt: skip
+            ours, theirs = setting.flax(place.layer), setting.torch(torch)
+            if not setting.agree(ours, theirs):
+                said = f"{setting.name} is {theirs} in torch, but {ours} in Flax"
+                plan.problems.append(f"{place.path!r}: {said}")
         if getattr(torch, "bias", True) is False:
             sums = [row for row in place.rows if row.forward_only]
             plan.absent |= {place.torch_name(name) for row in sums for name in row.torch_names}
-            plan.notes += [f"{path!r} has no bias; Flax's, which it always has, is set to zero"
-                           for _ in sums]  # fmt: skip
+            if sums:
+                plan.notes.append(
+                    f"{path!r} has no bias; Flax's, which it always has, is set to zero"
+                )
 
 
-def names(plan: Plan, tensors: Mapping[str, Any], *, untie: bool) -> None:
+def names(plan: PortPlan, tensors: Mapping[str, Any], *, untie: bool) -> None:
     """Collect everything missing, unexpected or mis-shaped, and ties that would be lost."""
-    wanted: dict[str, tuple] = {}
+    wanted: dict[str, tuple[int, ...]] = {}
     missing: dict[str, str] = {}
     for ids, transfers in shared_variables(plan).items():
         there = [one for one in transfers if one.torch[0] in tensors]
         for transfer in transfers:
-            for name, shape in zip(transfer.torch, [transfer.torch_shape] * 2, strict=False):
+            shape = transfer.torch_shape
+            for name in transfer.torch:
                 wanted[name] = ids
                 if name in tensors:
                     _check_shape(plan, name, tensors[name], shape, transfer.flax)
@@ -97,7 +81,7 @@ def names(plan: Plan, tensors: Mapping[str, Any], *, untie: bool) -> None:
 
 
 def _check_shape(
-    plan: Plan, name: str, value: Any, shape: tuple[int, ...], flax: tuple[str, ...]
+    plan: PortPlan, name: str, value: Any, shape: tuple[int, ...], flax: tuple[str, ...]
 ) -> None:
     came = tuple(getattr(value, "shape", ()))
     if came == shape:
@@ -105,13 +89,13 @@ def _check_shape(
     owner = next(one for one in plan.transfers if name in one.torch)
     local = dict(zip(owner.torch, owner.row.torch_names, strict=True))[name]
     why = owner.place.rule.refuse_tensors(owner.place.layer, {local: np.broadcast_to(0, came)})
-    plan.problems.append(
-        f"{name!r} is refused: {why}" if why else
-        f"mis-shaped {name!r}: expected {shape} for {' + '.join(flax)}, got {came}"
-    )  # fmt: skip
+    other_shape = f"mis-shaped {name!r}: expected {shape} for {' + '.join(flax)}, got {came}"
+    plan.problems.append(f"{name!r} is refused: {why}" if why else other_shape)
 
 
-def _unexpected(plan: Plan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple]) -> list[str]:
+def _unexpected(
+    plan: PortPlan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]]
+) -> list[str]:
     keys = {tie_key(tensors[name]): name for name in wanted if name in tensors}
     unexpected = []
     for name, value in tensors.items():
@@ -139,9 +123,13 @@ def _why_unexpected(name: str, value: Any, missing: Mapping[str, str]) -> str:
 
 
 def _check_ties(
-    plan: Plan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple], *, untie: bool
+    plan: PortPlan,
+    tensors: Mapping[str, Any],
+    wanted: Mapping[str, tuple[int, ...]],
+    *,
+    untie: bool,
 ) -> None:
-    first: dict[tuple, str] = {}
+    first: dict[tuple[int, int, str], str] = {}
     for name, ids in wanted.items():
         key = tie_key(tensors[name]) if name in tensors else None
         if key is None:
@@ -155,7 +143,7 @@ def _check_ties(
                 plan.problems.append(f"{said}: share the variable, or say untie=True")
 
 
-def tensors(plan: Plan, arrays: Mapping[str, np.ndarray]) -> None:
+def tensors(plan: PortPlan, arrays: Mapping[str, np.ndarray]) -> None:
     """Collect tensors whose dtype or values Flax's layers cannot hold."""
     for place in plan.places:
         local = {
@@ -170,24 +158,24 @@ def tensors(plan: Plan, arrays: Mapping[str, np.ndarray]) -> None:
     for transfer in plan.transfers:
         for name in transfer.torch:
             array = arrays.get(name)
-            expected = is_float(transfer.variables[0].dtype)
-            if array is not None and is_float(array.dtype) != expected:
-                plan.problems.append(f"{name!r} is {array.dtype}, but {transfer.flax[0]!r} is "
-                                     f"{transfer.variables[0].dtype}")  # fmt: skip
+            held = transfer.variables[0].dtype
+            if array is not None and is_float(array.dtype) != is_float(held):
+                said = f"{name!r} is {array.dtype}, but {transfer.flax[0]!r} is {held}"
+                plan.problems.append(said)
 
 
-def ties(plan: Plan, arrays: Mapping[str, np.ndarray]) -> None:
+def ties(plan: PortPlan, arrays: Mapping[str, np.ndarray]) -> None:
     """Collect weights that Flax shares, but that differ in torch."""
     for transfers in shared_variables(plan).values():
         there = [one for one in transfers if one.torch[0] in arrays]
         for other in there[1:]:
             for one, two in zip(there[0].torch, other.torch, strict=True):
                 if arrays[one].tobytes() != arrays[two].tobytes():
-                    plan.problems.append(f"{there[0].flax[0]!r} and {other.flax[0]!r} are one "
-                                         f"variable, but {one!r} and {two!r} differ")  # fmt: skip
+                    shared = f"{there[0].flax[0]!r} and {other.flax[0]!r} are one variable"
+                    plan.problems.append(f"{shared}, but {one!r} and {two!r} differ")
 
 
-def assumed(plan: Plan) -> list[str]:
+def assumed(plan: PortPlan) -> list[str]:
     """Settings that only a torch module would tell, as the Flax layers have them."""
     lines = []
     for place in plan.places:
@@ -203,7 +191,7 @@ def assumed(plan: Plan) -> list[str]:
 
 
 def fit(
-    plan: Plan,
+    plan: PortPlan,
     arrays: Mapping[str, np.ndarray],
     groups: Mapping[str, str],
     like: Mapping[str, Any],
@@ -220,17 +208,18 @@ def fit(
             key = tie_key(value)
             twin = keys.get(key) if key is not None else None
             if twin is None:
-                plan.problems.append(f"missing {name!r} {tuple(value.shape)} of torch's"
-                                     + nearest(name, extra))  # fmt: skip
+                shape = f"{tuple(value.shape)} of torch's"
+                plan.problems.append(f"missing {name!r} {shape}{nearest(name, extra)}")
                 continue
             tied[full] = plan.names[twin]
             name = twin
         elif name in groups:
             tied[full] = plan.names.get(groups[name], groups[name])
         if arrays[name].shape != tuple(value.shape):
-            plan.problems.append(f"mis-shaped {name!r}: torch has {tuple(value.shape)}, "
-                                 f"Flax gives {arrays[name].shape}")  # fmt: skip
+            shapes = f"torch has {tuple(value.shape)}, Flax gives {arrays[name].shape}"
+            plan.problems.append(f"mis-shaped {name!r}: {shapes}")
         fitted[full] = arrays[name]
-    plan.problems += [f"unexpected {name!r} {arrays[name].shape}, which torch has not"
-                      + nearest(name, plan.names) for name in extra]  # fmt: skip
+    for name in extra:
+        said = f"{arrays[name].shape}, which torch has not{nearest(name, plan.names)}"
+        plan.problems.append(f"unexpected {name!r} {said}")
     return fitted, tied

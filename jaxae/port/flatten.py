@@ -41,8 +41,10 @@ class Orders:
         """
         for name, given in (("flatten", flatten), ("unflatten", unflatten)):
             if not (given is None or given == "CHW" or isinstance(given, Mapping)):
-                raise InputError(f"expected {name} to be 'CHW' or a mapping of layers to 'CHW' or "
-                                 f"(channels, height, width), got {given!r}")  # fmt: skip
+                raise InputError(
+                    f"expected {name} to be 'CHW' or a mapping of layers to 'CHW' or (channels, "
+                    f"height, width), got {given!r}"
+                )
         inputs = flatten if isinstance(flatten, Mapping) else {}
         outputs = unflatten if isinstance(unflatten, Mapping) else {}
         return cls(inputs, outputs, "CHW" in (flatten, unflatten))
@@ -65,8 +67,8 @@ class Orders:
                     f"{place.path!r} ({type(place.layer).__name__}) has no flat features"
                 )
             elif not _is_shape(order) or math.prod(order) != side:
-                problems.append(f"{place.path!r} has {side} features, which are not the "
-                                f"(channels, *space) {order!r}")  # fmt: skip
+                shape = f"the (channels, *space) {order!r}"
+                problems.append(f"{place.path!r} has {side} features, which are not {shape}")
             else:
                 sides.append((key, order))
         return [_split(row, sides) for row in place.rows], problems
@@ -91,8 +93,9 @@ class Orders:
 
 
 def _is_shape(order: object) -> bool:
-    return (isinstance(order, tuple | list) and len(order) > 1
-            and all(isinstance(size, int) and size > 0 for size in order))  # fmt: skip
+    if not isinstance(order, tuple | list) or len(order) < 2:
+        return False
+    return all(isinstance(size, int) and size > 0 for size in order)
 
 
 def _split(row: Row, sides: list[tuple[str, tuple[int, ...]]]) -> tuple[Row, dict[str, int]]:

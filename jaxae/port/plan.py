@@ -6,17 +6,20 @@ A plan is made before anything is written. Weights and an optimizer's moments fo
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from flax import nnx
 
 from jaxae.errors import InputError
 from jaxae.network.models import Autoencoder, ConditionalVAE
-from jaxae.port.flatten import Flatten, Orders
-from jaxae.port.names import Names, Paths, join, unwrap
+from jaxae.port.flatten import Orders
+from jaxae.port.names import Paths, join, unwrap
+from jaxae.port.options import PortOptions
 from jaxae.port.row import Row
 from jaxae.port.structure import Place, Structure, variable
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Transfer:
 
 
 @dataclass
-class Plan:
+class PortPlan:
     """The transfers of a module, and what stands against them.
 
     Attributes:
@@ -77,40 +80,42 @@ class Plan:
     absent: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)
 
-    def raise_problems(self, what: str) -> None:
-        """Raise one InputError that names every problem, if there is any."""
-        if self.problems:
-            raise InputError(f"cannot port {what}: " + "; ".join(dict.fromkeys(self.problems)))
+
+def raise_problems(expected: str, problems: Iterable[str]) -> None:
+    """Raise one InputError that names every problem, if there is any.
+
+    Args:
+        expected: Noun phrase of what was expected, "weights that port to Flax".
+        problems: Sentences, the same one once.
+    """
+    found = "; ".join(dict.fromkeys(problems))
+    if found:
+        raise InputError(f"expected {expected}, got: {found}")
 
 
-def make_plan(
-    module: nnx.Module,
-    available: Iterable[str] = (),
-    *,
-    names: Names = None,
-    flatten: Flatten = None,
-    unflatten: Flatten = None,
-) -> Plan:
+def make_plan(module: nnx.Module, options: PortOptions, available: Iterable[str] = ()) -> PortPlan:
     """Pair a module's variables with torch's names.
 
     Args:
         module: The NNX module; only its structure is read.
+        options: How the two networks correspond.
         available: torch's tensor names, where they are known.
-        names: As in `from_torch`.
-        flatten: As in `from_torch`.
-        unflatten: As in `from_torch`.
+
+    Raises:
+        InputError: If an argument has another type than it should, or two of torch's names are
+            one without their wrappers. Everything else becomes a problem of the plan.
     """
     if not isinstance(module, nnx.Module):
         raise InputError(f"expected an nnx.Module, got {type(module).__name__}")
     available = list(available)
     targets = [path for path, _ in nnx.iter_modules(module)]
     known = unwrap(available, [str(part) for path in targets for part in path])
-    paths = Paths(names, known)
+    paths = Paths(options.names, known)
     structure = Structure(module, paths)
-    plan = Plan(structure.places, problems=structure.problems, names=known)
-    if isinstance(module, Autoencoder | ConditionalVAE):
-        flatten = flatten or "CHW"  # they flatten by layers.flatten_as_torch
-    orders = Orders.read(flatten, unflatten)
+    plan = PortPlan(structure.places, problems=structure.problems, names=known)
+    # The project's own models flatten by layers.flatten_as_torch.
+    default = "CHW" if isinstance(module, Autoencoder | ConditionalVAE) else None
+    orders = Orders.read(options.flatten or default, options.unflatten)
     for place in plan.places:
         refined, problems = orders.refine(place)
         plan.problems += problems
@@ -118,10 +123,14 @@ def make_plan(
             plan.transfers.append(_transfer(place, row, sizes, paths))
         plan.counters += [place.torch_name(name) for name in place.rule.counters]
     plan.notes += paths.notes
-    plan.problems += [f"names has {path!r}, which is no layer or variable of the NNX module"
-                      for path in paths.unused]  # fmt: skip
-    plan.problems += [f"{path!r} is no layer of the NNX module, but a flatten or unflatten is said "
-                      "of it" for path in orders.unknown(plan.places)]  # fmt: skip
+    plan.problems += [
+        f"names has {path!r}, which is no layer or variable of the NNX module"
+        for path in paths.unused
+    ]
+    plan.problems += [
+        f"{path!r} is no layer of the NNX module, but a flatten or unflatten is said of it"
+        for path in orders.unknown(plan.places)
+    ]
     plan.problems += orders.unsaid(_in_order(plan, list(known)))
     plan.problems += _clashes(plan)
     return plan
@@ -136,7 +145,7 @@ def _transfer(place: Place, row: Row, sizes: dict[str, int], paths: Paths) -> Tr
     return Transfer(place, row, sizes, torch if own is None else (own,), flax, found)
 
 
-def _in_order(plan: Plan, known: list[str]) -> list[Place]:
+def _in_order(plan: PortPlan, known: list[str]) -> list[Place]:
     """The layers in the order of declaration, as well as it is known.
 
     An NNX module that went through split and merge has its attributes sorted, a safetensors file
@@ -156,9 +165,9 @@ def _in_order(plan: Plan, known: list[str]) -> list[Place]:
     return sorted(plan.places, key=lambda place: first[place.path])
 
 
-def _clashes(plan: Plan) -> list[str]:
+def _clashes(plan: PortPlan) -> list[str]:
     """Torch names that two different variables claim."""
-    owners: dict[str, tuple] = {}
+    owners: dict[str, tuple[int, ...]] = {}
     problems = []
     for transfer in plan.transfers:
         ids = tuple(id(one) for one in transfer.variables)
@@ -183,20 +192,15 @@ def ignored_names(names: Iterable[str], ignore: Iterable[str]) -> tuple[set[str]
     return chosen, problems
 
 
-def shared_variables(plan: Plan) -> dict[tuple, list[Transfer]]:
+def shared_variables(plan: PortPlan) -> dict[tuple[int, ...], list[Transfer]]:
     """Transfers by the variables that they fill: more than one where the module shares a weight."""
-    groups: dict[tuple, list[Transfer]] = {}
+    groups: dict[tuple[int, ...], list[Transfer]] = {}
     for transfer in plan.transfers:
         groups.setdefault(tuple(id(one) for one in transfer.variables), []).append(transfer)
     return groups
 
 
-def has_nan(array: np.ndarray) -> bool:
-    """Whether a float array holds a NaN."""
-    return bool(np.isnan(np.asarray(array, np.float32)).any()) if array.size else False
-
-
-def torch_layers(module: Any, own: Iterable[str]) -> dict[str, Any]:
+def torch_layers(module: "torch.nn.Module", own: Iterable[str]) -> dict[str, "torch.nn.Module"]:
     """Submodules of a torch module by their paths without wrappers, which share their module's.
 
     Args:

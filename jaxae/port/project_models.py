@@ -9,7 +9,7 @@ from typing import Any
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig, RunConfig
 from jaxae.errors import InputError
 from jaxae.network.models import parameter_shapes
-from jaxae.port.files import WeightFile
+from jaxae.port.source import WeightSource
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -17,7 +17,7 @@ Shapes = dict[str, tuple[int, ...]]
 _RENAMED = {"num_hidden_1": "hidden"}
 
 
-def recognise(held: WeightFile) -> ModelConfig:
+def recognise(source: WeightSource) -> ModelConfig:
     """The settings of the model whose weights a file holds.
 
     What tensors do not show (the activation, the last leaky_relu) is read from what the file says
@@ -26,13 +26,15 @@ def recognise(held: WeightFile) -> ModelConfig:
     Raises:
         InputError: If it is none of the project's models, or the file says another.
     """
-    shapes = _in_flax(held)
+    shapes = _in_flax(source)
     config = _autoencoder(shapes) or _conditional_vae(shapes)
     if config is None or _expected(config) != shapes:
         names = ", ".join(sorted(shapes)[:4])
-        raise InputError(f"expected one of jaxae's models, got tensors {names}, ... of another: "
-                         "name your network by --model package.module:factory")  # fmt: skip
-    said = _said(held)
+        raise InputError(
+            f"expected one of jaxae's models, got tensors {names}, ... of another: "
+            "name your network by --model package.module:factory"
+        )
+    said = _said(source)
     fields = {one.name for one in dataclasses.fields(config)}
     try:
         full = dataclasses.replace(config, **{k: v for k, v in said.items() if k in fields})
@@ -48,13 +50,13 @@ def settings_of(config: ModelConfig) -> dict[str, Any]:
     return {"kind": type(config).__name__, **dataclasses.asdict(config)}
 
 
-def _in_flax(held: WeightFile) -> Shapes:
+def _in_flax(source: WeightSource) -> Shapes:
     """Shapes under Flax's names, by the axes of the layers that the models are made of."""
     shapes: Shapes = {}
-    for name, one in held.tensors.items():
+    for name, one in source.tensors.items():
         shape = tuple(getattr(one, "shape", ()))
         short = re.sub(r"^(module\.|_orig_mod\.)+", "", name)
-        if held.layout == "torch" and short.endswith(".weight"):
+        if source.layout == "torch" and short.endswith(".weight"):
             short = f"{short.removesuffix('weight')}kernel"
             # A convolution's kernel and a transposed one's are stored the same way round.
             shape = (*shape[2:], *reversed(shape[:2]))
@@ -87,17 +89,17 @@ def _conditional_vae(shapes: Shapes) -> ConditionalVAEConfig | None:
     return ConditionalVAEConfig(code[0], first[2] - 1, reconstruct_condition=last[2] > 1)
 
 
-def _said(held: WeightFile) -> dict[str, Any]:
+def _said(source: WeightSource) -> dict[str, Any]:
     """Settings that the file states beside its tensors."""
     said: Any = {}
-    metadata: Mapping[str, Any] = held.metadata
+    metadata: Mapping[str, Any] = source.metadata
     try:
         if "config" in metadata:
             return dataclasses.asdict(RunConfig.from_json(json.loads(metadata["config"])).model)
         if "model" in metadata:
             said = json.loads(metadata["model"])
-        elif held.content is not None:
-            said = held.content.get("settings", {})
+        elif source.content is not None:
+            said = source.content.get("settings", {})
     except (TypeError, ValueError) as error:
         raise InputError(f"expected settings as JSON in the file's metadata: {error}") from error
     if not isinstance(said, Mapping):

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jaxae.tables import format_table
+
 
 @dataclass(frozen=True)
 class PortRow:
@@ -43,11 +45,6 @@ class PortReport:
             (r.torch, _size(r.torch_shape), r.pattern, r.flax, _size(r.flax_shape), r.dtype)
             for r in self.rows
         ]
-        widths = [max(len(line[i]) for line in (titles, *lines)) for i in range(len(titles))]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in (titles, *lines)
-        ]
         remarks = [
             *(f"assumed: {one}" for one in self.assumed),
             *(f"forward-only: {one}" for one in self.forward_only),
@@ -55,7 +52,7 @@ class PortReport:
         ]
         if self.carried:
             remarks.append(f"carried beside the module: {', '.join(self.carried)}")
-        return "\n".join([*table, *remarks])
+        return "\n".join([format_table(titles, lines), *remarks])
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -45,8 +45,10 @@ class Row:
         if not arrow or "->" in right:
             raise InputError(f"expected a pattern 'torch axes -> flax axes', got {self.pattern!r}")
         if len(self.flax_names) > 1 and right.split()[:1] != ["parts"]:
-            raise InputError(f"expected 'parts' first on the right of a packed row's pattern, "
-                             f"got {self.pattern!r}")  # fmt: skip
+            raise InputError(
+                "expected 'parts' first on the right of a packed row's pattern, got "
+                f"{self.pattern!r}"
+            )
 
     @property
     def torch_names(self) -> tuple[str, ...]:

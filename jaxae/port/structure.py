@@ -8,7 +8,7 @@ from flax import nnx
 
 from jaxae.port.names import Paths, join
 from jaxae.port.row import Layer, Row
-from jaxae.port.table import rule_for
+from jaxae.port.table.lookup import rule_for
 
 # Variables that are no weights: random streams, decoding caches, what a forward pass notes down.
 _PASSING = (nnx.RngState, nnx.Cache, nnx.Intermediate)
@@ -66,8 +66,8 @@ class Structure:
                 part, ending = _torch_part(module, name, suffix)
                 above = self._paths.child(torch, below, part, siblings)
                 named = above not in (torch, join(torch, part))
-                self._visit(value, below, above, "" if named and siblings is None else ending,
-                            covered)  # fmt: skip
+                ending = "" if named and siblings is None else ending
+                self._visit(value, below, above, ending, covered)
         self._open.pop()
 
     def _place(
@@ -82,8 +82,8 @@ class Structure:
             if all(one is None for one in found):
                 continue
             if any(one is None for one in found):
-                self.problems.append(f"{path!r} ({type(module).__name__}) has only some of "
-                                     f"{', '.join(row.flax_names)}")  # fmt: skip
+                some = f"only some of {', '.join(row.flax_names)}"
+                self.problems.append(f"{path!r} ({type(module).__name__}) has {some}")
                 continue
             rows.append(row)
             ids.update(id(one) for one in found)

@@ -11,18 +11,25 @@ import zipfile
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 from jaxae.errors import InputError
 from jaxae.storage.files import whole_or_absent
 
-_ITEM_SIZES = {
-    "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2,
-    "LongStorage": 8, "IntStorage": 4, "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1,
-    "BoolStorage": 1, "ComplexDoubleStorage": 16, "ComplexFloatStorage": 8, "QUInt8Storage": 1,
-    "QInt8Storage": 1, "QInt32Storage": 4, "QUInt4x2Storage": 1, "QUInt2x4Storage": 1,
-    "UntypedStorage": 1,
-}  # fmt: skip
+# Kinds of storages by the bytes of an item.
+_KINDS = {
+    16: "ComplexDouble",
+    8: "Double Long ComplexFloat",
+    4: "Float Int QInt32",
+    2: "Half BFloat16 Short",
+    1: "Char Byte Bool QUInt8 QInt8 QUInt4x2 QUInt2x4 Untyped",
+}
+_ITEM_SIZES = {f"{kind}Storage": size for size, kinds in _KINDS.items() for kind in kinds.split()}
+
+
+class _DamagedError(Exception):
+    """Why a file is refused, in a clause about it."""
 
 
 def read(path: Path) -> Any:
@@ -32,39 +39,56 @@ def read(path: Path) -> Any:
         InputError: If there is no such file, it is damaged, it would run code, or torch is not
             installed.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(f"reading {path} needs torch: pip install 'jaxae[torch]'") from error
+    torch = import_torch(path)
     try:
         with path.open("rb") as file:
             _check_sizes(file, path.stat().st_size)
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"expected a torch file, got {path}: {error.strerror or error}") from error
-    except InputError as error:
-        raise InputError(f"{path} is refused: {error}") from error
     except Exception as error:  # a damaged pickle may raise anything
-        raise InputError(f"{path} is refused: {_reason(error)}") from error
+        reason = error if isinstance(error, _DamagedError) else _reason(error)
+        raise InputError(f"expected a sound torch file, got {path}: {reason}") from error
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Save by torch.save, whole or not at all."""
-    import torch
+    """Save by torch.save, whole or not at all.
 
+    Raises:
+        InputError: If the file cannot be written, or torch is not installed.
+    """
+    torch = import_torch(path)
     try:
         with whole_or_absent(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
+        raise InputError(
+            f"expected {path} to be written, got an error: {error.strerror}"
+        ) from error
+
+
+def import_torch(path: Path) -> ModuleType:
+    """Import torch for a file.
+
+    Raises:
+        InputError: If torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        remedy = "pip install 'jaxae[torch]'"
+        raise InputError(f"expected torch, which {path} needs, got none: {remedy}") from error
+    return torch
 
 
 def _reason(error: Exception) -> str:
     text = str(error)
     code = re.search(r"(?:GLOBAL|global:?|function) ([\w.]*\.[\w.]+)", text)
     if isinstance(error, pickle.UnpicklingError) and code:
-        return (f"it holds more than tensors ({code[1]}), which would run code; nothing was run; "
-                "save model.state_dict() instead")  # fmt: skip
+        return (
+            f"it holds more than tensors ({code[1]}), which would run code; nothing was run; "
+            "save model.state_dict() instead"
+        )
     line = next((line for line in text.splitlines() if line.strip()), "")
     return f"it is damaged or no torch file ({type(error).__name__}: {line[:120]})"
 
@@ -103,16 +127,16 @@ class _Walker(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
         return type(name, (_Inert,), {"__module__": module})
 
     def get_extension(self, code: int) -> None:
-        raise InputError(f"it names the pickle extension {code}")
+        raise _DamagedError(f"it names the pickle extension {code}")
 
     def persistent_load(self, pid: Any) -> _Inert:
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
             return _Inert()
         kind, key, numel = getattr(pid[1], "__name__", "?"), pid[2], pid[4]
         if kind not in _ITEM_SIZES:
-            raise InputError(f"it has a storage of {kind}, which is not ported")
+            raise _DamagedError(f"it has a storage of {kind}, which is not ported")
         if not isinstance(key, str) or not isinstance(numel, int) or numel < 0:
-            raise InputError("it declares a storage without a size")
+            raise _DamagedError("it declares a storage without a size")
         nbytes = numel * _ITEM_SIZES[kind]
         self.storages[key] = max(nbytes, self.storages.get(key, 0))
         return _Inert()
@@ -133,25 +157,26 @@ def _check_sizes(file: BinaryIO, size: int) -> None:
         _walk(file)
     total = sum(_walk(file).values())
     if total > size:
-        raise InputError(f"it declares {total} bytes of tensors, but has {size}")
+        raise _DamagedError(f"it declares {total} bytes of tensors, but has {size}")
 
 
 def _check_zip(file: BinaryIO, size: int) -> None:
     with zipfile.ZipFile(file) as archive:
         records = {info.filename: info for info in archive.infolist()}
         if len(records) < len(archive.infolist()):
-            raise InputError("it has two records of one name")
+            raise _DamagedError("it has two records of one name")
         if any(info.compress_type != zipfile.ZIP_STORED for info in records.values()):
-            raise InputError("it has compressed records, which torch does not write")
+            raise _DamagedError("it has compressed records, which torch does not write")
         if sum(info.file_size for info in records.values()) > size:
-            raise InputError(f"its records claim more bytes than the {size} it has")
+            raise _DamagedError(f"its records claim more bytes than the {size} it has")
         pickles = [name for name in records if name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise InputError(f"it has {len(pickles)} pickles of tensors")
+            raise _DamagedError(f"it has {len(pickles)} pickles of tensors")
         folder = pickles[0].removesuffix("data.pkl")
         for key, nbytes in _walk(BytesIO(archive.read(pickles[0]))).items():
             record = records.get(f"{folder}data/{key}")
             if record is None or record.file_size < nbytes:
                 there = 0 if record is None else record.file_size
-                raise InputError(f"it declares {nbytes} bytes of the storage {key!r}, "
-                                 f"but has {there}")  # fmt: skip
+                raise _DamagedError(
+                    f"it declares {nbytes} bytes of the storage {key!r}, but has {there}"
+                )

@@ -1,8 +1,8 @@
 """Weights: from torch into an NNX module, and from an NNX module to torch."""
 
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -10,72 +10,74 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxae.errors import InputError
 from jaxae.port import checks
-from jaxae.port.arrays import from_tensor, is_float, to_tensor
-from jaxae.port.flatten import Flatten
-from jaxae.port.names import Names
-from jaxae.port.plan import (
-    Plan,
-    Transfer,
+from jaxae.port.arrays import (
+    cast_floats,
+    copy_for_flax,
+    dtype_name,
+    from_tensor,
     has_nan,
+    to_tensor,
+)
+from jaxae.port.options import PortKeywords, PortOptions
+from jaxae.port.plan import (
+    PortPlan,
+    Transfer,
     ignored_names,
     make_plan,
+    raise_problems,
     shared_variables,
     torch_layers,
 )
 from jaxae.port.report import PortReport, PortRow
+from jaxae.port.source import Weights, WeightSource, read_torch_layout
+
+if TYPE_CHECKING:
+    import torch
+
+TO_FLAX, TO_TORCH = "weights that port to Flax", "weights that port to torch"
 
 
 def from_torch(
     module: nnx.Module,
-    source: Any,
+    source: Weights,
     *,
-    names: Names = None,
-    flatten: Flatten = None,
-    unflatten: Flatten = None,
     dtype: DTypeLike | None = None,
     ignore: Iterable[str] = (),
     untie: bool = False,
+    **options: Unpack[PortKeywords],
 ) -> PortReport:
     """Fill an NNX module with a torch network's weights; all of them, or none where it fails.
 
     Arrays are copied and keep their dtypes.
 
     Args:
-        module: Built, or abstract by `nnx.eval_shape`.
+        module: The NNX module: built, or abstract by `nnx.eval_shape`.
         source: A torch module (its settings are then checked against Flax's), a state_dict or a
             training checkpoint that holds one, or the path of a file.
-        names: Where paths differ: a mapping from Flax paths, of layers or whole branches, to
-            torch's, or a function from the path that torch would have to torch's. A path with a
-            `*` is a template of the tensors' names, 'lstm.*_l1'.
-        flatten: For layers that take a flattened image: torch's (channels, height, width) of it
-            where the NNX module flattens channels last, {"fc1": (16, 5, 5)}; "CHW" where it
-            flattens as torch does, for one layer or for the whole module.
-        unflatten: The same for layers whose outputs are reshaped to an image.
-        dtype: Cast floats to it; None keeps torch's.
+        dtype: Dtype that floats are cast to; None keeps torch's.
         ignore: Patterns of torch tensors to leave aside; the report lists them.
-        untie: Let weights that are one tensor in torch become several variables.
+        untie: Whether weights that are one tensor in torch may become several variables.
+        **options: Names, flatten and unflatten of `PortOptions`.
 
     Returns:
         What became what, and what had to be assumed.
 
     Raises:
-        InputError: Naming everything missing, unexpected, mis-shaped, or not to be had in Flax.
+        InputError: If tensors are missing, unexpected, mis-shaped, or not to be had in Flax; it
+            names them all.
     """
-    plan, tensors, report = _prepare(
-        module, source, names, flatten, unflatten, ignore, untie, dtype
-    )
+    weights = read_torch_layout(source)
+    plan, tensors = _match(module, weights, PortOptions(**options), ignore, untie=untie)
+    report = _report(plan, tensors, weights, dtype)
     arrays: dict[str, np.ndarray] = {}
-    for name in _wanted(plan):
+    for name in dict.fromkeys(name for transfer in plan.transfers for name in transfer.torch):
         if name in tensors:
-            try:
-                arrays[name] = cast(name, from_tensor(name, tensors[name]), dtype)
-            except InputError as error:
-                plan.problems.append(str(error))
+            array = copy_for_flax(name, tensors[name], dtype, plan.problems)
+            arrays |= {} if array is None else {name: array}
     checks.tensors(plan, arrays)
     checks.ties(plan, arrays)
-    plan.raise_problems("to Flax")
+    raise_problems(TO_FLAX, plan.problems)
     filled: list[tuple[nnx.Variable, np.ndarray]] = []
     for transfers in shared_variables(plan).values():
         transfer = next((one for one in transfers if one.torch[0] in arrays), transfers[0])
@@ -85,16 +87,43 @@ def from_torch(
     return report
 
 
+def describe(
+    module: nnx.Module,
+    source: Weights | None = None,
+    *,
+    ignore: Iterable[str] = (),
+    untie: bool = False,
+    **options: Unpack[PortKeywords],
+) -> PortReport:
+    """The report that `from_torch` would give, with nothing written.
+
+    Args:
+        module: The NNX module.
+        source: Weights that `from_torch` takes, or None to describe the module alone.
+        ignore: Patterns of torch tensors to leave aside.
+        untie: Whether weights that are one tensor in torch may become several variables.
+        **options: Names, flatten and unflatten of `PortOptions`.
+
+    Raises:
+        InputError: If the weights do not port.
+    """
+    if source is None:
+        plan = make_plan(module, PortOptions(**options))
+        raise_problems(TO_TORCH, plan.problems)
+        return _report(plan, {})
+    weights = read_torch_layout(source)
+    plan, tensors = _match(module, weights, PortOptions(**options), ignore, untie=untie)
+    return _report(plan, tensors, weights)
+
+
 def to_torch(
     module: nnx.Module,
     *,
-    names: Names = None,
-    flatten: Flatten = None,
-    unflatten: Flatten = None,
     dtype: DTypeLike | None = None,
-    like: Any = None,
+    like: Weights | None = None,
     carried: Mapping[str, np.ndarray] | None = None,
-) -> dict[str, Any]:
+    **options: Unpack[PortKeywords],
+) -> dict[str, "torch.Tensor"]:
     """A state_dict of new torch tensors with an NNX module's weights.
 
     Weights that the module shares are one tensor under several names. Counters that Flax lacks
@@ -103,24 +132,19 @@ def to_torch(
 
     Args:
         module: The NNX module.
-        names: As in `from_torch`.
-        flatten: As in `from_torch`.
-        unflatten: As in `from_torch`.
-        dtype: Cast floats to it; None keeps Flax's.
+        dtype: Dtype that floats are cast to; None keeps Flax's.
         like: A torch module or state_dict that the result must fit: its names (wrappers' prefixes
             too), order and shapes; settings and types too where it is a module.
-        carried: `PortReport.carried` of the port that filled the module.
+        carried: Counters in `PortReport.carried` of the port that filled the module.
+        **options: Names, flatten and unflatten of `PortOptions`.
 
     Raises:
-        InputError: Naming everything that torch would miss or not expect.
+        InputError: If torch would miss or not expect tensors; it names them all.
     """
-    arrays, groups = to_arrays(
-        module, names=names, flatten=flatten, unflatten=unflatten, dtype=dtype, like=like,
-        carried=carried,
-    )  # fmt: skip
-    made: dict[str, Any] = {}
+    arrays, ties = to_arrays(module, dtype=dtype, like=like, carried=carried, **options)
+    made: dict[str, torch.Tensor] = {}
     return {
-        name: made.setdefault(groups.get(name, name), to_tensor(array))
+        name: made.setdefault(ties.get(name, name), to_tensor(array))
         for name, array in arrays.items()
     }
 
@@ -128,105 +152,74 @@ def to_torch(
 def to_arrays(
     module: nnx.Module,
     *,
-    names: Names = None,
-    flatten: Flatten = None,
-    unflatten: Flatten = None,
     dtype: DTypeLike | None = None,
-    like: Any = None,
+    like: Weights | None = None,
     carried: Mapping[str, np.ndarray] | None = None,
+    **options: Unpack[PortKeywords],
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """What `to_torch` gives, as NumPy arrays and without importing torch.
+    """What `to_torch` gives for the same arguments, as NumPy arrays and without importing torch.
 
     Returns:
         Arrays in torch's layout, and for each name that is tied to an earlier one that one.
     """
-    source, torch_module = checks.read_source(like) if like is not None else ({}, None)
-    plan = make_plan(module, source, names=names, flatten=flatten, unflatten=unflatten)
-    if torch_module is not None:
-        checks.layers(plan, torch_layers(torch_module, plan.names))
+    target = None if like is None else read_torch_layout(like)
+    plan = make_plan(module, PortOptions(**options), target.tensors if target else ())
+    if target is not None and target.module is not None:
+        checks.layers(plan, torch_layers(target.module, plan.names))
     arrays: dict[str, np.ndarray] = {}
-    groups: dict[str, str] = {}
-    for transfers in shared_variables(plan).values():
-        for transfer in transfers:
-            for name, array in _torch_arrays(transfer, dtype, plan.problems).items():
-                if transfer is not transfers[0]:
-                    groups[name] = transfers[0].torch[transfer.torch.index(name)]
-                arrays[name] = array
-    for name in plan.counters:
-        arrays[name] = np.array((carried or {}).get(name, 0), np.int64)
-    for name in sorted(set(carried or ()) - set(plan.counters)):
+    ties: dict[str, str] = {}
+    for first, *others in shared_variables(plan).values():
+        arrays |= _torch_arrays(first, dtype, plan.problems)
+        for other in others:
+            arrays |= _torch_arrays(other, dtype, plan.problems)
+            ties |= zip(other.torch, first.torch, strict=True)
+    carried = carried or {}
+    arrays |= {name: np.array(carried.get(name, 0), np.int64) for name in plan.counters}
+    for name in sorted(set(carried) - set(plan.counters)):
         plan.problems.append(f"{name!r} is carried, but the module has no such layer")
     nan_notes(arrays)
-    if like is not None:
-        arrays, groups = checks.fit(plan, arrays, groups, source)
-    plan.raise_problems("to torch")
-    return arrays, groups
+    if target is not None:
+        arrays, ties = checks.fit(plan, arrays, ties, target.tensors)
+    raise_problems(TO_TORCH, plan.problems)
+    return arrays, ties
 
 
-def describe(
+def _match(
     module: nnx.Module,
-    source: Any = None,
-    *,
-    names: Names = None,
-    flatten: Flatten = None,
-    unflatten: Flatten = None,
-    ignore: Iterable[str] = (),
-    untie: bool = False,
-) -> PortReport:
-    """The report that `from_torch` would give, with nothing written.
-
-    Args:
-        module: The NNX module.
-        source: As in `from_torch`, or None to describe the module alone.
-        names: As in `from_torch`.
-        flatten: As in `from_torch`.
-        unflatten: As in `from_torch`.
-        ignore: As in `from_torch`.
-        untie: As in `from_torch`.
-    """
-    if source is None:
-        plan = make_plan(module, names=names, flatten=flatten, unflatten=unflatten)
-        plan.raise_problems("to torch")
-        return _report(plan, {}, None)
-    return _prepare(module, source, names, flatten, unflatten, ignore, untie)[2]
-
-
-def _prepare(
-    module: nnx.Module,
-    source: Any,
-    names: Names,
-    flatten: Flatten,
-    unflatten: Flatten,
+    weights: WeightSource,
+    options: PortOptions,
     ignore: Iterable[str],
+    *,
     untie: bool,
-    dtype: DTypeLike | None = None,
-) -> tuple[Plan, dict[str, Any], PortReport]:
-    given, torch_module = checks.read_source(source)
-    plan = make_plan(module, given, names=names, flatten=flatten, unflatten=unflatten)
-    tensors = {short: given[full] for short, full in plan.names.items()}
+) -> tuple[PortPlan, dict[str, Any]]:
+    """The plan of a port to Flax, and the tensors that take part in it, by their short names."""
+    plan = make_plan(module, options, weights.tensors)
+    tensors = {short: weights.tensors[full] for short, full in plan.names.items()}
     ignored, problems = ignored_names(tensors, ignore)
     plan.problems += problems
     plan.notes += [f"{name!r} is ignored, as asked" for name in sorted(ignored)]
     tensors = {name: value for name, value in tensors.items() if name not in ignored}
-    if torch_module is not None:
-        checks.layers(plan, torch_layers(torch_module, plan.names))
+    if weights.module is not None:
+        checks.layers(plan, torch_layers(weights.module, plan.names))
     checks.names(plan, tensors, untie=untie)
-    plan.raise_problems("to Flax")
-    return plan, tensors, _report(plan, tensors, torch_module, dtype)
+    raise_problems(TO_FLAX, plan.problems)
+    return plan, tensors
 
 
 def _report(
-    plan: Plan, tensors: Mapping[str, Any], torch_module: Any, cast_to: DTypeLike | None = None
+    plan: PortPlan,
+    tensors: Mapping[str, Any],
+    weights: WeightSource | None = None,
+    cast_to: DTypeLike | None = None,
 ) -> PortReport:
     report = PortReport(notes=list(plan.notes))
     for transfer in plan.transfers:
-        first = tensors.get(transfer.torch[0])
-        dtype = first.dtype if first is not None else transfer.variables[0].dtype
-        dtype = str(dtype if cast_to is None else jnp.dtype(cast_to)).removeprefix("torch.")
+        named = tensors.get(transfer.torch[0], transfer.variables[0])
+        dtype = dtype_name(named) if cast_to is None else str(jnp.dtype(cast_to))
         compute = getattr(transfer.place.layer, "dtype", None)
         if transfer.trained and compute is not None and str(jnp.dtype(compute)) != dtype:
-            report.notes.append(f"{transfer.place.path!r} computes in {jnp.dtype(compute)}, though "
-                                f"{transfer.torch[0]!r} is {dtype}")  # fmt: skip
+            held = f"though {transfer.torch[0]!r} is {dtype}"
+            report.notes.append(f"{transfer.place.path!r} computes in {jnp.dtype(compute)}, {held}")
         report.rows.append(
             PortRow(
                 " + ".join(transfer.torch),
@@ -243,26 +236,12 @@ def _report(
                 f"{names} are one variable in Flax: outputs are kept, but training moves their sum "
                 "half as fast, and they cannot be told apart again"
             )
-    if torch_module is None:
+    if weights is None or weights.module is None:
         report.assumed += checks.assumed(plan)
     report.carried = {
         name: from_tensor(name, tensors[name]) for name in plan.counters if name in tensors
     }
     return report
-
-
-def _wanted(plan: Plan) -> list[str]:
-    return list(dict.fromkeys(name for transfer in plan.transfers for name in transfer.torch))
-
-
-def cast(name: str, array: np.ndarray, dtype: DTypeLike | None) -> np.ndarray:
-    """A float array in the dtype asked for; refused where JAX would round it."""
-    if dtype is not None and is_float(array.dtype):
-        array = array.astype(jnp.dtype(dtype))
-    if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
-        raise InputError(f"{name!r} is {array.dtype}, which JAX would round: enable x64, or say "
-                         f"dtype={str(jax.dtypes.canonicalize_dtype(array.dtype))!r}")  # fmt: skip
-    return array
 
 
 def _flax_arrays(transfer: Transfer, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -282,24 +261,22 @@ def _torch_arrays(
         problems.append(f"{transfer.flax[0]!r} is abstract: it has a shape, but no value")
         return {}
     parts = tuple(np.array(value) for value in values)
-    whole = transfer.row.to_torch(parts, transfer.sizes)
-    if dtype is not None and is_float(whole.dtype):
-        whole = whole.astype(jnp.dtype(dtype))
+    whole = cast_floats(transfer.row.to_torch(parts, transfer.sizes), dtype)
     rest = {name: np.zeros_like(whole) for name in transfer.torch[1:]}
     return {transfer.torch[0]: whole, **rest}
 
 
 def nan_notes(arrays: Mapping[str, np.ndarray]) -> list[str]:
     """Names of tensors with NaN, also given as a warning: they port as they are."""
-    names = [name for name, array in arrays.items() if is_float(array.dtype) and has_nan(array)]
+    names = [repr(name) for name, array in arrays.items() if has_nan(array)]
     if not names:
         return []
-    note = f"NaN in {', '.join(map(repr, names))}, ported as it is"
+    note = f"NaN in {', '.join(names)}, ported as it is"
     warnings.warn(note, stacklevel=3)
     return [note]
 
 
-def assign(filled: list[tuple[nnx.Variable, np.ndarray]]) -> None:
+def assign(filled: Sequence[tuple[nnx.Variable, np.ndarray]]) -> None:
     """Set variables to copies of arrays, on the devices where they are: all, or none."""
     ready = []
     for target, array in filled:

@@ -8,7 +8,6 @@ weights.safetensors  the trained weights in Flax's layout, once the training has
 """
 
 import hashlib
-import importlib.metadata
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -187,13 +186,7 @@ def save_weights(path: Path, config: RunConfig, parameters: Parameters) -> None:
         InputError: If the file cannot be written.
     """
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named_leaves(parameters).items()}
-    metadata = {
-        "format": "flax",
-        "framework": "jax",
-        "layout": "flax",
-        "writer": f"jaxae {importlib.metadata.version('jaxae')}",
-        "config": json.dumps(config.to_json()),
-    }
+    metadata = safetensors.weight_metadata("flax", config=json.dumps(config.to_json()))
     safetensors.write(path, arrays, metadata)
 
 

@@ -145,7 +145,7 @@ def test_a_transposed_kernel_is_located(net):
 def test_a_forward_pass_that_transposes_is_located(net):
     from jaxae.port import register
     from jaxae.port.row import Row
-    from jaxae.port.table import rule_for
+    from jaxae.port.table.lookup import rule_for
 
     if rule_for(Twin(transpose=True).fc2) is None:
         register(

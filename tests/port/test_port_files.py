@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import resource
-import struct
 import subprocess
 import sys
 import zipfile
@@ -16,10 +15,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 import pytest
-import safetensors.numpy
 import safetensors.torch
 import torch
 from conftest import REPOSITORY
@@ -29,10 +26,10 @@ from jaxae import port
 from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
 from jaxae.errors import InputError
 from jaxae.network.models import build
-from jaxae.port import torch_file as torchfile
-from jaxae.port.files import read_file
+from jaxae.port import torch_file
 from jaxae.port.project_models import recognise, settings_of
-from jaxae.storage import safetensors as own
+from jaxae.port.source import read_source
+from jaxae.storage.safetensors import write
 from torch_ref.models import Autoencoder as TorchAutoencoder
 from torch_ref.models import ConditionalVariationalAutoencoder
 
@@ -85,7 +82,7 @@ def test_written_files_are_read_again(tmp_path, name, layout):
             port.save(path, ours, layout="flax")
         return
     port.save(path, ours, layout=layout, model={"hidden": [4]})
-    held = read_file(path)
+    held = read_source(path)
     assert held.metadata["layout"] == layout
     assert held.metadata["framework"] == {"torch": "torch", "flax": "jax"}[layout]
     assert json.loads(held.metadata["model"]) == {"hidden": [4]}
@@ -101,36 +98,8 @@ def test_written_files_are_read_again(tmp_path, name, layout):
         )
         assert np.array_equal(theirs[0].weight.detach().numpy().T, ours.layers[0].kernel[...])
     else:
-        with pytest.raises(InputError, match="Flax's layout, not torch's"):
+        with pytest.raises(InputError, match="torch's layout, got Flax's layout"):
             port.from_torch(net(), path)
-
-
-ARRAYS = {
-    "b": np.arange(6, dtype=np.float64).reshape(2, 3),
-    "a": np.arange(4).astype(ml_dtypes.bfloat16),
-    "half": np.array([1.5, np.nan], np.float16),
-    "scalar": np.array(3, np.int64),
-    "empty": np.zeros((0, 3), np.float32),
-    "flags": np.array([True, False, True]),
-}
-
-
-def test_safetensors_as_the_reference_implementation_has_them(tmp_path):
-    path = tmp_path / "x.safetensors"
-    own.write(path, ARRAYS, {"about": "a test"})
-    held = own.read(path)
-    assert list(held.arrays) == list(ARRAYS)
-    assert held.metadata == {"about": "a test"}
-    theirs = safetensors.torch.load_file(path)
-    for name, array in ARRAYS.items():
-        assert held.arrays[name].dtype == array.dtype
-        assert held.arrays[name].tobytes() == array.tobytes()
-        assert theirs[name].shape == array.shape
-    assert torch.equal(theirs["a"], torch.arange(4).bfloat16())
-    plain = {name: array for name, array in ARRAYS.items() if name != "a"}
-    safetensors.numpy.save_file(plain, path, {"format": "np"})
-    back = own.read(path).arrays
-    assert all(back[name].tobytes() == array.tobytes() for name, array in plain.items())
 
 
 def test_float64_is_not_rounded_on_its_way_through_a_file(tmp_path):
@@ -164,76 +133,15 @@ port.save({str(tmp_path / "out.safetensors")!r}, net, layout="torch")
 try:
     port.load(net, {str(tmp_path / "net.pt")!r})
 except ValueError as error:
-    assert "needs torch" in str(error)
+    assert "expected torch, which" in str(error)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     back = safetensors.torch.load_file(tmp_path / "out.safetensors")
     assert all(torch.equal(back[k], v) for k, v in safetensors.torch.load_file(path).items())
 
 
-def container(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + data
-
-
-def entry(shape: Any = (2,), offsets: Any = (0, 8), dtype: Any = "F32") -> dict[str, Any]:
-    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
-
-
-DAMAGED = {
-    "empty": (b"", "0 bytes"),
-    "short": (b"\x01\x02", "2 bytes"),
-    "header longer than the file": (container({}, length=1 << 40), "header claims 1099511627776"),
-    "no json": (container(b"nonsense"), "no JSON"),
-    "no utf-8": (container(b'{"\xff": 1}'), "no JSON"),
-    "deep json": (container(b"[" * 100_000), "no JSON"),
-    "list": (container([1]), "no JSON object"),
-    "twice": (container(b'{"a": {}, "a": {}}'), "names 'a' twice"),
-    "no entry": (container({"a": 3}), "entry of 'a'"),
-    "more keys": (container({"a": entry() | {"x": 1}}, bytes(8)), "entry of 'a'"),
-    "lying shape": (container({"a": entry((3,))}, bytes(8)), "claims 12 bytes by its shape"),
-    "gigantic": (container({"a": entry((1 << 60, 1 << 60))}, bytes(8)), "about 2**"),
-    "gigantic and consistent": (
-        container({"a": entry((1 << 40,), (0, 1 << 42))}, bytes(8)), "ends at byte 4398046511104"),
-    "out of range": (container({"a": entry((4,), (0, 16))}, bytes(8)), "of 8 bytes of data"),
-    "overlap": (container({"a": entry(), "b": entry((2,), (4, 12))}, bytes(12)), "overlaps 'a'"),
-    "gap": (container({"a": entry(), "b": entry((2,), (12, 20))}, bytes(20)), "gap before 'b'"),
-    "rest": (container({"a": entry()}, bytes(9)), "describes 8 of 9"),
-    "backwards": (container({"a": entry((0,), (8, 0))}, bytes(8)), "by its offsets"),
-    "negative": (container({"a": entry((-2,), (0, 8))}, bytes(8)), "shape [-2]"),
-    "true": (container({"a": entry((True,), (0, 4))}, bytes(4)), "shape [True]"),
-    "many axes": (container({"a": entry((1,) * 99, (0, 4))}, bytes(4)), "has the shape"),
-    "float offsets": (container({"a": entry((2,), (0, 8.0))}, bytes(8)), "offsets [0, 8.0]"),
-    "huge number": (container(b'{"a":' + b"9" * 5000 + b"}"), "no JSON"),
-    "unknown dtype": (container({"a": entry(dtype="F4")}, bytes(8)), "dtype 'F4'"),
-    "float8": (container({"a": entry((8,), dtype="F8_E4M3")}, bytes(8)), "dtype 'F8_E4M3'"),
-    "metadata": (container({"__metadata__": {"a": 1}}), "mapping of strings"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", DAMAGED)
-def test_damaged_safetensors(tmp_path, name):
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(DAMAGED[name][0])
-    with pytest.raises(InputError) as caught:
-        own.read(path)
-    assert DAMAGED[name][1] in str(caught.value)
-    assert len(str(caught.value)) < 400
-    assert "\n" not in str(caught.value)
-
-
-def test_safetensors_cut_anywhere(tmp_path):
-    path = tmp_path / "x.safetensors"
-    own.write(path, ARRAYS, {})
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        with pytest.raises(InputError):
-            own.read(path)
-
-
 def test_a_full_disk_or_a_missing_folder_leaves_nothing(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="to be written, got an error: No such file"):
         port.save(tmp_path / "no" / "x.safetensors", net())
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"before")
@@ -371,28 +279,18 @@ def test_old_containers_that_declare_more_than_they_hold(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
-def test_memory_is_bounded_by_the_file(tmp_path):
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(container({"a": entry((1 << 40,), (0, 1 << 42))}, bytes(8)))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(20):
-        with pytest.raises(InputError):
-            own.read(path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
-
-
 def test_the_walker_imports_nothing_and_reserves_nothing():
     class Evil:
         def __reduce__(self):
             return __import__, ("antigravity",)
 
-    walker = torchfile._Walker(io.BytesIO(pickle.dumps([Evil(), collections.OrderedDict(a=1)])))
+    walker = torch_file._Walker(io.BytesIO(pickle.dumps([Evil(), collections.OrderedDict(a=1)])))
     walker.load()
     assert "antigravity" not in sys.modules
     # A memo index of four billion, which makes the C unpickler reserve as many entries.
     huge = b"\x80\x02Nr\xff\xff\xff\xff."
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    torchfile._Walker(io.BytesIO(huge)).load()
+    torch_file._Walker(io.BytesIO(huge)).load()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
@@ -423,7 +321,7 @@ def test_a_file_of_another_layout_or_net(tmp_path):
     ):
         assert part in str(caught.value)
     assert np.array_equal(other.layers[0].kernel[...], before)
-    own.write(path, {"x": np.zeros(3)}, {})
+    write(path, {"x": np.zeros(3)}, {})
     with pytest.raises(InputError, match="tell torch's layout from Flax's"):
         port.load(net(), path)
 
@@ -441,11 +339,11 @@ def test_own_models_are_known_by_their_tensors(tmp_path, config):
     for layout in ("torch", "flax"):
         path = tmp_path / f"{layout}.safetensors"
         port.save(path, model, layout=layout, model=settings_of(config))
-        assert recognise(read_file(path)) == config
+        assert recognise(read_source(path)) == config
     other = tmp_path / "other.safetensors"
     port.save(other, net())
     with pytest.raises(InputError, match="expected one of jaxae's models"):
-        recognise(read_file(other))
+        recognise(read_source(other))
 
 
 @pytest.fixture
@@ -534,5 +432,5 @@ def test_a_run_directory_is_read(tmp_path):
     again = nnx.eval_shape(lambda: build(AUTOENCODER.model, rngs=nnx.Rngs(0)))
     port.load(again, tmp_path)
     assert same(model, again)
-    assert recognise(read_file(tmp_path)) == AUTOENCODER.model
+    assert recognise(read_source(tmp_path)) == AUTOENCODER.model
     assert jnp.isfinite(again.linear_1.kernel[...]).all()

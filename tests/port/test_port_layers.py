@@ -160,7 +160,7 @@ def test_own_conv_transpose(x64, groups):
 @pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 1), (4, 2), (5, 3), (2, 3)])
 def test_words_for_transposed_padding_are_what_lax_does(x64, padding, size, stride):
     """The numbers that the check compares, run as numbers, give what the word gives."""
-    from jaxae.port.settings import flax_transpose_padding
+    from jaxae.port.table.padding import flax_transpose_padding
 
     make = lambda pad: nnx.ConvTranspose(  # noqa: E731
         2, 3, (size,), stride, padding=pad, rngs=nnx.Rngs(0), **F64

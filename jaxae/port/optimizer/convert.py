@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -10,17 +10,10 @@ import optax
 from flax import nnx
 
 from jaxae.errors import InputError
-from jaxae.port.flatten import Flatten
-from jaxae.port.names import Names, unwrap
-from jaxae.port.optimizer.hyperparameters import Group, Optimizer, read_group, torch_group
-from jaxae.port.optimizer.moments import (
-    chain,
-    check_same_step,
-    collect,
-    fill,
-    has_count,
-    parameters_of,
-)
+from jaxae.network.parameters import parameters_of
+from jaxae.port.names import unwrap
+from jaxae.port.optimizer.hyperparameters import Group, TorchOptimizer, read_group, torch_group
+from jaxae.port.optimizer.moments import chain, check_same_step, collect, fill, has_count
 from jaxae.port.optimizer.torch_state import (
     names_of,
     owners_of,
@@ -30,18 +23,29 @@ from jaxae.port.optimizer.torch_state import (
     trained_paths,
     untied,
 )
-from jaxae.port.plan import make_plan
+from jaxae.port.options import PortKeywords, PortOptions
+from jaxae.port.plan import make_plan, raise_problems
+from jaxae.port.source import read_checkpoint
 from jaxae.port.torch_checkpoint import optimizer_of, weights_of
+
+if TYPE_CHECKING:
+    import torch
+
+# What an optimizer may be given as, and what it trains.
+Optimizers = Union["torch.optim.Optimizer", Mapping[str, Any], str, Path]
+Trained = Union["torch.nn.Module", Mapping[str, Any], Sequence[str]]
+
+_PORTS = "an optimizer that ports"
 
 
 class OptimizerPort(NamedTuple):
     """An optimizer in optax.
 
     Attributes:
-        tx: The chain that takes torch's steps; `optax.partition` where torch has several groups.
-        state: Its state, which goes on where torch stopped.
-        groups: What `optimizer_to_torch` needs on the way back.
-        notes: What was assumed.
+        tx: Chain that takes torch's steps; `optax.partition` where torch has several groups.
+        state: State of the chain, which goes on where torch stopped.
+        groups: Groups of parameters, which `optimizer_to_torch` needs on the way back.
+        notes: Remarks on what was assumed.
     """
 
     tx: optax.GradientTransformation
@@ -52,15 +56,13 @@ class OptimizerPort(NamedTuple):
 
 def optimizer_from_torch(
     module: nnx.Module,
-    optimizer: Any,
-    model: Any = None,
+    optimizer: Optimizers,
+    model: Trained | None = None,
     *,
     kind: str | None = None,
     tx: optax.GradientTransformation | None = None,
-    params: Any = None,
-    names: Names = None,
-    flatten: Flatten = None,
-    unflatten: Flatten = None,
+    params: optax.Params | None = None,
+    **options: Unpack[PortKeywords],
 ) -> OptimizerPort:
     """Adam, AdamW or SGD as torch left it, as an optax chain and its state.
 
@@ -73,21 +75,21 @@ def optimizer_from_torch(
         kind: "Adam" or "AdamW", where a state_dict does not tell.
         tx: A chain of your own, whose next step must be torch's; None builds one.
         params: The parameters as the chain will see them; None takes them as a nested dict.
-        names: As in `from_torch`.
-        flatten: As in `from_torch`.
-        unflatten: As in `from_torch`.
+        **options: Names, flatten and unflatten of `PortOptions`.
 
     Raises:
-        InputError: Naming the option, the group or the parameter that optax cannot express.
+        InputError: If optax cannot express an option, a group or a parameter; it names them.
     """
     content, model, kind = _read(optimizer, model, kind)
     known, notes = parameter_names(content, optimizer, model)
-    available = [name for group in known for name in group]
+    state_dict = getattr(model, "state_dict", None)
     if isinstance(model, Mapping):
         available = list(model)
-    elif hasattr(model, "state_dict"):
-        available = list(model.state_dict())
-    plan = make_plan(module, available, names=names, flatten=flatten, unflatten=unflatten)
+    elif state_dict is not None:
+        available = list(state_dict())
+    else:
+        available = [name for group in known for name in group]
+    plan = make_plan(module, PortOptions(**options), available)
     owners = owners_of(plan)
     clean = {full: short for short, full in plan.names.items()}
     groups = []
@@ -97,15 +99,15 @@ def optimizer_from_torch(
             # A state_dict has buffers too, and a tied parameter twice.
             members = untied([name for name in members if name in owners], owners)
         if len(members) != len(group["params"]):
-            raise InputError(f"expected an optimizer of the network's {len(members)} parameters, "
-                             f"got one of {len(group['params'])}")  # fmt: skip
+            counts = f"{len(members)} parameters, got one of {len(group['params'])}"
+            raise InputError(f"expected an optimizer of the network's {counts}")
         groups.append(Group(read_group(group, kind), members))
     moments, steps = read_states(plan, owners, content, groups)
     frozen = [path for path in trained_paths(plan) if path not in steps]
     if frozen:
         notes.append(f"{', '.join(frozen)} are in no group: they stay as they are")
-    plan.raise_problems("the optimizer")
-    params = parameters_of(module, params)
+    raise_problems(_PORTS, plan.problems)
+    params = parameters_of(module) if params is None else params
     built = chain(groups, owners, frozen)
     state = fill(built.init(params), moments, steps)
     if tx is not None:
@@ -118,40 +120,39 @@ def optimizer_from_torch(
 def optimizer_to_torch(
     module: nnx.Module,
     state: optax.OptState,
-    groups: Optimizer | Sequence[Group],
-    model: Any = None,
+    groups: TorchOptimizer | Sequence[Group],
+    model: Trained | None = None,
     *,
     tx: optax.GradientTransformation | None = None,
-    params: Any = None,
-    names: Names = None,
-    flatten: Flatten = None,
-    unflatten: Flatten = None,
+    params: optax.Params | None = None,
+    **options: Unpack[PortKeywords],
 ) -> dict[str, Any]:
     """The state_dict of a torch optimizer that goes on where optax stopped.
 
     Args:
         module: The NNX module.
         state: optax's state, or `opt_state` of an `nnx.Optimizer`.
-        groups: Those of an `OptimizerPort`; or one optimizer's hyperparameters, for all parameters.
+        groups: Groups of an `OptimizerPort`; or one optimizer's hyperparameters, for all
+            parameters.
         model: For the latter, the torch module, its state_dict or the names of its parameters, in
             torch's order.
         tx: The chain, where its hyperparameters are to be held against `groups`.
-        params: As in `optimizer_from_torch`.
-        names: As in `from_torch`.
-        flatten: As in `from_torch`.
-        unflatten: As in `from_torch`.
+        params: The parameters as the chain sees them; None takes them as a nested dict.
+        **options: Names, flatten and unflatten of `PortOptions`.
 
     Raises:
         InputError: If the state has other moments than the optimizer, or a parameter has none.
     """
-    if isinstance(groups, Optimizer):
+    if isinstance(groups, TorchOptimizer):
         if model is None:
-            raise InputError("expected the torch module or its state_dict, which tell the order of "
-                             "the optimizer's parameters, got None")  # fmt: skip
+            raise InputError(
+                "expected the torch module or its state_dict, which tell the order of the "
+                "optimizer's parameters, got None"
+            )
         order = tuple(unwrap(names_of(model)))
         groups = [Group(groups, order)]
     available = [name for group in groups for name in group.names]
-    plan = make_plan(module, available, names=names, flatten=flatten, unflatten=unflatten)
+    plan = make_plan(module, PortOptions(**options), available)
     owners = owners_of(plan)
     if len(groups) == 1 and model is not None:  # a state_dict has buffers too
         only = tuple(name for name in groups[0].names if name in owners)
@@ -165,9 +166,9 @@ def optimizer_to_torch(
             states[number] = torch_state(plan, owners, name, group.settings, found, steps)
         indices = list(range(first, first + len(group.names)))
         written.append({**torch_group(group.settings), "params": indices})
-    plan.raise_problems("the optimizer")
+    raise_problems(_PORTS, plan.problems)
     if tx is not None:
-        params = parameters_of(module, params)
+        params = parameters_of(module) if params is None else params
         kept = {path for group in groups for name in group.names for path in owners[name].flax}
         built = chain(groups, owners, [path for path in trained_paths(plan) if path not in kept])
         mine = fill(built.init(params), found, steps)
@@ -179,42 +180,42 @@ def fill_optimizer(optimizer: nnx.Optimizer, moved: OptimizerPort) -> None:
     """Put a ported state into an `nnx.Optimizer`, in place.
 
     Args:
-        optimizer: Made with the chain of `moved`, `wrt=nnx.Param`.
-        moved: From `optimizer_from_torch` with `params=nnx.state(module, nnx.Param)`.
+        optimizer: The `nnx.Optimizer`, made with the chain of `moved`, `wrt=nnx.Param`.
+        moved: The result of `optimizer_from_torch` with `params=nnx.state(module, nnx.Param)`.
 
     Raises:
         InputError: If the two states are not of one form; nothing is changed then.
     """
-    is_variable = lambda leaf: isinstance(leaf, nnx.Variable)  # noqa: E731
+
+    def is_variable(leaf: object) -> bool:
+        return isinstance(leaf, nnx.Variable)
+
     targets = jax.tree.leaves(optimizer.opt_state, is_leaf=is_variable)
     values = jax.tree.leaves(moved.state)
     if [tuple(one.shape) for one in targets] != [value.shape for value in values]:
-        raise InputError(f"expected an nnx.Optimizer of the ported chain and parameters, got one "
-                         f"with {len(targets)} arrays for {len(values)}")  # fmt: skip
+        counts = f"{len(targets)} arrays for {len(values)}"
+        raise InputError(
+            f"expected an nnx.Optimizer of the ported chain and parameters, got one with {counts}"
+        )
     for target, value in zip(targets, values, strict=True):
         target.set_value(jnp.array(value, copy=True))
-    steps = [int(node.count) for node in jax.tree.leaves(moved.state, is_leaf=has_count)
-             if has_count(node)]  # fmt: skip
+    nodes = filter(has_count, jax.tree.leaves(moved.state, is_leaf=has_count))
+    steps = [int(node.count) for node in nodes]
     optimizer.step.set_value(jnp.asarray(max(steps, default=0), optimizer.step.dtype))
 
 
 def _read(
-    optimizer: Any, model: Any, kind: str | None
-) -> tuple[Mapping[str, Any], Any, str | None]:
+    optimizer: Optimizers, model: Trained | None, kind: str | None
+) -> tuple[Mapping[str, Any], Trained | None, str | None]:
+    """The optimizer's state_dict, and as far as they are known what it trains and its class."""
     if isinstance(optimizer, str | Path):
-        from jaxae.port.files import read_file
-
-        held = read_file(optimizer)
-        if held.content is None:
-            raise InputError(f"expected a torch checkpoint with an optimizer, got {optimizer}")
-        optimizer = held.content
+        optimizer = read_checkpoint(optimizer)
+    if isinstance(optimizer, Mapping):
+        content = optimizer_of(optimizer)
+        if model is None and content is not optimizer:
+            model = weights_of(optimizer)
+        return content, model, kind
+    name = type(optimizer).__name__
     if hasattr(optimizer, "param_groups") and hasattr(optimizer, "state_dict"):
-        name = type(optimizer).__name__
         return optimizer.state_dict(), model, kind or name
-    if not isinstance(optimizer, Mapping):
-        raise InputError("expected a torch optimizer, its state_dict or a checkpoint, got "
-                         f"{type(optimizer).__name__}")  # fmt: skip
-    content = optimizer_of(optimizer)
-    if model is None and content is not optimizer:
-        model = weights_of(optimizer)
-    return content, model, kind
+    raise InputError(f"expected a torch optimizer, its state_dict or a checkpoint, got {name}")

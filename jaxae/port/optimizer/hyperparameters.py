@@ -11,7 +11,14 @@ from jaxae.errors import InputError
 
 @dataclass(frozen=True)
 class Adam:
-    """torch.optim.Adam: weight decay is an L2 term in the gradient."""
+    """torch.optim.Adam, whose weight decay is an L2 term in the gradient.
+
+    Attributes:
+        lr: Learning rate.
+        betas: Decay rates of the moments.
+        eps: Term added to the denominator.
+        weight_decay: Weight decay.
+    """
 
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
@@ -30,7 +37,14 @@ class Adam:
 
 @dataclass(frozen=True)
 class AdamW:
-    """torch.optim.AdamW: weight decay is apart from the moments, scaled by the learning rate."""
+    """torch.optim.AdamW, whose weight decay is apart from the moments, times the learning rate.
+
+    Attributes:
+        lr: Learning rate.
+        betas: Decay rates of the moments.
+        eps: Term added to the denominator.
+        weight_decay: Weight decay.
+    """
 
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
@@ -47,7 +61,14 @@ class AdamW:
 
 @dataclass(frozen=True)
 class SGD:
-    """torch.optim.SGD without dampening."""
+    """torch.optim.SGD without dampening.
+
+    Attributes:
+        lr: Learning rate.
+        momentum: Momentum.
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: Weight decay, an L2 term in the gradient.
+    """
 
     lr: float
     momentum: float = 0.0
@@ -68,13 +89,18 @@ class SGD:
         return optax.chain(*decay, *trace, optax.scale_by_learning_rate(self.lr))
 
 
-Optimizer = Adam | AdamW | SGD
+TorchOptimizer = Adam | AdamW | SGD
 
 
 class Group(NamedTuple):
-    """Parameters that one optimizer trains: its hyperparameters, and torch's names in order."""
+    """Parameters that one optimizer trains.
 
-    settings: Optimizer
+    Attributes:
+        settings: The optimizer's hyperparameters.
+        names: torch's names of the parameters, in its order.
+    """
+
+    settings: TorchOptimizer
     names: tuple[str, ...]
 
 
@@ -82,7 +108,7 @@ class Group(NamedTuple):
 _SILENT = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}
 
 
-def read_group(group: Mapping[str, Any], kind: str | None = None) -> Optimizer:
+def read_group(group: Mapping[str, Any], kind: str | None = None) -> TorchOptimizer:
     """The optimizer of one of torch's param_groups.
 
     Args:
@@ -95,7 +121,7 @@ def read_group(group: Mapping[str, Any], kind: str | None = None) -> Optimizer:
     """
     for option in ("amsgrad", "maximize"):
         if group.get(option):
-            raise InputError(f"torch's {option} is refused: optax's optimizers have none")
+            raise InputError(f"expected options that optax has, got {option}=True")
     kind = kind or _kind(group)
     known = {"lr", "weight_decay", "amsgrad", "maximize", "initial_lr"} | _SILENT
     weight_decay = float(group.get("weight_decay", 0.0))
@@ -109,17 +135,18 @@ def read_group(group: Mapping[str, Any], kind: str | None = None) -> Optimizer:
         return made(float(group["lr"]), (one, two), float(group["eps"]), weight_decay)
     if kind == "SGD":
         _check_keys(kind, group, known | {"momentum", "dampening", "nesterov"})
-        if group.get("dampening"):
-            raise InputError("torch's dampening is refused: optax's momentum has none")
+        dampening = group.get("dampening")
+        if dampening:
+            raise InputError(f"expected options that optax has, got dampening={dampening}")
         momentum, nesterov = float(group["momentum"]), bool(group["nesterov"])
         return SGD(float(group["lr"]), momentum, nesterov, weight_decay)
-    raise InputError(f"torch's {kind} is refused: Adam, AdamW and SGD are ported")
+    raise InputError(f"expected Adam, AdamW or SGD, got {kind}")
 
 
 def _check_keys(kind: str, group: Mapping[str, Any], known: set[str]) -> None:
     unknown = sorted(set(group) - known)
     if unknown:
-        raise InputError(f"torch's {kind} has options that are not ported: {', '.join(unknown)}")
+        raise InputError(f"expected options of {kind} that port, got {', '.join(unknown)}")
 
 
 def _kind(group: Mapping[str, Any]) -> str:
@@ -127,15 +154,17 @@ def _kind(group: Mapping[str, Any]) -> str:
         return "AdamW" if group["decoupled_weight_decay"] else "Adam"
     if {"betas", "eps", "amsgrad"} <= set(group):
         if group.get("weight_decay"):
-            raise InputError("expected kind='Adam' or kind='AdamW': a state_dict with weight decay "
-                             "does not tell them apart")  # fmt: skip
+            raise InputError(
+                "expected kind='Adam' or kind='AdamW', got a state_dict with weight decay, which "
+                "does not tell them apart"
+            )
         return "Adam"
     if {"momentum", "dampening", "nesterov"} <= set(group):
         return "SGD"
     return f"optimizer with {', '.join(sorted(set(group) - _SILENT))}"
 
 
-def torch_group(settings: Optimizer) -> dict[str, Any]:
+def torch_group(settings: TorchOptimizer) -> dict[str, Any]:
     """A torch param_group with these hyperparameters and torch's defaults for the rest."""
     import torch
 

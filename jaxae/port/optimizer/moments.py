@@ -1,15 +1,15 @@
 """Moments: where optax keeps them in a chain's state, by the paths of the parameters."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 from jaxae.errors import InputError
+from jaxae.network.parameters import named_leaves
 from jaxae.port.optimizer.hyperparameters import Group
 from jaxae.port.plan import Transfer
 
@@ -17,19 +17,10 @@ _FROZEN = "frozen"
 Moments = dict[str, tuple[np.ndarray, ...]]
 
 
-def parameters_of(module: nnx.Module, params: Any) -> Any:
-    """The parameters as a chain will see them: as given, or the module's as a nested dict."""
-    return nnx.to_pure_dict(nnx.state(module, nnx.Param)) if params is None else params
-
-
-def _dotted(path: tuple) -> str:
-    """The path of a leaf in a tree of parameters, of dicts or of an nnx.State."""
-    parts = [
-        str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path
-    ]
-    if parts and isinstance(path[-1], jax.tree_util.GetAttrKey) and parts[-1] == "value":
-        parts.pop()  # the array of an nnx.Variable
-    return ".".join(parts)
+def _map_named(function: Callable[[str, Any], Any], tree: Any) -> Any:
+    """A tree of what a function makes of each leaf's dotted path and value."""
+    leaves = [function(name, leaf) for name, leaf in named_leaves(tree).items()]
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
 def chain(
@@ -47,10 +38,7 @@ def chain(
         for name in group.names:
             if name in owners:
                 labels |= dict.fromkeys(owners[name].flax, f"group_{number}")
-    return optax.partition(
-        chains,
-        lambda tree: jax.tree_util.tree_map_with_path(lambda path, _: labels[_dotted(path)], tree),
-    )
+    return optax.partition(chains, lambda tree: _map_named(lambda name, _: labels[name], tree))
 
 
 def _is_moments(node: Any) -> bool:
@@ -68,32 +56,30 @@ def fill(state: Any, moments: Moments, steps: Mapping[str, int]) -> Any:
     last = max(steps.values(), default=0)
 
     def tree(old: Any, index: int) -> Any:
-        def leaf(path: tuple, before: Any) -> Any:
-            array = moments[_dotted(path)][index]
+        def leaf(name: str, before: Any) -> jax.Array:
+            array = moments[name][index]
             if array.shape != before.shape:
-                raise InputError(f"expected a moment of {before.shape} for {_dotted(path)!r}, got "
-                                 f"{array.shape}")  # fmt: skip
+                shapes = f"{before.shape} for {name!r}, got {array.shape}"
+                raise InputError(f"expected a moment of {shapes}")
             return jnp.array(array, copy=True)
 
-        return jax.tree_util.tree_map_with_path(leaf, old)
+        return _map_named(leaf, old)
 
     def node(old: Any) -> Any:
         if isinstance(old, optax.ScaleByAdamState):
-            leaves = jax.tree_util.tree_leaves_with_path(old.mu)
-            count = max((steps[_dotted(path)] for path, _ in leaves), default=last)
-            return optax.ScaleByAdamState(jnp.asarray(count, jnp.int32), tree(old.mu, 0),
-                                          tree(old.nu, 1))  # fmt: skip
+            count = jnp.int32(max((steps[name] for name in named_leaves(old.mu)), default=last))
+            return optax.ScaleByAdamState(count, tree(old.mu, 0), tree(old.nu, 1))
         if isinstance(old, optax.TraceState):
             return optax.TraceState(tree(old.trace, 0))
         if has_count(old):
-            return old._replace(count=jnp.asarray(last, jnp.int32))
+            return old._replace(count=jnp.int32(last))
         return old
 
     try:
         return jax.tree.map(node, state, is_leaf=has_count)
     except (KeyError, IndexError) as error:
         raise InputError(
-            f"the optax chain keeps moments that torch's optimizer has not ({error})"
+            f"expected a chain with the moments of torch's optimizer, got one with others ({error})"
         ) from error
 
 
@@ -103,20 +89,14 @@ def collect(state: Any) -> tuple[Moments, dict[str, int]]:
     steps: dict[str, int] = {}
     for node in jax.tree.leaves(state, is_leaf=_is_moments):
         if isinstance(node, optax.ScaleByAdamState):
-            second = dict(_leaves(node.nu))
-            for path, first in _leaves(node.mu):
-                moments[path] = (first, second[path])
-                steps[path] = int(jax.tree.leaves(node.count)[0])
+            second = named_leaves(node.nu)
+            for name, first in named_leaves(node.mu).items():
+                moments[name] = (np.array(first), np.array(second[name]))
+                steps[name] = int(jax.tree.leaves(node.count)[0])
         elif isinstance(node, optax.TraceState):
-            for path, first in _leaves(node.trace):
-                moments[path] = (first,)
+            for name, first in named_leaves(node.trace).items():
+                moments[name] = (np.array(first),)
     return moments, steps
-
-
-def _leaves(tree: Any) -> list[tuple[str, np.ndarray]]:
-    return [
-        (_dotted(path), np.array(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    ]
 
 
 def check_same_step(
@@ -143,17 +123,17 @@ def check_same_step(
         try:
             mine = tx.update(gradients, tx.init(params) if one is None else one, params)[0]
         except (TypeError, ValueError, KeyError) as error:
-            raise InputError(f"the optax chain does not fit the parameters: {error}") from error
+            raise InputError(f"expected a chain that fits the parameters, got: {error}") from error
         theirs = built.update(gradients, built.init(params) if two is None else two, params)[0]
         _compare(mine, theirs, groups)
 
 
 def _compare(mine: Any, theirs: Any, groups: Sequence[Group]) -> None:
-    for (path, one), two in zip(
-        jax.tree_util.tree_leaves_with_path(mine), jax.tree.leaves(theirs), strict=True
-    ):
+    for (name, one), two in zip(named_leaves(mine).items(), jax.tree.leaves(theirs), strict=True):
         a, b = np.asarray(one, np.float64), np.asarray(two, np.float64)
         if not np.allclose(a, b, rtol=1e-5, atol=1e-6 * np.abs(b).max(initial=0.0)):
             said = "; ".join(str(group.settings) for group in groups)
-            raise InputError(f"the optax chain takes another step than torch's optimizer would "
-                             f"({said}), first at {_dotted(path)!r}")  # fmt: skip
+            raise InputError(
+                f"expected a chain that steps as torch's optimizer would ({said}), got another "
+                f"step, first at {name!r}"
+            )

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from jaxae.errors import InputError
-from jaxae.port.arrays import from_tensor, tie_key, to_tensor
+from jaxae.port.arrays import copy_for_flax, tie_key, to_tensor
 from jaxae.port.names import nearest
-from jaxae.port.optimizer.hyperparameters import Group, Optimizer
+from jaxae.port.optimizer.hyperparameters import Group, TorchOptimizer
 from jaxae.port.optimizer.moments import Moments
-from jaxae.port.plan import Plan, Transfer
+from jaxae.port.plan import PortPlan, Transfer
 from jaxae.port.torch_checkpoint import weights_of
-from jaxae.port.weights import cast
 
 
 def names_of(model: Any) -> list[str]:
@@ -33,8 +32,8 @@ def names_of(model: Any) -> list[str]:
         return found
     if isinstance(model, Iterable) and not isinstance(model, str):
         return list(model)
-    raise InputError("expected a torch module, its state_dict or names of parameters, got "
-                     f"{type(model).__name__}")  # fmt: skip
+    kind = type(model).__name__
+    raise InputError(f"expected a torch module, its state_dict or names of parameters, got {kind}")
 
 
 def parameter_names(
@@ -51,17 +50,21 @@ def parameter_names(
             raise InputError("expected an optimizer of the module's parameters, got one of others")
         return [tuple(ids[one] for one in group) for group in members], []
     if model is None:
-        raise InputError("expected the torch module or its state_dict beside the optimizer's, "
-                         "whose parameters have numbers instead of names")  # fmt: skip
+        raise InputError(
+            "expected the torch module or its state_dict beside the optimizer's, got the latter "
+            "alone, whose parameters have numbers instead of names"
+        )
     order = names_of(model)
     count = sum(len(group["params"]) for group in groups)
     named = not isinstance(model, Mapping)
     if named and len(order) != count:
         raise InputError(f"expected names of the optimizer's {count} parameters, got {len(order)}")
     if not named and len(groups) > 1:
-        raise InputError(f"expected the names of the parameters of {len(groups)} groups in order "
-                         "(pass the torch optimizer and module, or the names): a state_dict does "
-                         "not tell which group has which")  # fmt: skip
+        raise InputError(
+            f"expected the names of the parameters of {len(groups)} groups in order (pass the "
+            "torch optimizer and module, or the names), got a state_dict, which does not tell "
+            "which group has which"
+        )
     starts = np.cumsum([0, *(len(group["params"]) for group in groups)])
     if named:
         pairs = pairwise(starts)
@@ -69,27 +72,28 @@ def parameter_names(
     return [tuple(order)], ["the optimizer is taken to have been given model.parameters() in order"]
 
 
-def owners_of(plan: Plan) -> dict[str, Transfer]:
+def owners_of(plan: PortPlan) -> dict[str, Transfer]:
     """For each torch parameter its transfer."""
     return {name: one for one in plan.transfers if one.trained for name in one.torch}
 
 
-def trained_paths(plan: Plan) -> list[str]:
+def trained_paths(plan: PortPlan) -> list[str]:
     """Paths of the variables that an optimizer sees."""
     return list(dict.fromkeys(path for one in plan.transfers if one.trained for path in one.flax))
 
 
 def untied(names: Sequence[str], owners: Mapping[str, Transfer]) -> tuple[str, ...]:
     """Names with those of a variable that came before left out."""
-    first: dict[tuple, str] = {}
+    first: dict[tuple[object, ...], str] = {}
     for name in names:
-        first.setdefault(tuple(id(one) for one in owners[name].variables) + (
-            (name,) if owners[name].row.forward_only else ()), name)  # fmt: skip
+        owner = owners[name]
+        own = (name,) if owner.row.forward_only else ()
+        first.setdefault((*map(id, owner.variables), *own), name)
     return tuple(first.values())
 
 
 def read_states(
-    plan: Plan,
+    plan: PortPlan,
     owners: Mapping[str, Transfer],
     content: Mapping[str, Any],
     groups: Sequence[Group],
@@ -102,12 +106,14 @@ def read_states(
         for name, number in zip(names, written["params"], strict=True):
             transfer = owners.get(name)
             if transfer is None:
-                plan.problems.append(f"the optimizer trains {name!r}, which the NNX module has not"
-                                     + nearest(name, owners))  # fmt: skip
+                said = f"{name!r}, which the NNX module has not{nearest(name, owners)}"
+                plan.problems.append(f"the optimizer trains {said}")
                 continue
             if transfer.row.forward_only:
-                plan.problems.append(f"{name!r} is one of {len(transfer.torch)} tensors that are "
-                                     "one variable in Flax: that port is forward-only")  # fmt: skip
+                said = f"{name!r} is one of {len(transfer.torch)} tensors"
+                plan.problems.append(
+                    f"{said} that are one variable in Flax: that port is forward-only"
+                )
                 continue
             arrays, step = _read_state(plan, name, transfer, settings, content["state"].get(number))
             counts.setdefault(step, name)
@@ -116,49 +122,53 @@ def read_states(
                 steps[path] = step
         if len(counts) > 1:
             said = " and ".join(f"{name!r} at {step}" for step, name in list(counts.items())[:2])
-            plan.problems.append(f"parameters of one group are at different steps: {said}; optax "
-                                 "counts once")  # fmt: skip
+            plan.problems.append(
+                f"parameters of one group are at different steps: {said}; optax counts once"
+            )
     return moments, steps
 
 
 def _read_state(
-    plan: Plan, name: str, transfer: Transfer, settings: Optimizer, held: Mapping[str, Any] | None
+    plan: PortPlan,
+    name: str,
+    transfer: Transfer,
+    settings: TorchOptimizer,
+    held: Mapping[str, Any] | None,
 ) -> tuple[list[tuple[np.ndarray, ...]], int]:
     shape, dtype = transfer.flax_shape, transfer.variables[0].dtype
+    empty = tuple(np.zeros(shape, dtype) for _ in transfer.flax)
     if not held:
-        empty = tuple(np.zeros(shape, dtype) for _ in transfer.flax)
         return [empty for _ in settings.moments], 0
     extra = set(held) - {"step", *settings.moments}
     buffer = held.get("momentum_buffer")
     if extra - ({"momentum_buffer"} if buffer is None else set()):
-        plan.problems.append(f"the state of {name!r} has {', '.join(sorted(extra))}, which "
-                             f"{settings.torch_name} with these options does not keep")  # fmt: skip
+        kind = f"{settings.torch_name} with these options"
+        said = f"{', '.join(sorted(extra))}, which {kind} does not keep"
+        plan.problems.append(f"the state of {name!r} has {said}")
     arrays = []
     for moment in settings.moments:
         value = held.get(moment)
         if value is None:
             if moment != "momentum_buffer":
                 plan.problems.append(f"the state of {name!r} has no {moment}")
-            arrays.append(tuple(np.zeros(shape, dtype) for _ in transfer.flax))
+            arrays.append(empty)
             continue
-        try:
-            array = cast(f"{moment} of {name}", from_tensor(f"{moment} of {name}", value), None)
-        except InputError as error:
-            plan.problems.append(str(error))
+        array = copy_for_flax(f"{moment} of {name}", value, None, plan.problems)
+        if array is None:
             continue
-        if array.shape != transfer.torch_shape:
-            plan.problems.append(f"{moment} of {name!r} is {array.shape}, expected "
-                                 f"{transfer.torch_shape}")  # fmt: skip
-            continue
-        arrays.append(transfer.row.to_flax(array, shape, transfer.sizes))
+        if array.shape == transfer.torch_shape:
+            arrays.append(transfer.row.to_flax(array, shape, transfer.sizes))
+        else:
+            shapes = f"{array.shape}, expected {transfer.torch_shape}"
+            plan.problems.append(f"{moment} of {name!r} is {shapes}")
     return arrays if len(arrays) == len(settings.moments) else [], int(held.get("step", 0))
 
 
 def torch_state(
-    plan: Plan,
+    plan: PortPlan,
     owners: Mapping[str, Transfer],
     name: str,
-    settings: Optimizer,
+    settings: TorchOptimizer,
     found: Moments,
     steps: Mapping[str, int],
 ) -> dict[str, Any]:
@@ -174,8 +184,10 @@ def torch_state(
         return {}
     kept = [found.get(path, ()) for path in transfer.flax]
     if any(len(one) != len(settings.moments) for one in kept):
-        plan.problems.append(f"optax keeps {len(kept[0])} moments of {transfer.flax[0]!r}, torch's "
-                             f"{settings.torch_name} {len(settings.moments)}")  # fmt: skip
+        theirs = f"torch's {settings.torch_name} {len(settings.moments)}"
+        plan.problems.append(
+            f"optax keeps {len(kept[0])} moments of {transfer.flax[0]!r}, {theirs}"
+        )
         return {}
     made: dict[str, Any] = {}
     if "exp_avg" in settings.moments:
