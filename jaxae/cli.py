@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from jaxae.network.models import Model
     from jaxae.training.run_folder import MetricsLine
 
+Given = TypeVar("Given")
+# A dataclass whose fields are flags of the command line, without a prefix.
+Flags = Annotated[Given, tyro.conf.arg(name="")]
 # A flag that is given or not, without a --no- twin.
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 

@@ -2,17 +2,15 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import Float, UInt8
 
+from jaxae.cli import default
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, RunConfig, TrainConfig
 from jaxae.data.dataset import Dataset, Split
 from jaxae.data.pixels import as_unit_float
@@ -20,34 +18,36 @@ from jaxae.errors import InputError
 from jaxae.network import apply
 from jaxae.network.models import Autoencoder, ConditionalVAE
 from jaxae.plots import draw_images, new_figure, save_figure
-from jaxae.usecases.novelty import (
-    Images,
-    Scores,
-    smoothed_relative_error,
-    squared_error,
-    threshold,
+from jaxae.usecases.anomaly_baselines import (
+    BASELINES,
+    TUNING_CLASSES,
+    TUNING_IMAGES,
+    Normal,
+    Score,
+    auroc,
+    split_classes,
 )
-from jaxae.usecases.report import Column, Comparison
-from jaxae.usecases.source import obtain
+from jaxae.usecases.method_table import Column, MethodTable, tell
+from jaxae.usecases.model_source import UseCaseSettings, load_or_train
+from jaxae.usecases.novelty import Scores, smoothed_relative_error, squared_error, threshold
 
-_TUNING_IMAGES = 600
-_TUNING_CLASSES = 4
-
-Score = Callable[[Images], Scores]
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
 
 
-@dataclass(frozen=True)
-class AnomalySettings:
-    """What is compared, and how long it trains.
+@dataclass(frozen=True, kw_only=True)
+class AnomalySettings(UseCaseSettings):
+    """What is compared, and how long it trains; a run is a folder of runs class-0, class-1, ...
 
     Attributes:
         hidden: Widths of the autoencoder that is scored by its smoothed relative error.
-        epochs: Of the autoencoders, an epoch being one class's images.
-        vae_epochs: Of the plain VAE; None leaves it out.
-        num_latent: Of the plain VAE.
-        learning_rate: Of the autoencoders; the VAE's is the post's.
-        contamination: Share of normal images that may be called anomalous.
-        seed: Of weights and order, and of the baselines.
+        epochs: Number of the autoencoders' passes over one class's images.
+        vae_epochs: Number of the plain VAE's passes; None leaves it out.
+        num_latent: Number of dimensions of the plain VAE's code.
+        learning_rate: Adam's learning rate for the autoencoders; the VAE's is the post's.
+        contamination: Share of normal images that may be called anomalous; it sets the threshold.
+        label: Class whose least and most anomalous images the figure shows.
+        seed: Seed of weights and order, and of the baselines.
     """
 
     hidden: tuple[int, ...] = (128, 8)
@@ -56,6 +56,7 @@ class AnomalySettings:
     num_latent: int = 16
     learning_rate: float = 0.002
     contamination: float = 0.05
+    label: Annotated[int | None, default("8, or the last class where there is no 8")] = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,45 +64,133 @@ class AnomalySettings:
             raise InputError(f"expected a contamination between 0 and 1, got {self.contamination}")
 
 
-class Normal(NamedTuple):
-    """Images of one class: those to train on, and those held out to set the threshold."""
+@dataclass(frozen=True)
+class DetectionRow:
+    """A method's figures: AUROCs, and percentages at the contamination's threshold."""
 
-    label: int
-    train: UInt8[np.ndarray, "n 28 28 1"]
-    held_out: UInt8[np.ndarray, "m 28 28 1"]
+    method: str
+    auroc: float
+    worst: float
+    worst_class: str
+    caught: float
+    false_alarms: float
+    tuned: str
+    auroc_by_class: dict[int, float]
 
 
-class Detection(NamedTuple):
-    """The comparison, and for each class the test scores and the threshold of the autoencoder."""
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """The methods side by side, and how the autoencoder scores the test set.
 
-    comparison: Comparison
+    Attributes:
+        table: The methods' figures.
+        scores: The autoencoder's scores of the test images, for each class it was trained on.
+        thresholds: Score above which it calls an image anomalous, for each class.
+        dataset: The data set.
+        label: Class that the figure shows.
+    """
+
+    table: MethodTable[DetectionRow]
     scores: dict[int, Scores]
     thresholds: dict[int, float]
+    dataset: Dataset
+    label: int
+
+    def draw(self, path: Path) -> None:
+        """Draw the test images of a class, and of all others, least and most anomalous."""
+        images, labels = as_unit_float(self.dataset.test.images), self.dataset.test.labels
+        scores = self.scores[self.label]
+        each = 12
+        figure, axes = new_figure(4, each, (0.8 * each + 1.2, 4.6))
+        ranked = np.argsort(scores, kind="stable")
+        own = ranked[labels[ranked] == self.label]
+        others = ranked[labels[ranked] != self.label]
+        rows = (
+            (f"{self.label}: least", own[:each]),
+            (f"{self.label}: most", own[::-1][:each]),
+            ("others: least", others[:each]),
+            ("others: most", others[::-1][:each]),
+        )
+        for row, (name, chosen) in zip(axes, rows, strict=True):
+            for axis in row[len(chosen) :]:
+                axis.axis("off")
+            draw_images(row[: len(chosen)], images[chosen])
+            for axis, index in zip(row, chosen, strict=False):
+                axis.set_title(f"{scores[index]:.3f}", fontsize=8)
+            row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        figure.suptitle(
+            f"{self.dataset.name}: trained on class {self.label} alone, the least and the most "
+            "anomalous test images\n(energy of the blurred error over that of the image; anomalous "
+            f"above {self.thresholds[self.label]:.3f})",
+            fontsize=10,
+        )
+        save_figure(figure, path)
+
+
+def run(settings: AnomalySettings) -> Detection:
+    """Load the data, and compare detectors trained on one class each.
+
+    Raises:
+        InputError: If data, run or a file to write is not there.
+    """
+    dataset, mesh = settings.open(128)
+    return detect(dataset, settings, mesh=mesh, log=tell)
+
+
+@dataclass
+class _Tally:
+    """A method's figures, class by class."""
+
+    tuned: str
+    aurocs: dict[int, float] = field(default_factory=dict)
+    caught: list[float] = field(default_factory=list)
+    false_alarms: list[float] = field(default_factory=list)
+
+    def row(self, method: str) -> DetectionRow:
+        """The figures over all classes."""
+        worst = min(self.aurocs, key=self.aurocs.__getitem__)
+        return DetectionRow(
+            method,
+            auroc=float(np.mean(list(self.aurocs.values()))),
+            worst=self.aurocs[worst],
+            worst_class=str(worst),
+            caught=100 * float(np.mean(self.caught)),
+            false_alarms=100 * float(np.mean(self.false_alarms)),
+            tuned=self.tuned,
+            auroc_by_class=self.aurocs,
+        )
 
 
 def detect(
     dataset: Dataset,
     settings: AnomalySettings,
     *,
-    mesh: Mesh | None = None,
-    run_dir: Path | None = None,
+    mesh: "Mesh | None" = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Detection:
     """Train each method on each class alone, and score the whole test set with it.
 
     Args:
-        dataset: Labels tell the classes apart; no method is shown an anomaly in training.
-        settings: Sizes, epochs, seed.
-        mesh: The devices that share a batch.
-        run_dir: Holds runs class-0, class-1, ... of the autoencoder; else they are trained here.
-        log: Told of each method when it is done.
+        dataset: Data set whose labels tell the classes apart; no method is shown an anomaly in
+            training.
+        settings: Sizes, epochs, seed, and runs in place of trainings.
+        mesh: Devices that share a batch.
+        log: Function that is told of each method when it is done.
+
+    Raises:
+        InputError: If a class is too small, or there is none of the figure's label.
     """
     normals = split_classes(dataset)
     test, labels = as_unit_float(dataset.test.images), dataset.test.labels
     kinds = [normal.label for normal in normals]
+    label = settings.label
+    if label is None:
+        label = 8 if 8 in kinds else kinds[-1]
+    if label not in kinds:
+        raise InputError(f"expected a label of {', '.join(map(str, kinds))}, got {label}")
     ours = f"autoencoder {_sizes(settings.hidden)}, smoothed relative error"
     networks = partial(_trained, settings=settings, dataset=dataset, mesh=mesh)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, _Tally] = {}
     kept: dict[int, Scores] = {}
     thresholds: dict[int, float] = {}
 
@@ -109,33 +198,32 @@ def detect(
         begun = time.perf_counter()
         for normal in normals:
             for name, score in fit(normal).items():
-                row = found.setdefault(method.format(name), {"auroc_by_class": {}, "tuned": note})
+                tally = found.setdefault(method.format(name), _Tally(note))
                 scores = score(test)
                 limit = threshold(score(as_unit_float(normal.held_out)), settings.contamination)
                 own = labels == normal.label
-                row["auroc_by_class"][normal.label] = auroc(scores[own], scores[~own])
-                row.setdefault("false_alarms", []).append(float((scores[own] > limit).mean()))
-                row.setdefault("caught", []).append(float((scores[~own] > limit).mean()))
+                tally.aurocs[normal.label] = auroc(scores[own], scores[~own])
+                tally.false_alarms.append(float((scores[own] > limit).mean()))
+                tally.caught.append(float((scores[~own] > limit).mean()))
                 if method.format(name) == ours:
                     kept[normal.label], thresholds[normal.label] = scores, limit
         seconds = time.perf_counter() - begun
         log(f"{method.format('').strip(', ')}: {len(normals)} classes in {seconds:.0f} s")
 
-    for name, make, grid in _BASELINES:
-        fixed = _tune(partial(make, seed=settings.seed), grid, normals, dataset)
+    for baseline in BASELINES:
+        fixed = baseline.tune(normals, settings.seed)
         note = ", ".join(f"{key} {value}" for key, value in fixed.items() if key != "score")
-        add(name, lambda normal, m=make, f=fixed: m(normal, seed=settings.seed, **f), note)
+        add(baseline.name, partial(baseline.make, seed=settings.seed, **fixed), note)
     add("autoencoder 784-32-784, {}", lambda normal: networks(normal, (32,)), "nothing")
     add(
         f"autoencoder {_sizes(settings.hidden)}, {{}}",
-        lambda normal: networks(normal, settings.hidden, run_dir=run_dir),
+        lambda normal: networks(normal, settings.hidden, run_dir=settings.model_dir),
         "widths, blur",
     )
     if settings.vae_epochs is not None:
         variational = partial(_variational, settings=settings, dataset=dataset, mesh=mesh)
         add("plain VAE, {}", variational, "nothing")
-    rows = tuple({"method": name} | _summary(row) for name, row in found.items())
-    comparison = Comparison(
+    table = MethodTable(
         f"Anomaly detection on {dataset.name}: trained on one class, the others are anomalies",
         (
             Column("method", "method"),
@@ -146,10 +234,10 @@ def detect(
             Column("false_alarms", "false alarms (%)", None, 1),
             Column("tuned", "tuned"),
         ),
-        rows,
+        tuple(tally.row(name) for name, tally in found.items()),
         {
             "classes": f"{kinds[0]} to {kinds[-1]}",
-            "training images a class": len(normals[0].train),
+            "training images per class": len(normals[0].train),
             "held out for the threshold": len(normals[0].held_out),
             "test images": len(labels),
             "contamination": settings.contamination,
@@ -158,79 +246,15 @@ def detect(
         },
         (
             "AUROC of each class of the test set against all others, averaged over classes.",
-            f"Baselines tuned by mean AUROC on training images alone: up to {_TUNING_IMAGES} of a "
-            f"class to fit, others of it against other classes', over {_TUNING_CLASSES} classes. "
+            f"Baselines tuned by mean AUROC on training images alone: up to {TUNING_IMAGES} of a "
+            f"class to fit, others of it against other classes', over {TUNING_CLASSES} classes. "
             "The autoencoder's widths and the score's blur were chosen in that way too, on MNIST's "
             "classes 2, 3, 5 and 8.",
             "Caught and false alarms are at the threshold that the contamination sets on the "
             "held-out normal images.",
         ),
     )
-    return Detection(comparison, kept, thresholds)
-
-
-def split_classes(dataset: Dataset) -> list[Normal]:
-    """The training images of each class, as many of each: one compiled program serves them all.
-
-    The rarest class decides how many; a tenth of them are held out.
-    """
-    images, labels = dataset.train
-    kinds, counts = np.unique(labels, return_counts=True)
-    if len(kinds) < 2:
-        raise InputError(f"expected two classes or more, got {len(kinds)} in {dataset.name}")
-    if set(np.unique(dataset.test.labels)) != set(kinds):
-        raise InputError("expected the same classes in the training and the test set")
-    count = int(counts.min())
-    held_out = max(1, count // 10)
-    if count < 10:
-        raise InputError(f"expected 10 images of each class or more, got {count}")
-    split = []
-    for kind in kinds:
-        own = images[labels == kind][:count]
-        split.append(Normal(int(kind), own[held_out:], own[:held_out]))
-    return split
-
-
-def auroc(normal: Scores, anomalous: Scores) -> float:
-    """Chance that an anomaly scores higher than a normal image."""
-    from sklearn.metrics import roc_auc_score
-
-    truth = np.repeat([0, 1], [len(normal), len(anomalous)])
-    return float(roc_auc_score(truth, np.concatenate([normal, anomalous])))
-
-
-def plot_extremes(
-    path: Path, dataset: Dataset, detection: Detection, label: int, *, each: int = 12
-) -> None:
-    """Draw the test images of a class, and of all others, that are least and most anomalous."""
-    if label not in detection.scores:
-        raise InputError(f"expected a class of {sorted(detection.scores)}, got {label}")
-    images, labels = as_unit_float(dataset.test.images), dataset.test.labels
-    scores = detection.scores[label]
-    figure, axes = new_figure(4, each, (0.8 * each + 1.2, 4.6))
-    ranked = np.argsort(scores, kind="stable")
-    own = ranked[labels[ranked] == label]
-    others = ranked[labels[ranked] != label]
-    rows = (
-        (f"{label}: least", own[:each]),
-        (f"{label}: most", own[::-1][:each]),
-        ("others: least", others[:each]),
-        ("others: most", others[::-1][:each]),
-    )
-    for row, (name, chosen) in zip(axes, rows, strict=True):
-        for axis in row[len(chosen) :]:
-            axis.axis("off")
-        draw_images(row[: len(chosen)], images[chosen])
-        for axis, index in zip(row, chosen, strict=False):
-            axis.set_title(f"{scores[index]:.3f}", fontsize=8)
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    figure.suptitle(
-        f"{dataset.name}: trained on class {label} alone, the least and the most anomalous test "
-        f"images\n(energy of the blurred error over that of the image; anomalous above "
-        f"{detection.thresholds[label]:.3f})",
-        fontsize=10,
-    )
-    save_figure(figure, path)
+    return Detection(table, kept, thresholds, dataset, label)
 
 
 def _trained(
@@ -239,13 +263,13 @@ def _trained(
     *,
     settings: AnomalySettings,
     dataset: Dataset,
-    mesh: Mesh | None,
+    mesh: "Mesh | None",
     run_dir: Path | None = None,
 ) -> dict[str, Score]:
     train = _train_config(len(normal.train), settings.epochs, settings.learning_rate, settings.seed)
     config = RunConfig(AutoencoderConfig(hidden=hidden), train, dataset.name)
     folder = run_dir / f"class-{normal.label}" if run_dir else None
-    _, model = obtain(folder, config, _one_class(normal, dataset), mesh=mesh)
+    _, model = load_or_train(folder, config, _one_class(normal, dataset), mesh=mesh)
     assert isinstance(model, Autoencoder)
     return {
         "squared error": lambda images: squared_error(images, apply.reconstruct(model, images)),
@@ -257,13 +281,13 @@ def _trained(
 
 
 def _variational(
-    normal: Normal, *, settings: AnomalySettings, dataset: Dataset, mesh: Mesh | None
+    normal: Normal, *, settings: AnomalySettings, dataset: Dataset, mesh: "Mesh | None"
 ) -> dict[str, Score]:
     assert settings.vae_epochs is not None
     train = _train_config(len(normal.train), settings.vae_epochs, 0.001, settings.seed)
     model_config = ConditionalVAEConfig(num_latent=settings.num_latent, num_classes=0)
     config = RunConfig(model_config, train, dataset.name)
-    _, model = obtain(None, config, _one_class(normal, dataset), mesh=mesh)
+    _, model = load_or_train(None, config, _one_class(normal, dataset), mesh=mesh)
     assert isinstance(model, ConditionalVAE)
     return {"negative ELBO": partial(apply.score, model, key=jax.random.key(settings.seed))}
 
@@ -280,101 +304,6 @@ def _one_class(normal: Normal, dataset: Dataset) -> Dataset:
         for images in (normal.train, normal.held_out)
     )
     return Dataset(dataset.name, *splits, num_classes=dataset.num_classes)
-
-
-def _pca(normal: Normal, *, seed: int, size: int) -> dict[str, Score]:
-    from sklearn.decomposition import PCA
-
-    rows = _rows(as_unit_float(normal.train))
-    size = min(size, len(rows) - 1)
-    fitted = PCA(size, svd_solver="randomized", random_state=seed).fit(rows)
-
-    def decoded(images: Images) -> Images:
-        back = fitted.inverse_transform(fitted.transform(_rows(images)))
-        return np.asarray(back, np.float32).reshape(images.shape)
-
-    return {
-        "squared error": lambda images: squared_error(images, decoded(images)),
-        "smoothed relative error": lambda images: smoothed_relative_error(images, decoded(images)),
-    }
-
-
-def _one_pca(normal: Normal, *, seed: int, size: int, score: str) -> dict[str, Score]:
-    return {score: _pca(normal, seed=seed, size=size)[score]}
-
-
-def _forest(normal: Normal, *, seed: int, max_features: float) -> dict[str, Score]:
-    from sklearn.ensemble import IsolationForest
-
-    forest = IsolationForest(n_estimators=200, max_features=max_features, random_state=seed)
-    forest.fit(_rows(as_unit_float(normal.train)))
-    return {"": lambda images: -forest.score_samples(_rows(images))}
-
-
-def _one_class_svm(normal: Normal, *, seed: int, nu: float, gamma: Any) -> dict[str, Score]:
-    from sklearn.svm import OneClassSVM
-
-    machine = OneClassSVM(nu=nu, gamma=gamma).fit(_rows(as_unit_float(normal.train)))
-    return {"": lambda images: -machine.decision_function(_rows(images))}
-
-
-def _nearest(normal: Normal, *, seed: int, neighbours: int) -> dict[str, Score]:
-    from sklearn.neighbors import NearestNeighbors
-
-    known = NearestNeighbors(n_neighbors=neighbours, algorithm="brute")
-    known.fit(_rows(as_unit_float(normal.train)))
-    return {"": lambda images: known.kneighbors(_rows(images))[0].mean(1)}
-
-
-_SIZES = (8, 16, 32, 64)
-_BASELINES: tuple[tuple[str, Callable[..., dict[str, Score]], dict[str, tuple]], ...] = (
-    ("PCA, {}", _one_pca, {"score": ("squared error",), "size": _SIZES}),
-    ("PCA, {}", _one_pca, {"score": ("smoothed relative error",), "size": _SIZES}),
-    ("Isolation Forest", _forest, {"max_features": (0.05, 0.2, 1.0)}),
-    ("one-class SVM", _one_class_svm, {"nu": (0.02, 0.1), "gamma": (0.005, 0.01, 0.02, 0.04)}),
-    ("distance to nearest neighbours", _nearest, {"neighbours": (1, 3, 5)}),
-)
-
-
-def _tune(
-    fit: Callable[..., dict[str, Score]],
-    grid: dict[str, tuple],
-    normals: list[Normal],
-    dataset: Dataset,
-) -> dict[str, Any]:
-    """The settings with the greatest mean AUROC on training images alone."""
-    best, found = -1.0, {}
-    chosen = normals[:: max(1, len(normals) // _TUNING_CLASSES)][:_TUNING_CLASSES]
-    for values in product(*grid.values()):
-        fixed = dict(zip(grid, values, strict=True))
-        reached = [_trial(partial(fit, **fixed), normal, normals) for normal in chosen]
-        if np.mean(reached) > best:
-            best, found = float(np.mean(reached)), fixed
-    return found
-
-
-def _trial(fit: Callable[[Normal], dict[str, Score]], normal: Normal, all_: list[Normal]) -> float:
-    part = normal.train[: max(2, min(_TUNING_IMAGES, len(normal.train) * 3 // 4))]
-    own = normal.train[len(part) :][:_TUNING_IMAGES]
-    others = [other.held_out[:100] for other in all_ if other.label != normal.label]
-    (score,) = fit(Normal(normal.label, part, own)).values()
-    return auroc(score(as_unit_float(own)), score(as_unit_float(np.concatenate(others))))
-
-
-def _summary(row: dict[str, Any]) -> dict[str, Any]:
-    by_class = row["auroc_by_class"]
-    worst = min(by_class, key=by_class.__getitem__)
-    return row | {
-        "auroc": float(np.mean(list(by_class.values()))),
-        "worst": by_class[worst],
-        "worst_class": str(worst),
-        "caught": 100 * float(np.mean(row["caught"])),
-        "false_alarms": 100 * float(np.mean(row["false_alarms"])),
-    }
-
-
-def _rows(images: Images) -> Float[np.ndarray, "n pixels"]:
-    return images.reshape(len(images), -1)
 
 
 def _sizes(hidden: tuple[int, ...]) -> str:

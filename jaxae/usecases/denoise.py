@@ -1,18 +1,17 @@
 """Denoising: an autoencoder shown corrupted images, beside PCA, median and non-local means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
+from jaxae.cli import Switch, default
 from jaxae.config import AutoencoderConfig, RunConfig, TrainConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
@@ -20,43 +19,69 @@ from jaxae.errors import InputError
 from jaxae.network.apply import reconstruct
 from jaxae.network.models import Autoencoder
 from jaxae.plots import draw_images, new_figure, save_figure
-from jaxae.storage.files import whole_or_absent
+from jaxae.storage.files import check_writable
 from jaxae.training.program import Corruption
+from jaxae.training.run_folder import RunFolder
+from jaxae.usecases.corruption import Gaussian, MaskedBlocks, SaltAndPepper
+from jaxae.usecases.denoise_file import denoise_file
+from jaxae.usecases.denoise_filters import Images, Method, principal_components, usual_methods
 from jaxae.usecases.image_quality import mean_psnr, skimage, ssim
-from jaxae.usecases.report import Column, Comparison
-from jaxae.usecases.source import obtain
+from jaxae.usecases.method_table import Column, MethodTable, tell
+from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 
-_SIDE = 28
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
 _FEWEST_STEPS = 400
 _TUNING_IMAGES = 25
 
-Images = Float[np.ndarray, "n 28 28 1"]
-Method = Callable[[Images], Images]
 
-
-@dataclass(frozen=True)
-class DenoiseSettings:
-    """What is compared, and how it trains.
+@dataclass(frozen=True, kw_only=True)
+class DenoiseSettings(UseCaseSettings):
+    """What is compared, and how it trains; a run is one, or a folder that --keep made.
 
     Attributes:
-        hidden: Widths of the autoencoder.
-        epochs: Passes over the training set; None makes it 20, and at least 400 steps.
-        batch_size: Examples a step.
-        learning_rate: Adam's.
-        measured: Test images that are corrupted and measured; non-local means takes its time.
-        seed: Of weights, order, noise and PCA.
+        corruption: Corruption that is undone; a model is trained for each.
+        deviation: Standard deviation of the Gaussian noise, in units of the pixels' range.
+        share: Share of pixels turned black or white by salt-and-pepper noise.
+        side: Side of the masked squares, in pixels.
+        blocks: Number of masked squares.
+        hidden: Widths of the autoencoder, from the input to the code.
+        epochs: Number of passes over the training set.
+        batch_size: Number of examples per step.
+        learning_rate: Adam's learning rate.
+        measured: Number of test images that are corrupted and measured; non-local means takes its
+            time.
+        seed: Seed of weights, order, noise and PCA.
+        keep: Folder to keep the trainings in, each as a run named for its corruption.
+        image: Picture to denoise, in place of the comparison.
+        out: File to write the denoised picture to.
+        tiles: The picture is a sheet of 28x28 characters, not one character.
     """
 
+    corruption: Literal["all", "gaussian", "salt-and-pepper", "masked-blocks"] = "all"
+    deviation: float = 0.3
+    share: float = 0.3
+    side: int = 7
+    blocks: int = 3
     hidden: tuple[int, ...] = (512, 128)
-    epochs: int | None = None
+    epochs: Annotated[int | None, default("20, and at least 400 steps")] = None
     batch_size: int = 256
     learning_rate: float = 0.001
     measured: int = 1000
     seed: int = 0
+    keep: Annotated[Path | None, default("none")] = None
+    image: Annotated[Path | None, default("none")] = None
+    out: Annotated[Path | None, default("none")] = None
+    tiles: Switch = False
 
     def __post_init__(self) -> None:
         if self.measured < 1:
             raise InputError(f"expected 1 image or more to measure, got {self.measured}")
+        if (self.image is None) != (self.out is None):
+            raise InputError("expected both --image and --out, or neither, got one")
+        if self.image is not None and self.corruption == "all":
+            raise InputError("expected the --corruption that --image suffers from, got all")
 
     def config(self, dataset: Dataset) -> RunConfig:
         """The training that these settings mean on a data set."""
@@ -68,35 +93,99 @@ class DenoiseSettings:
         train = TrainConfig(epochs, batch_size, self.learning_rate, self.seed)
         return RunConfig(AutoencoderConfig(hidden=self.hidden), train, dataset.name)
 
+    def corruptions(self) -> dict[str, Corruption]:
+        """The corruptions that are undone, by name.
 
-class Restoration(NamedTuple):
-    """Test images, what each corruption made of them, and what each method made of that."""
+        Raises:
+            InputError: If a deviation, share or size is out of range.
+        """
+        kinds: dict[str, Corruption] = {
+            "gaussian": Gaussian(self.deviation),
+            "salt-and-pepper": SaltAndPepper(self.share),
+            "masked-blocks": MaskedBlocks(self.side, self.blocks),
+        }
+        return kinds if self.corruption == "all" else {self.corruption: kinds[self.corruption]}
 
-    comparison: Comparison
+
+@dataclass(frozen=True)
+class RestorationRow:
+    """How near a method comes to the originals under one corruption."""
+
+    corruption: str
+    method: str
+    psnr: float
+    ssim: float
+    tuned: str
+
+
+@dataclass(frozen=True, eq=False)
+class Restoration:
+    """The methods side by side, and what they made of the test images.
+
+    Attributes:
+        table: The methods' figures.
+        originals: Test images.
+        restored: Images that each method restored, by corruption and method.
+    """
+
+    table: MethodTable[RestorationRow]
     originals: Images
     restored: dict[str, dict[str, Images]]
+
+    def draw(self, path: Path) -> None:
+        """Draw test images before and after: a row a method, a block of columns a corruption."""
+        names = list(self.restored)
+        methods = list(self.restored[names[0]])
+        rows = len(methods) + 1
+        each = min(5, len(self.originals))
+        size = (0.75 * each * len(names) + 1.9, 0.8 * rows + 0.9)
+        figure, axes = new_figure(rows, each * len(names), size)
+        for block, name in enumerate(names):
+            columns = slice(block * each, (block + 1) * each)
+            draw_images(list(axes[0, columns]), self.originals[:each])
+            for row, method in zip(axes[1:], methods, strict=True):
+                draw_images(list(row[columns]), self.restored[name][method][:each])
+            axes[0, block * each + each // 2].set_title(name)
+        for row, method in zip(axes, ("original", *methods), strict=True):
+            row[0].set_ylabel(method, rotation=0, ha="right", va="center")
+        figure.suptitle("Test images, corrupted and restored (28x28 pixels)")
+        save_figure(figure, path)
+
+
+def run(settings: DenoiseSettings) -> Restoration | None:
+    """Compare the denoisers on test images; or denoise a picture, where one is named.
+
+    Raises:
+        InputError: If data, run, picture or a file to write is not there, or scikit-image is not
+            installed.
+    """
+    corruptions = settings.corruptions()
+    dataset, mesh = settings.open(settings.batch_size)
+    if settings.image is None or settings.out is None:
+        return denoise(dataset, settings, corruptions, mesh=mesh, log=tell)
+    check_writable(settings.out)
+    ((name, corruption),) = corruptions.items()
+    model = denoiser(dataset, settings, name, corruption, mesh=mesh)
+    denoise_file(settings.image, settings.out, model, tiles=settings.tiles)
+    return None
 
 
 def denoise(
     dataset: Dataset,
     settings: DenoiseSettings,
-    corruptions: dict[str, Corruption],
+    corruptions: Mapping[str, Corruption],
     *,
-    mesh: Mesh | None = None,
-    run_dir: Path | None = None,
-    keep: Path | None = None,
+    mesh: "Mesh | None" = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Restoration:
     """Corrupt test images and restore them, by an autoencoder for each corruption and by others.
 
     Args:
-        dataset: The autoencoder and PCA learn on its training split.
-        settings: Sizes, epochs, seed.
-        corruptions: By name.
-        mesh: The devices that share a batch.
-        run_dir: As `denoiser` takes it.
-        keep: As `denoiser` takes it.
-        log: Told of each corruption when it is done.
+        dataset: Data set: the autoencoder and PCA learn on its training split.
+        settings: Sizes, epochs, seed, and runs in place of trainings.
+        corruptions: Corruptions by name.
+        mesh: Devices that share a batch.
+        log: Function that is told of each corruption when it is done.
 
     Raises:
         InputError: If scikit-image is not installed.
@@ -104,33 +193,33 @@ def denoise(
     skimage()
     originals = as_unit_float(dataset.test.images[: settings.measured])
     sample = as_unit_float(dataset.train.images[:_TUNING_IMAGES])
-    components = _components(dataset, settings.seed)
+    components = principal_components(dataset, settings.seed)
     rows, restored = [], {}
     for name, corruption in corruptions.items():
-        model = denoiser(dataset, settings, name, corruption, mesh=mesh, run_dir=run_dir, keep=keep)
+        model = denoiser(dataset, settings, name, corruption, mesh=mesh)
         shown = corrupted(originals, corruption, seed=settings.seed)
         noisy_sample = corrupted(sample, corruption, seed=settings.seed + 1)
         methods: dict[str, tuple[Method, str]] = {
             "as it came": (lambda images: images, ""),
-            **_usual(components, sample, noisy_sample),
+            **usual_methods(components, sample, noisy_sample),
             "denoising autoencoder": (partial(reconstruct, model), "nothing"),
         }
         restored[name] = {}
         for method, (restore, tuned) in methods.items():
             result = restored[name][method] = restore(shown)
             rows.append(
-                {
-                    "corruption": str(corruption),
-                    "method": method,
-                    "psnr": mean_psnr(originals, result),
-                    "ssim": ssim(originals, result),
-                    "tuned": tuned,
-                }
+                RestorationRow(
+                    str(corruption),
+                    method,
+                    psnr=mean_psnr(originals, result),
+                    ssim=ssim(originals, result),
+                    tuned=tuned,
+                )
             )
         log(str(corruption))
     config = settings.config(dataset)
     assert isinstance(config.model, AutoencoderConfig)
-    comparison = Comparison(
+    table = MethodTable(
         f"Denoising on {dataset.name}",
         (
             Column("corruption", "corruption"),
@@ -144,7 +233,7 @@ def denoise(
             "training images": len(dataset.train.labels),
             "test images measured": len(originals),
             "autoencoder": "-".join(map(str, config.model.widths)),
-            "epochs": "of the run" if run_dir else config.train.epochs,
+            "epochs": "of the run" if settings.model_dir else config.train.epochs,
             "batch size": config.train.batch_size,
             "learning rate": config.train.learning_rate,
             "seed": settings.seed,
@@ -156,7 +245,7 @@ def denoise(
         ),
         group="corruption",
     )
-    return Restoration(comparison, originals, restored)
+    return Restoration(table, originals, restored)
 
 
 def denoiser(
@@ -165,26 +254,24 @@ def denoiser(
     name: str,
     corruption: Corruption,
     *,
-    mesh: Mesh | None = None,
-    run_dir: Path | None = None,
-    keep: Path | None = None,
+    mesh: "Mesh | None" = None,
 ) -> Autoencoder:
     """An autoencoder that was trained to undo a corruption.
 
     Args:
-        dataset: What to train on.
-        settings: Sizes, epochs, seed.
-        name: Of the corruption.
-        corruption: Drawn anew for each image of each step, inside the compiled step.
-        mesh: The devices that share a batch.
-        run_dir: A run, or a folder of runs named for their corruptions; else one is trained.
-        keep: A folder for the new run, in a folder named for the corruption.
+        dataset: Data set to train on.
+        settings: Sizes, epochs, seed; a run, or a folder of runs named for their corruptions, in
+            place of the training; a folder to keep the new run in.
+        name: Name of the corruption.
+        corruption: Corruption drawn anew for each image of each step, inside the compiled step.
+        mesh: Devices that share a batch.
     """
-    if run_dir is not None and not (run_dir / "config.json").exists():
-        run_dir = run_dir / name
+    model_dir = settings.model_dir
+    if model_dir is not None and not RunFolder(model_dir).config_file.exists():
+        model_dir = model_dir / name
     config = settings.config(dataset)
-    folder = keep / name if keep else None
-    _, model = obtain(run_dir, config, dataset, mesh=mesh, corrupt=corruption, keep=folder)
+    folder = settings.keep / name if settings.keep else None
+    _, model = load_or_train(model_dir, config, dataset, mesh=mesh, corrupt=corruption, keep=folder)
     assert isinstance(model, Autoencoder)
     return model
 
@@ -192,128 +279,6 @@ def denoiser(
 def corrupted(images: Images, corruption: Corruption, *, seed: int) -> Images:
     """Each image under its own draw of the corruption."""
     return np.asarray(_corrupt(jnp.asarray(images), jax.random.key(seed), corruption=corruption))
-
-
-def denoise_file(source: Path, destination: Path, model: Autoencoder, *, tiles: bool) -> None:
-    """Denoise a picture of one character, or with `tiles` of many.
-
-    The network knows 28x28 characters, light on dark. A picture is made grey; one whose border is
-    light is inverted for the network and back. A picture of one character is resized to 28x28, and
-    written so; a sheet of tiles is cut into 28x28, its edges filled up with the background, and
-    written in its own size.
-
-    Raises:
-        InputError: If the source cannot be read or the destination cannot be written.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(source) as picture:
-            grey = picture.convert("L")
-    except FileNotFoundError:
-        raise InputError(f"expected an image file, got no {source}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"expected an image file, got {source}: {error}") from error
-    if not tiles and grey.size != (_SIDE, _SIDE):
-        grey = grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    result = Image.fromarray(_denoise_grey(np.asarray(grey), model))
-    try:
-        with whole_or_absent(destination) as temporary:
-            result.save(temporary)
-    except (OSError, ValueError) as error:
-        raise InputError(f"expected an image file to write, got {destination}: {error}") from error
-
-
-def plot_restoration(path: Path, restoration: Restoration, *, each: int = 5) -> None:
-    """Draw test images before and after: a row a method, a block of columns a corruption."""
-    names = list(restoration.restored)
-    methods = list(restoration.restored[names[0]])
-    rows = len(methods) + 1
-    each = min(each, len(restoration.originals))
-    size = (0.75 * each * len(names) + 1.9, 0.8 * rows + 0.9)
-    figure, axes = new_figure(rows, each * len(names), size)
-    for block, name in enumerate(names):
-        columns = slice(block * each, (block + 1) * each)
-        draw_images(list(axes[0, columns]), restoration.originals[:each])
-        for row, method in zip(axes[1:], methods, strict=True):
-            draw_images(list(row[columns]), restoration.restored[name][method][:each])
-        axes[0, block * each + each // 2].set_title(name)
-    for row, method in zip(axes, ("original", *methods), strict=True):
-        row[0].set_ylabel(method, rotation=0, ha="right", va="center")
-    figure.suptitle("Test images, corrupted and restored (28x28 pixels)")
-    save_figure(figure, path)
-
-
-def _usual(
-    components: "_Components", clean: Images, noisy: Images
-) -> dict[str, tuple[Method, str]]:
-    """What people use today, each with the settings that do best on a corrupted sample."""
-    grids: dict[str, tuple[Callable[..., Images], dict[str, tuple]]] = {
-        "PCA": (partial(_by_pca, components), {"size": (8, 16, 32, 64, 128, 256)}),
-        "median filter": (_by_median, {"size": (3, 5, 7)}),
-        "non-local means": (
-            _by_nonlocal_means,
-            {"patch": (3, 5), "h": (0.05, 0.1, 0.2, 0.3, 0.45), "sigma": (0.0, 0.15, 0.3)},
-        ),
-    }
-    usual = {}
-    for name, (run, grid) in grids.items():
-        tried = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-        best = max(tried, key=lambda fixed, run=run: mean_psnr(clean, run(noisy, **fixed)))
-        tuned = ", ".join(f"{key} {value}" for key, value in best.items())
-        usual[name] = (partial(run, **best), tuned)
-    return usual
-
-
-class _Components(NamedTuple):
-    mean: Float[np.ndarray, " pixels"]
-    directions: Float[np.ndarray, "size pixels"]
-
-
-def _components(dataset: Dataset, seed: int) -> _Components:
-    from sklearn.decomposition import PCA
-
-    rows = as_unit_float(dataset.train.images).reshape(len(dataset.train.images), -1)
-    size = min(256, *rows.shape)
-    fitted = PCA(size, svd_solver="randomized", random_state=seed).fit(rows)
-    return _Components(np.asarray(fitted.mean_), np.asarray(fitted.components_))
-
-
-def _by_pca(components: _Components, images: Images, *, size: int) -> Images:
-    directions = components.directions[:size]
-    centred = images.reshape(len(images), -1) - components.mean[None]
-    restored = (centred @ directions.T) @ directions + components.mean[None]
-    return np.clip(restored, 0, 1).astype(np.float32).reshape(images.shape)
-
-
-def _by_median(images: Images, *, size: int) -> Images:
-    from scipy.ndimage import median_filter
-
-    return median_filter(images, (1, size, size, 1))
-
-
-def _by_nonlocal_means(images: Images, *, patch: int, h: float, sigma: float) -> Images:
-    # sigma and h are tuned against clean images, which serves it better than estimating sigma.
-    filtered = partial(
-        skimage().restoration.denoise_nl_means, patch_size=patch, patch_distance=7, h=h,
-        sigma=sigma, fast_mode=True,
-    )  # fmt: skip
-    restored = np.stack([filtered(image) for image in images[..., 0]])
-    return np.clip(restored, 0, 1)[..., None].astype(np.float32)
-
-
-def _denoise_grey(pixels: UInt8[np.ndarray, "h w"], model: Autoencoder) -> np.ndarray:
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    light = np.median(border) > 127
-    if light:
-        pixels = 255 - pixels
-    height, width = pixels.shape
-    padded = np.pad(pixels, ((0, -height % _SIDE), (0, -width % _SIDE)))
-    grid = padded.reshape(padded.shape[0] // _SIDE, _SIDE, -1, _SIDE).swapaxes(1, 2)
-    tiles = as_unit_float(np.ascontiguousarray(grid)).reshape(-1, _SIDE, _SIDE, 1)
-    restored = reconstruct(model, tiles).reshape(grid.shape).swapaxes(1, 2).reshape(padded.shape)
-    result = np.round(255 * restored[:height, :width]).astype(np.uint8)
-    return 255 - result if light else result
 
 
 @partial(jax.jit, static_argnames="corruption")

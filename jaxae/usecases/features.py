@@ -1,26 +1,24 @@
 """Feature extraction: classifiers and clusters on codes, on PCA's, and on the pixels."""
 
-import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxae.cli import default
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.apply import check_unconditional, encode
 from jaxae.network.models import Model
 from jaxae.plots import new_figure, save_figure
-from jaxae.training.fit import fit
-from jaxae.training.run_folder import load_run
-from jaxae.usecases.recipe import describe, shared_recipes
-from jaxae.usecases.report import Column, Comparison
-from jaxae.usecases.source import SourceFlags
+from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.model_source import UseCaseSettings
+from jaxae.usecases.recipe import models_to_compare
 
 COLUMNS = (
     Column("features", "features"),
@@ -33,74 +31,128 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FeatureSettings(UseCaseSettings):
+    """What is compared; a run is one of an autoencoder or a plain VAE.
+
+    Attributes:
+        also: Folders of further runs for the table.
+        epochs: Number of passes over the training set, without a run.
+        trees: Number of trees in the random forest.
+        seed: Seed of everything that draws.
+    """
+
+    also: tuple[Path, ...] = ()
+    epochs: Annotated[int | None, default("each model's own")] = None
+    trees: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.trees < 1:
+            raise InputError(f"expected 1 tree or more, got {self.trees}")
+
+
 @dataclass(frozen=True)
-class Features:
+class FeatureSet:
     """What images of the two splits become."""
 
     train: Float[np.ndarray, "n features"]
     test: Float[np.ndarray, "m features"]
 
 
-def run(
-    flags: SourceFlags, *, also: Sequence[Path] = (), epochs: int | None = None, trees: int = 500
-) -> Comparison:
-    """Compare codes of runs, or of models trained now, with PCA's and pixels; print, write.
+@dataclass(frozen=True)
+class FeatureRow:
+    """What classifiers and clusters make of one kind of features; accuracies in percent."""
+
+    features: str
+    dimensions: int
+    logistic_regression: float
+    random_forest: float
+    neighbours: float
+    nmi: float
+    ari: float
+
+
+@dataclass(frozen=True)
+class FeatureComparison:
+    """Kinds of features side by side."""
+
+    table: MethodTable[FeatureRow]
+
+    def draw(self, path: Path) -> None:
+        """Draw the test error of each classifier as bars, grouped by kind of features."""
+        figure, axes = new_figure(1, 1, (9, 4))
+        axis = axes[0, 0]
+        classifiers = [column for column in COLUMNS if column.title.endswith("(%)")]
+        shades = ("0.1", "0.4", "0.65", "0.85", "white")
+        hatches = ("", "", "", "", "//")
+        rows = self.table.rows
+        width = 0.8 / len(rows)
+        for number, row in enumerate(rows):
+            errors = [100 - getattr(row, column.key) for column in classifiers]
+            places = np.arange(len(classifiers)) + (number - (len(rows) - 1) / 2) * width
+            bars = axis.bar(
+                places,
+                errors,
+                width,
+                label=f"{row.features} ({row.dimensions})",
+                color=shades[number % 5],
+                hatch=hatches[number % 5],
+                edgecolor="black",
+            )
+            axis.bar_label(bars, fmt="%.1f", fontsize=8)
+        names = [column.title.removesuffix(" (%)") for column in classifiers]
+        axis.set_xticks(np.arange(len(classifiers)), names)
+        axis.set_ylabel("test error (%)")
+        axis.set_title(self.table.title)
+        axis.legend(fontsize=8)
+        save_figure(figure, path)
+
+
+def run(settings: FeatureSettings) -> FeatureComparison:
+    """Compare codes of runs, or of models trained now, with PCA's and pixels.
 
     Raises:
         InputError: If data, run or a file to write is not there, or a model is conditional.
     """
-    dataset, mesh = flags.open(128)
-    if trees < 1:
-        raise InputError(f"expected 1 tree or more, got {trees}")
-    models: dict[str, Model] = {}
-    if flags.run_dir is not None:
-        for run_dir in (flags.run_dir, *also):
-            config, model = load_run(run_dir)
-            models[describe(config)] = model
-    else:
-        for config in shared_recipes(dataset, epochs):
-            print(f"training: {describe(config)}", file=sys.stderr)
-            models[describe(config)] = fit(config, dataset, mesh=mesh, show_progress=True).model
-    codes = {name: features_of(model, dataset) for name, model in models.items()}
-    comparison = compare_features(codes, dataset, trees=trees)
-    comparison.publish(flags.json)
-    if flags.figure is not None:
-        draw_features(flags.figure, comparison)
-    return comparison
+    dataset, mesh = settings.open(128)
+    models = models_to_compare(settings, settings.also, dataset, mesh, settings.epochs)
+    codes = {name: features_of(model, dataset) for name, (_, model) in models.items()}
+    return compare_features(codes, dataset, trees=settings.trees, seed=settings.seed)
 
 
-def features_of(model: Model, dataset: Dataset) -> Features:
+def features_of(model: Model, dataset: Dataset) -> FeatureSet:
     """Codes of both splits: the autoencoder's, or the plain VAE's means.
 
     Raises:
         InputError: If the model is conditional: its codes are computed with the label's help.
     """
     check_unconditional(model)
-    return Features(*(encode(model, split.images) for split in (dataset.train, dataset.test)))
+    return FeatureSet(*(encode(model, split.images) for split in (dataset.train, dataset.test)))
 
 
 def compare_features(
-    codes: dict[str, Features], dataset: Dataset, *, trees: int = 500, seed: int = 0
-) -> Comparison:
+    codes: Mapping[str, FeatureSet], dataset: Dataset, *, trees: int = 500, seed: int = 0
+) -> FeatureComparison:
     """Classify and cluster on each kind of features; classifiers learn from the training set.
 
     Args:
-        codes: By the names that the table gives them.
-        dataset: PCA-32 and the pixels are taken from it.
-        trees: Of the random forest.
-        seed: Of everything that draws.
+        codes: Features by the names that the table gives them.
+        dataset: Data set that PCA-32 and the pixels are taken from.
+        trees: Number of trees in the random forest.
+        seed: Seed of everything that draws.
     """
-    kinds = codes | {"PCA-32": _principal(dataset, 32, seed), "pixels": _pixels(dataset)}
+    kinds = {**codes, "PCA-32": _principal(dataset, 32, seed), "pixels": _pixels(dataset)}
     rows = tuple(
-        {
-            "features": name,
-            "dimensions": features.train.shape[1],
+        FeatureRow(
+            name,
+            features.train.shape[1],
             **_classify(features, dataset, trees, seed),
             **_cluster(features, dataset, seed),
-        }
+        )
         for name, features in kinds.items()
     )
-    return Comparison(
+    table = MethodTable(
         f"Features for classification and clustering on {dataset.name}",
         COLUMNS,
         rows,
@@ -118,54 +170,26 @@ def compare_features(
             "images; NMI and ARI of their clusters against their labels.",
         ),
     )
+    return FeatureComparison(table)
 
 
-def draw_features(path: Path, comparison: Comparison) -> None:
-    """Draw the test error of each classifier as bars, grouped by kind of features."""
-    figure, axes = new_figure(1, 1, (9, 4))
-    axis = axes[0, 0]
-    classifiers = [column for column in COLUMNS if column.title.endswith("(%)")]
-    shades = ("0.1", "0.4", "0.65", "0.85", "white")
-    hatches = ("", "", "", "", "//")
-    width = 0.8 / len(comparison.rows)
-    for number, row in enumerate(comparison.rows):
-        errors = [100 - row[column.key] for column in classifiers]
-        places = np.arange(len(classifiers)) + (number - (len(comparison.rows) - 1) / 2) * width
-        bars = axis.bar(
-            places,
-            errors,
-            width,
-            label=f"{row['features']} ({row['dimensions']})",
-            color=shades[number % 5],
-            hatch=hatches[number % 5],
-            edgecolor="black",
-        )
-        axis.bar_label(bars, fmt="%.1f", fontsize=8)
-    names = [column.title.removesuffix(" (%)") for column in classifiers]
-    axis.set_xticks(np.arange(len(classifiers)), names)
-    axis.set_ylabel("test error (%)")
-    axis.set_title(comparison.title)
-    axis.legend(fontsize=8)
-    save_figure(figure, path)
-
-
-def _principal(dataset: Dataset, size: int, seed: int) -> Features:
+def _principal(dataset: Dataset, size: int, seed: int) -> FeatureSet:
     from sklearn.decomposition import PCA
 
     pixels = _pixels(dataset)
     principal = PCA(size, random_state=seed).fit(pixels.train)
-    return Features(principal.transform(pixels.train), principal.transform(pixels.test))
+    return FeatureSet(principal.transform(pixels.train), principal.transform(pixels.test))
 
 
-def _pixels(dataset: Dataset) -> Features:
+def _pixels(dataset: Dataset) -> FeatureSet:
     train, test = (
         as_unit_float(split.images).reshape(len(split.labels), -1)
         for split in (dataset.train, dataset.test)
     )
-    return Features(train, test)
+    return FeatureSet(train, test)
 
 
-def _classify(features: Features, dataset: Dataset, trees: int, seed: int) -> dict[str, float]:
+def _classify(features: FeatureSet, dataset: Dataset, trees: int, seed: int) -> dict[str, float]:
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -188,7 +212,7 @@ def _classify(features: Features, dataset: Dataset, trees: int, seed: int) -> di
     return accuracies
 
 
-def _cluster(features: Features, dataset: Dataset, seed: int) -> dict[str, float]:
+def _cluster(features: FeatureSet, dataset: Dataset, seed: int) -> dict[str, float]:
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 

@@ -1,28 +1,34 @@
 """Generation: class-conditional samples, judged by a classifier that saw real images only."""
 
-import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from jax.sharding import Mesh
+from jaxtyping import Float, Int, UInt8
 
+from jaxae.cli import default
 from jaxae.config import CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.apply import decode
 from jaxae.network.models import ConditionalVAE
+from jaxae.pretrained.card import model_card
 from jaxae.storage import npz
+from jaxae.storage.files import check_writable
 from jaxae.usecases.classifier import Judge, train_judge
 from jaxae.usecases.compress.codec import to_bytes
 from jaxae.usecases.gallery import draw_gallery
+from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.picture import collage, picture_shape, write_pixels
-from jaxae.usecases.report import Column, Comparison, check_destination
 from jaxae.usecases.samplers import Posteriors, SamplerName, draw_codes
-from jaxae.usecases.source import SourceFlags, obtain
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
 
 SAMPLERS: tuple[SamplerName, ...] = ("prior", "aggregated", "rejection")
 
@@ -42,71 +48,130 @@ RECIPES: dict[str, RunConfig] = {
 }
 
 
-def run(
-    flags: SourceFlags,
-    recipes: dict[str, RunConfig],
-    *,
-    also: Sequence[Path] = (),
-    count: int = 10_000,
-    seed: int = 0,
-) -> Comparison:
-    """Compare models of runs, or of every recipe, trained now; print, and write what is asked.
+_READY = "cvae-mnist"
 
-    The figure is of the last model.
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSettings(UseCaseSettings):
+    """What is generated, or compared; a run is one of a conditional VAE.
+
+    Attributes:
+        also: Folders of further runs for the table.
+        out: File (.png or .npz) to write samples to, in place of the table.
+        label: Class of the samples to write.
+        count: Number of samples.
+        sampler: Origin of the codes: the prior, the aggregated posterior, or rejection sampling.
+        recipe: Training without a run: the post's own model, or one with the last leaky_relu
+            removed and beta 3.
+        epochs: Number of passes of that training.
+        seed: Seed of the samples.
+    """
+
+    also: tuple[Path, ...] = ()
+    out: Annotated[Path | None, default("none: a table is made")] = None
+    label: Annotated[int | None, default("the classes take turns")] = None
+    count: Annotated[int | None, default("64 to write, 10,000 in the table")] = None
+    sampler: SamplerName = "rejection"
+    recipe: Annotated[
+        Literal["post", "sharp"] | None,
+        default(f"no training: to write, the pretrained {_READY}; both in the table"),
+    ] = None
+    epochs: Annotated[int | None, default("50")] = None
+    seed: int = 0
+
+    def recipes(self) -> list[RunConfig]:
+        """The trainings that are asked for, all where none is named."""
+        chosen = RECIPES.values() if self.recipe is None else [RECIPES[self.recipe]]
+        if self.epochs is None:
+            return list(chosen)
+        return [config.replace(epochs=self.epochs) for config in chosen]
+
+
+@dataclass(frozen=True)
+class GenerationRow:
+    """How a judge takes the samples of one model and sampler; shares in percent."""
+
+    model: str
+    sampler: str
+    kind: Literal["real", "generated"]
+    accuracy: float
+    frechet: float
+    acceptance: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationComparison:
+    """Models and samplers side by side.
+
+    Attributes:
+        table: The methods' figures.
+        models: The models compared, by the names that the table gives them.
+        dataset: The data set.
+        seed: Seed of the figure's samples.
+    """
+
+    table: MethodTable[GenerationRow]
+    models: Mapping[str, ConditionalVAE]
+    dataset: Dataset
+    seed: int
+
+    def draw(self, path: Path) -> None:
+        """Draw samples, interpolations and a traversal of the last model."""
+        name, model = list(self.models.items())[-1]
+        title = f"{name}, on {self.dataset.name}"
+        draw_gallery(path, model, self.dataset, title=title, seed=self.seed)
+
+
+def run(settings: GenerateSettings) -> GenerationComparison | None:
+    """Write samples where a file is named; else compare models of runs, or of every recipe.
 
     Raises:
         InputError: If data, run or a file to write is not there, or the count is below 1.
     """
-    dataset, mesh = flags.open(128)
+    dataset, mesh = settings.open(128)
+    if settings.out is not None:
+        count = 64 if settings.count is None else settings.count
+        check_request(settings.out, settings.label, count, dataset.num_classes)
+        folder = settings.model_dir
+        if folder is None and settings.recipe is None and settings.epochs is None:
+            folder = model_card(_READY).folder
+        recipe = (settings.recipes() if settings.recipe else [RECIPES["sharp"]])[0]
+        if settings.epochs is not None:
+            recipe = recipe.replace(epochs=settings.epochs)
+        _, model = _load_or_train(folder, recipe, dataset, mesh)
+        generate_file(
+            settings.out,
+            model,
+            dataset,
+            sampler=settings.sampler,
+            label=settings.label,
+            count=count,
+            seed=settings.seed,
+        )
+        return None
+    count = 10_000 if settings.count is None else settings.count
     _wanted_labels(None, count, dataset.num_classes)
     models = {}
-    if flags.run_dir is not None:
-        for run_dir in (flags.run_dir, *also):
-            one = dataclasses.replace(flags, run_dir=run_dir)
-            config, model = _obtain(one, CONDITIONAL_VAE, dataset, mesh)
-            models[_describe(config)] = model
+    if settings.model_dir is not None:
+        sources = [(folder, CONDITIONAL_VAE) for folder in (settings.model_dir, *settings.also)]
     else:
-        for recipe in recipes.values():
-            config, model = _obtain(flags, recipe, dataset, mesh)
-            models[_describe(config)] = model
-    judge = train_judge(dataset)
-    comparison = compare_generation(models, dataset, judge, count=count, seed=seed)
-    comparison.publish(flags.json)
-    if flags.figure is not None:
-        name, model = list(models.items())[-1]
-        draw_gallery(flags.figure, model, dataset, title=f"{name}, on {dataset.name}", seed=seed)
-    return comparison
+        sources = [(None, recipe) for recipe in settings.recipes()]
+    for folder, recipe in sources:
+        config, model = _load_or_train(folder, recipe, dataset, mesh)
+        models[_describe(config)] = model
+    return compare_generation(
+        models, dataset, train_judge(dataset), count=count, seed=settings.seed
+    )
 
 
-def write_samples(
-    path: Path,
-    flags: SourceFlags,
-    recipe: RunConfig,
-    *,
-    sampler: SamplerName,
-    label: int | None,
-    count: int,
-    seed: int = 0,
-) -> None:
-    """Write samples of the model of a run, or of a recipe trained now, as `generate_file` does.
-
-    Raises:
-        InputError: If data or run are not there, or `generate_file` refuses what is asked.
-    """
-    dataset, mesh = flags.open(recipe.train.batch_size)
-    check_request(path, label, count, dataset.num_classes)
-    _, model = _obtain(flags, recipe, dataset, mesh)
-    generate_file(path, model, dataset, sampler=sampler, label=label, count=count, seed=seed)
-
-
-def _obtain(
-    flags: SourceFlags, recipe: RunConfig, dataset: Dataset, mesh: Mesh
+def _load_or_train(
+    model_dir: Path | None, recipe: RunConfig, dataset: Dataset, mesh: "Mesh"
 ) -> tuple[RunConfig, ConditionalVAE]:
     batch_size = min(recipe.train.batch_size, len(dataset.train.labels))
     recipe = recipe.replace(
         num_classes=dataset.num_classes, data=dataset.name, batch_size=batch_size
     )
-    config, model = obtain(flags.run_dir, recipe, dataset, mesh=mesh, show_progress=True)
+    config, model = load_or_train(model_dir, recipe, dataset, mesh=mesh, show_progress=True)
     assert isinstance(model, ConditionalVAE)
     if model.config.num_classes != dataset.num_classes:
         raise InputError(
@@ -142,13 +207,13 @@ def generate_file(
     """Write samples: a .npz file of images and labels, or one picture of them side by side.
 
     Args:
-        path: Ends in .npz, or as a lossless picture does.
-        model: That decodes.
-        dataset: Whose training set the aggregated posterior is of.
-        sampler: Where codes come from.
-        label: Of all samples; else the classes take turns.
-        count: How many.
-        seed: Of the samples.
+        path: File to write, whose name ends in .npz, or as a lossless picture's does.
+        model: Model that decodes.
+        dataset: Data set whose training images the aggregated posterior is of.
+        sampler: Origin of the codes.
+        label: Class of all samples; None lets the classes take turns.
+        count: Number of samples.
+        seed: Seed of the samples.
 
     Raises:
         InputError: If there is no such class or file format, or the file cannot be written.
@@ -171,7 +236,7 @@ def check_request(path: Path, label: int | None, count: int, num_classes: int) -
     Raises:
         InputError: If there is no such class or file format, or the file cannot be written.
     """
-    check_destination(path)
+    check_writable(path)
     if path.suffix != ".npz":
         if path.suffix == ".npy":
             raise InputError(f"expected a name ending in .npz or .png, got {path}")
@@ -180,33 +245,32 @@ def check_request(path: Path, label: int | None, count: int, num_classes: int) -
 
 
 def compare_generation(
-    models: dict[str, ConditionalVAE],
+    models: Mapping[str, ConditionalVAE],
     dataset: Dataset,
     judge: Judge,
     *,
     count: int = 10_000,
     seed: int = 0,
     mixture_components: int = 10,
-) -> Comparison:
+) -> GenerationComparison:
     """Score models and samplers, a Gaussian mixture on PCA codes, and real images.
 
     Args:
-        models: By the names that the table gives them.
-        dataset: Its training set is what samplers and the mixture know.
-        judge: Trained on real images, it has seen none of a model's.
-        count: Samples of each row, the classes taking turns.
-        seed: Of all samples.
-        mixture_components: Gaussians of each class, at most.
+        models: Models by the names that the table gives them.
+        dataset: Data set whose training images samplers and the mixture know.
+        judge: Classifier trained on real images, which has seen none of a model's.
+        count: Number of samples in each row, the classes taking turns.
+        seed: Seed of all samples.
+        mixture_components: Largest number of Gaussians of each class.
     """
     labels = _wanted_labels(None, count, dataset.num_classes)
-    rows: list[dict[str, Any]] = []
+    rows: list[GenerationRow] = []
 
     def score(model: str, sampler: str, images: np.ndarray, acceptance: float | None) -> None:
         accuracy, frechet = judge.judge(images, labels)
         share = None if acceptance is None else 100 * acceptance
-        figures = {"accuracy": 100 * accuracy, "frechet": frechet, "acceptance": share}
         kind = "real" if model == _REAL else "generated"
-        rows.append({"model": model, "sampler": sampler, "kind": kind, **figures})
+        rows.append(GenerationRow(model, sampler, kind, 100 * accuracy, frechet, share))
 
     for name, model in models.items():
         posteriors = Posteriors.of(model, dataset.train)
@@ -216,12 +280,12 @@ def compare_generation(
     images = _mixture_samples(dataset, labels, mixture_components, seed)
     score("PCA-50", "a Gaussian mixture of each class", images, None)
     score(_REAL, "-", _real_images(dataset, labels, seed), None)
-    return Comparison(
+    table = MethodTable(
         f"Class-conditional generation on {dataset.name}",
         COLUMNS,
         tuple(rows),
         settings={
-            "samples a row": count,
+            "samples per row": count,
             "seed": seed,
             "training images": len(dataset.train.labels),
             "test images": len(dataset.test.labels),
@@ -240,6 +304,7 @@ def compare_generation(
         ),
         group="kind",
     )
+    return GenerationComparison(table, models, dataset, seed)
 
 
 _REAL = "real training images"
@@ -260,15 +325,17 @@ def _wanted_labels(label: int | None, count: int, num_classes: int) -> np.ndarra
     return np.full(count, label, np.int32)
 
 
-def _real_images(dataset: Dataset, labels: np.ndarray, seed: int) -> np.ndarray:
+def _real_images(
+    dataset: Dataset, labels: Int[np.ndarray, " n"], seed: int
+) -> UInt8[np.ndarray, "n 28 28 1"]:
     generator = np.random.default_rng(seed)
     rows = [generator.choice(np.flatnonzero(dataset.train.labels == label)) for label in labels]
     return dataset.train.images[rows]
 
 
 def _mixture_samples(
-    dataset: Dataset, labels: np.ndarray, components: int, seed: int
-) -> np.ndarray:
+    dataset: Dataset, labels: Int[np.ndarray, " n"], components: int, seed: int
+) -> Float[np.ndarray, "n 28 28 1"]:
     from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture

@@ -1,11 +1,10 @@
 """Pretraining: an encoder that saw images without labels, fine-tuned on few labels."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Num
 
+from jaxae.cli import default
 from jaxae.config import AutoencoderConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
@@ -22,9 +22,9 @@ from jaxae.network.models import ACTIVATIONS, Autoencoder, build
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.corruption import MaskedPixels
+from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.recipe import deep_autoencoder
-from jaxae.usecases.report import Column, Comparison
-from jaxae.usecases.source import SourceFlags, obtain
 from jaxae.usecases.supervised import Network, passes, train, unit_pixels
 
 COLUMNS = (
@@ -36,23 +36,32 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class FineTuneSettings:
-    """How both starts are trained on labels.
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings(UseCaseSettings):
+    """How both starts are trained on labels; a run is one of a plain autoencoder.
 
     Attributes:
-        seeds: Trainings of each start: they draw the labelled images, the order and the weights.
-        learning_rates: Tried for each start and number of labels, chosen on validation images.
-        batch_size: Labelled images a step, at most.
-        steps: Of 100 labels; grows with the square root of their number, to ten times at 10,000.
-        validation: Training images, at most a fifth of them, kept for that choice.
+        labels: Numbers of labelled images.
+        seeds: Number of trainings of each start: a seed draws the labelled images, the order and
+            the weights.
+        learning_rates: Learning rates tried for each start and number of labels; one is chosen on
+            validation images.
+        batch_size: Largest number of labelled images per step.
+        steps: Number of steps on 100 labels; it grows with the square root of their number, to ten
+            times at 10,000.
+        validation: Number of training images, at most a fifth of them, kept for that choice.
+        epochs: Number of passes of the pretraining, without a run.
     """
 
+    labels: Annotated[
+        tuple[int, ...] | None, default("100 1000 10000, as far as there are as many")
+    ] = None
     seeds: int = 5
     learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01)
     batch_size: int = 50
     steps: int = 100
     validation: int = 5000
+    epochs: Annotated[int | None, default("4,700 steps' worth")] = None
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.steps < 1 or self.batch_size < 1:
@@ -62,6 +71,75 @@ class FineTuneSettings:
             )
         if not self.learning_rates or min(self.learning_rates) <= 0:
             raise InputError(f"expected learning rates above 0, got {self.learning_rates}")
+
+    def label_counts(self, dataset: Dataset) -> list[int]:
+        """The numbers of labels to compare: those asked for, or those of the defaults there are.
+
+        Raises:
+            InputError: If one is below the number of classes, or above the images that are left.
+        """
+        available = len(dataset.train.labels) - self.validation_size(dataset)
+        counts = self.labels
+        if counts is None:
+            counts = [count for count in (100, 1000, 10_000) if count <= available]
+        for count in counts:
+            if not dataset.num_classes <= count <= available:
+                raise InputError(
+                    f"expected from {dataset.num_classes} to {available} labels, got {count}"
+                )
+        if not counts:
+            raise InputError("expected at least one number of labels, got none")
+        return list(counts)
+
+    def num_steps(self, count: int) -> int:
+        """Number of steps on so many labels."""
+        return max(1, round(self.steps * (count / 100) ** 0.5))
+
+    def validation_size(self, dataset: Dataset) -> int:
+        """Number of training images that the learning rate is chosen on."""
+        return max(1, min(self.validation, len(dataset.train.labels) // 5))
+
+
+@dataclass(frozen=True)
+class PretrainingRow:
+    """Accuracies, in percent, of one start on so many labels, at its chosen learning rate."""
+
+    labels: int
+    start: str
+    mean: float
+    deviation: float
+    learning_rate: float
+    accuracies: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PretrainingComparison:
+    """Both starts side by side."""
+
+    table: MethodTable[PretrainingRow]
+
+    def draw(self, path: Path) -> None:
+        """Draw test accuracy against the number of labels, the deviation as a bar."""
+        figure, axes = new_figure(1, 1, (6, 4))
+        axis = axes[0, 0]
+        for start, style in (("pretrained", "ko-"), ("from scratch", "ks--")):
+            rows = [row for row in self.table.rows if row.start == start]
+            axis.errorbar(
+                [row.labels for row in rows],
+                [row.mean for row in rows],
+                [row.deviation for row in rows],
+                fmt=style,
+                mfc="black" if start == "pretrained" else "white",
+                capsize=4,
+                label=start,
+            )
+        axis.set_xscale("log")
+        axis.set_xlabel("labelled training images")
+        axis.set_ylabel("test accuracy (%), mean and sd over seeds")
+        axis.set_title(self.table.title)
+        axis.grid(alpha=0.3)
+        axis.legend()
+        save_figure(figure, path)
 
 
 class Outcome(NamedTuple):
@@ -89,73 +167,48 @@ class EncoderClassifier(nnx.Module):
         return self.head(x)
 
 
-def run(
-    flags: SourceFlags,
-    label_counts: Sequence[int] | None = None,
-    settings: FineTuneSettings | None = None,
-    *,
-    epochs: int | None = None,
-) -> Comparison:
+def run(settings: PretrainSettings) -> PretrainingComparison:
     """Pretrain, or take a run's encoder, and compare it with the same network from scratch.
 
     Raises:
         InputError: If data, run or a file to write is not there, or more labels are asked for than
             there are.
     """
-    settings = settings or FineTuneSettings()
-    dataset, mesh = flags.open(256)
-    counts = check_counts(label_counts, dataset, settings)
+    dataset, mesh = settings.open(256)
+    settings.label_counts(dataset)
     recipe = deep_autoencoder(dataset)
-    if epochs is not None:
-        recipe = recipe.replace(epochs=epochs)
-    _, model = obtain(
-        flags.run_dir, recipe, dataset, mesh=mesh, corrupt=MaskedPixels(0.5), show_progress=True
+    if settings.epochs is not None:
+        recipe = recipe.replace(epochs=settings.epochs)
+    _, model = load_or_train(
+        settings.model_dir,
+        recipe,
+        dataset,
+        mesh=mesh,
+        corrupt=MaskedPixels(0.5),
+        show_progress=True,
     )
     assert isinstance(model, Autoencoder)
-    comparison = compare_pretraining(model, dataset, counts, settings)
-    comparison.publish(flags.json)
-    if flags.figure is not None:
-        draw_pretraining(flags.figure, comparison)
-    return comparison
-
-
-def check_counts(
-    label_counts: Sequence[int] | None, dataset: Dataset, settings: FineTuneSettings
-) -> list[int]:
-    """The numbers of labels to compare: those asked for, or those of 100, 1,000, 10,000 there are.
-
-    Raises:
-        InputError: If one is below the number of classes, or above the images that are left.
-    """
-    available = len(dataset.train.labels) - _validation_size(dataset, settings)
-    if label_counts is None:
-        label_counts = [count for count in (100, 1000, 10_000) if count <= available]
-    for count in label_counts:
-        if not dataset.num_classes <= count <= available:
-            raise InputError(
-                f"expected from {dataset.num_classes} to {available} labels, got {count}"
-            )
-    if not label_counts:
-        raise InputError("expected at least one number of labels, got none")
-    return list(label_counts)
+    return compare_pretraining(model, dataset, settings)
 
 
 def compare_pretraining(
     model: Autoencoder,
     dataset: Dataset,
-    label_counts: Sequence[int],
-    settings: FineTuneSettings,
-) -> Comparison:
+    settings: PretrainSettings,
+) -> PretrainingComparison:
     """Fine-tune a pretrained encoder on so many labels, and train the same network from scratch.
 
     All seeds and learning rates of a row are one compiled program.
 
     Args:
         model: The pretrained autoencoder.
-        dataset: Labels are taken from its training set, accuracies on its test set.
-        label_counts: How many labels, one row and start each.
-        settings: Of the fine-tuning, the same for both starts.
+        dataset: Data set: labels are taken from its training set, accuracies on its test set.
+        settings: Settings of the fine-tuning, the same for both starts.
+
+    Raises:
+        InputError: If more labels are asked for than there are.
     """
+    label_counts = settings.label_counts(dataset)
     rows = []
     for count in label_counts:
         for start, encoder in (("from scratch", None), ("pretrained", model)):
@@ -163,17 +216,17 @@ def compare_pretraining(
             best = int(outcome.validation.mean(0).argmax())
             accuracies = 100 * outcome.test[:, best]
             rows.append(
-                {
-                    "labels": count,
-                    "start": start,
-                    "mean": float(accuracies.mean()),
-                    "deviation": float(accuracies.std(ddof=1)) if settings.seeds > 1 else 0.0,
-                    "learning_rate": settings.learning_rates[best],
-                    "accuracies": [float(accuracy) for accuracy in accuracies],
-                }
+                PretrainingRow(
+                    count,
+                    start,
+                    mean=float(accuracies.mean()),
+                    deviation=float(accuracies.std(ddof=1)) if settings.seeds > 1 else 0.0,
+                    learning_rate=settings.learning_rates[best],
+                    accuracies=tuple(float(accuracy) for accuracy in accuracies),
+                )
             )
     widths = "-".join(map(str, (*model.config.widths[: len(model.config.hidden) + 1],)))
-    return Comparison(
+    table = MethodTable(
         f"Pretraining without labels on {dataset.name}",
         COLUMNS,
         tuple(rows),
@@ -182,7 +235,7 @@ def compare_pretraining(
             "seeds": settings.seeds,
             "test images": len(dataset.test.labels),
             "batch": settings.batch_size,
-            "steps": ", ".join(str(_num_steps(count, settings)) for count in label_counts),
+            "steps": ", ".join(str(settings.num_steps(count)) for count in label_counts),
         },
         notes=(
             f"Pretrained on all {len(dataset.train.labels)} training images without labels, one "
@@ -190,11 +243,12 @@ def compare_pretraining(
             "one), their order, and the weights that are not pretrained.",
             "Adam with a cosine schedule, all layers trained. The learning rate was chosen for "
             f"each row out of {', '.join(f'{rate:g}' for rate in settings.learning_rates)} on "
-            f"{_validation_size(dataset, settings)} further training images; nothing else was "
+            f"{settings.validation_size(dataset)} further training images; nothing else was "
             "tuned.",
         ),
         group="labels",
     )
+    return PretrainingComparison(table)
 
 
 def fine_tune(
@@ -202,18 +256,18 @@ def fine_tune(
     encoder: Autoencoder | None,
     dataset: Dataset,
     count: int,
-    settings: FineTuneSettings,
+    settings: PretrainSettings,
 ) -> Outcome:
     """Train on so many labels, for every seed and learning rate, in one vmapped program.
 
     Args:
-        config: Of the network.
-        encoder: Where its encoder starts; None draws it.
-        dataset: Where labels come from.
-        count: Labelled images a seed.
-        settings: Of the training.
+        config: Settings of the network.
+        encoder: Autoencoder whose encoder the network starts from; None draws it.
+        dataset: Data set that labels come from.
+        count: Number of labelled images per seed.
+        settings: Settings of the training.
     """
-    held = _validation_size(dataset, settings)
+    held = settings.validation_size(dataset)
     batch = min(settings.batch_size, count)
     starts, orders, rates = [], [], []
     for seed, rate in product(range(settings.seeds), settings.learning_rates):
@@ -222,7 +276,7 @@ def fine_tune(
         chosen = _balanced(
             dataset.train.labels[: len(dataset.train.labels) - held], count, generator
         )
-        orders.append(chosen[passes(generator, count, batch, _num_steps(count, settings))])
+        orders.append(chosen[passes(generator, count, batch, settings.num_steps(count))])
         starts.append(_start(config, encoder, dataset.num_classes, seed))
         rates.append(rate)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
@@ -235,31 +289,6 @@ def fine_tune(
     validation = _accuracies(network, trained, *(array[-held:] for array in dataset.train))
     test = _accuracies(network, trained, *dataset.test)
     return Outcome(validation.reshape(shape), test.reshape(shape))
-
-
-def draw_pretraining(path: Path, comparison: Comparison) -> None:
-    """Draw test accuracy against the number of labels, each seed as a point."""
-    figure, axes = new_figure(1, 1, (6, 4))
-    axis = axes[0, 0]
-    for start, style in (("pretrained", "ko-"), ("from scratch", "ks--")):
-        rows = [row for row in comparison.rows if row["start"] == start]
-        counts = [row["labels"] for row in rows]
-        axis.errorbar(
-            counts,
-            [row["mean"] for row in rows],
-            [row["deviation"] for row in rows],
-            fmt=style,
-            mfc="black" if start == "pretrained" else "white",
-            capsize=4,
-            label=start,
-        )
-    axis.set_xscale("log")
-    axis.set_xlabel("labelled training images")
-    axis.set_ylabel("test accuracy (%), mean and sd over seeds")
-    axis.set_title(comparison.title)
-    axis.grid(alpha=0.3)
-    axis.legend()
-    save_figure(figure, path)
 
 
 def _start(
@@ -316,11 +345,3 @@ def _balanced(labels: np.ndarray, count: int, generator: np.random.Generator) ->
         own = np.flatnonzero(labels[order] == label)
         ranks[own] = np.arange(len(own))
     return order[np.argsort(ranks, kind="stable")[:count]].astype(np.int32)
-
-
-def _num_steps(count: int, settings: FineTuneSettings) -> int:
-    return max(1, round(settings.steps * (count / 100) ** 0.5))
-
-
-def _validation_size(dataset: Dataset, settings: FineTuneSettings) -> int:
-    return max(1, min(settings.validation, len(dataset.train.labels) // 5))

@@ -1,7 +1,19 @@
 """Models that several use cases share, beside the post's own."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, RunConfig
 from jaxae.data.dataset import Dataset
+from jaxae.network.models import Model
+from jaxae.training.fit import fit
+from jaxae.training.run_folder import load_run
+from jaxae.usecases.method_table import tell
+from jaxae.usecases.model_source import UseCaseSettings
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
 
 
 def deep_autoencoder(dataset: Dataset, *, code: int = 32) -> RunConfig:
@@ -49,3 +61,28 @@ def describe(config: RunConfig) -> str:
         whose = "the post's AE" if config.model == AUTOENCODER.model else "AE"
         return f"{whose} {widths}, {epochs}"
     return f"means of the plain VAE, {config.model.num_latent} latents, {epochs}"
+
+
+def models_to_compare(
+    settings: UseCaseSettings,
+    also: Sequence[Path],
+    dataset: Dataset,
+    mesh: "Mesh",
+    epochs: int | None = None,
+) -> dict[str, tuple[RunConfig, Model]]:
+    """Models of runs, or the shared recipes trained now, by names that tell them apart.
+
+    Raises:
+        InputError: If a run is not finished.
+    """
+    models: dict[str, tuple[RunConfig, Model]] = {}
+    if settings.model_dir is not None:
+        for folder in (settings.model_dir, *also):
+            config, model = load_run(folder)
+            models[describe(config)] = (config, model)
+        return models
+    for config in shared_recipes(dataset, epochs):
+        tell(f"training: {describe(config)}")
+        model = fit(config, dataset, mesh=mesh, show_progress=True).model
+        models[describe(config)] = (config, model)
+    return models

@@ -3,21 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Float, UInt8
 
-from jaxae.config import Activation, AutoencoderConfig, RunConfig, TrainConfig, read_config
+from jaxae.cli import default
+from jaxae.config import Activation, AutoencoderConfig, ModelConfig, RunConfig, TrainConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.apply import decode, encode
 from jaxae.network.models import Autoencoder
 from jaxae.plots import new_figure, principal_plane, save_figure, scatter_classes
-from jaxae.usecases.report import Column, Comparison
-from jaxae.usecases.source import obtain
+from jaxae.usecases.method_table import Column, MethodTable, tell
+from jaxae.usecases.model_source import UseCaseSettings, load_or_train
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
 
 _FEWEST_STEPS = 1000
 
@@ -25,27 +28,28 @@ Rows = Float[np.ndarray, "n pixels"]
 Codes = Float[np.ndarray, "n code"]
 
 
-@dataclass(frozen=True)
-class ReduceSettings:
-    """What is compared, and how it is measured.
+@dataclass(frozen=True, kw_only=True)
+class ReduceSettings(UseCaseSettings):
+    """What is compared, and how it is measured; a run is one of a plain autoencoder.
 
     Attributes:
-        sizes: Dimensions of the codes.
+        sizes: Numbers of dimensions of the codes.
         hidden: Widths of the deep autoencoder, from the input to before its code.
-        activation: Of the deep autoencoder. tanh spreads a code over (-1, 1), where the post's
-            leaky_relu folds it into a corner.
-        epochs: Passes over the training set; None makes it 20, and at least 1,000 steps.
-        batch_size: Examples a step.
-        learning_rate: Adam's, of the deep autoencoder; the shallow one's is the post's.
-        neighbours: Of the k-NN classifier, and of the trustworthiness.
-        mapped: Test images of the trustworthiness and of the map; the cost is quadratic.
-        seed: Of weights and order, and of PCA.
+        activation: Activation of the deep autoencoder. tanh spreads a code over (-1, 1), where the
+            post's leaky_relu folds it into a corner.
+        epochs: Number of passes over the training set.
+        batch_size: Number of examples per step.
+        learning_rate: Adam's learning rate for the deep autoencoder; the shallow one's is the
+            post's.
+        neighbours: Number of neighbours of the k-NN classifier, and of the trustworthiness.
+        mapped: Number of test images for the trustworthiness and the map; the cost is quadratic.
+        seed: Seed of weights and order, and of PCA.
     """
 
     sizes: tuple[int, ...] = (2, 8, 32)
     hidden: tuple[int, ...] = (256, 64)
     activation: Activation = "tanh"
-    epochs: int | None = None
+    epochs: Annotated[int | None, default("20, and at least 1,000 steps")] = None
     batch_size: int = 256
     learning_rate: float = 0.002
     neighbours: int = 10
@@ -59,13 +63,24 @@ class ReduceSettings:
             raise InputError(f"expected 1 neighbour or more, got {self.neighbours}")
 
     def epochs_on(self, num_examples: int) -> int:
-        """Passes over a training set of this size."""
+        """Number of passes over a training set of this size."""
         if self.epochs is not None:
             return self.epochs
         return max(20, -(-_FEWEST_STEPS // -(-num_examples // self.batch_size)))
 
 
-class Reduced(NamedTuple):
+@dataclass(frozen=True)
+class ReductionRow:
+    """A method's figures at one size of the code."""
+
+    size: int
+    method: str
+    mse: float
+    knn_accuracy: float
+    trustworthiness: float
+
+
+class ReducedSet(NamedTuple):
     """What a method makes of the data: codes of both splits, and the test set decoded again."""
 
     method: str
@@ -75,60 +90,103 @@ class Reduced(NamedTuple):
     decoded: Rows
 
 
-class Reduction(NamedTuple):
-    """The comparison, and what each method made of the data."""
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """The methods side by side, and what each made of the data.
 
-    comparison: Comparison
-    reduced: list[Reduced]
+    Attributes:
+        table: The methods' figures.
+        reduced: Codes and decoded test images of each method.
+        dataset: The data set.
+        mapped: Number of test images in the figure.
+    """
+
+    table: MethodTable[ReductionRow]
+    reduced: list[ReducedSet]
+    dataset: Dataset
+    mapped: int
+
+    def draw(self, path: Path) -> None:
+        """Draw the test codes of the smallest size, a map for each method, by class.
+
+        Codes of more than two dimensions are shown along their first two principal components.
+        """
+        size = min(one.size for one in self.reduced)
+        shown = [one for one in self.reduced if one.size == size]
+        accuracies = {row.method: row.knn_accuracy for row in self.table.rows if row.size == size}
+        figure, axes = new_figure(1, len(shown), (5.2 * len(shown), 5.4))
+        labels = self.dataset.test.labels[: self.mapped]
+        for axis, one in zip(axes[0], shown, strict=True):
+            codes = one.test[: self.mapped]
+            plane = codes if size == 2 else principal_plane(codes)[0]
+            scatter_classes(axis, plane, labels)
+            accuracy = accuracies[one.method]
+            axis.set_title(f"{one.method}\n(k-NN accuracy {accuracy:.1f} %)", fontsize=10)
+            name = "code dimension" if size == 2 else "principal component of the code"
+            axis.set_xlabel(f"first {name} (no unit)")
+            axis.set_ylabel(f"second {name} (no unit)")
+        figure.suptitle(
+            f"{self.dataset.name} in {size} dimension{'s' if size > 1 else ''}: "
+            f"{len(labels)} test images, each drawn as its class"
+        )
+        save_figure(figure, path)
+
+
+def run(settings: ReduceSettings) -> Reduction:
+    """Load the data, and compare autoencoders, trained now or of a run, with PCA.
+
+    Raises:
+        InputError: If data, run or a file to write is not there, or a size is too large.
+    """
+    dataset, mesh = settings.open(settings.batch_size)
+    return reduce(dataset, settings, mesh=mesh, log=tell)
 
 
 def reduce(
     dataset: Dataset,
     settings: ReduceSettings,
     *,
-    mesh: Mesh | None = None,
-    run_dir: Path | None = None,
+    mesh: "Mesh | None" = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Reduction:
     """Reduce a data set by autoencoders and by PCA, and measure what the codes keep.
 
     Args:
-        dataset: Both learn on its training split without labels, and are measured on the test
-            split.
-        settings: Sizes, epochs, seed.
-        mesh: The devices that share a batch.
-        run_dir: A run of an autoencoder to compare with PCA of its code's size; else some are
-            trained.
-        log: Told of each method when it is done.
+        dataset: Data set: all learn on its training split without labels, and are measured on the
+            test split.
+        settings: Sizes, epochs, seed, and a run in place of a training.
+        mesh: Devices that share a batch.
+        log: Function that is told of each method when it is done.
     """
     train, test = (_rows(split.images) for split in (dataset.train, dataset.test))
-    reduced: list[Reduced] = []
-    for name, config in _contenders(dataset, settings, run_dir):
-        config, model = obtain(run_dir, config, dataset, mesh=mesh)
+    model_dir = settings.model_dir
+    reduced: list[ReducedSet] = []
+    for name, config in _contenders(dataset, settings):
+        found, model = load_or_train(model_dir, config, dataset, mesh=mesh)
         assert isinstance(model, Autoencoder)
+        if model_dir is not None:
+            name = f"autoencoder {_widths(found.model)} of the run"
         reduced.append(_by_autoencoder(name, model, train, test))
         log(f"{name}, code of {reduced[-1].size}")
     for size in sorted({one.size for one in reduced}):
         reduced.append(_by_pca(size, train, test, settings.seed))
     reduced.sort(key=lambda one: one.size)
-    rows = tuple(_measure(one, dataset, test, settings) for one in reduced)
-    trained = "of the run" if run_dir else settings.epochs_on(len(train))
-    comparison = Comparison(
+    table = MethodTable(
         f"Dimensionality reduction on {dataset.name}",
         (
             Column("size", "size"),
             Column("method", "method"),
-            Column("mse", "mean squared error (a pixel, of [0, 1])", "lower", 5),
+            Column("mse", "mean squared error (per pixel, of [0, 1])", "lower", 5),
             Column("knn_accuracy", f"{settings.neighbours}-NN accuracy (%)", "higher", 2),
             Column("trustworthiness", "trustworthiness", "higher", 4),
         ),
-        rows,
+        tuple(_measure(one, dataset, test, settings) for one in reduced),
         {
             "training images": len(train),
             "test images": len(test),
             "of these for trustworthiness": min(settings.mapped, len(test)),
             "neighbours": settings.neighbours,
-            "epochs": trained,
+            "epochs": "of the run" if model_dir else settings.epochs_on(len(train)),
             "seed": settings.seed,
         },
         (
@@ -137,75 +195,41 @@ def reduce(
         ),
         group="size",
     )
-    return Reduction(comparison, reduced)
+    return Reduction(table, reduced, dataset, settings.mapped)
 
 
-def plot_maps(path: Path, dataset: Dataset, reduction: Reduction, *, mapped: int = 2000) -> None:
-    """Draw the test codes of the smallest size, one map a method, each as its class's digit.
-
-    Codes of more than two dimensions are shown along their first two principal components.
-    """
-    size = min(one.size for one in reduction.reduced)
-    shown = [one for one in reduction.reduced if one.size == size]
-    rows = {row["method"]: row for row in reduction.comparison.rows if row["size"] == size}
-    figure, axes = new_figure(1, len(shown), (5.2 * len(shown), 5.4))
-    for axis, one in zip(axes[0], shown, strict=True):
-        codes, labels = one.test[:mapped], dataset.test.labels[:mapped]
-        plane = codes if size == 2 else principal_plane(codes)[0]
-        scatter_classes(axis, plane, labels)
-        accuracy = rows[one.method]["knn_accuracy"]
-        axis.set_title(f"{one.method}\n(k-NN accuracy {accuracy:.1f} %)", fontsize=10)
-        name = "code dimension" if size == 2 else "principal component of the code"
-        axis.set_xlabel(f"first {name} (no unit)")
-        axis.set_ylabel(f"second {name} (no unit)")
-    figure.suptitle(
-        f"{dataset.name} in {size} dimension{'s' if size > 1 else ''}: "
-        f"{min(mapped, len(dataset.test.labels))} test images, each drawn as its class"
-    )
-    save_figure(figure, path)
-
-
-def _contenders(
-    dataset: Dataset, settings: ReduceSettings, run_dir: Path | None
-) -> list[tuple[str, RunConfig]]:
-    if run_dir is not None:
-        config = read_config(run_dir / "config.json")
-        name = f"autoencoder {_widths(config.model)} of the run"
-        return [(name, config if isinstance(config.model, AutoencoderConfig) else _ANY)]
+def _contenders(dataset: Dataset, settings: ReduceSettings) -> list[tuple[str, RunConfig]]:
     train = TrainConfig(
         settings.epochs_on(len(dataset.train.labels)),
         min(settings.batch_size, len(dataset.train.labels)),
         settings.learning_rate,
         settings.seed,
     )
+    if settings.model_dir is not None:
+        return [("", RunConfig(AutoencoderConfig(), train, dataset.name))]
     contenders = []
     for size in settings.sizes:
+        deep = AutoencoderConfig(hidden=(*settings.hidden, size), activation=settings.activation)
         for model, rate in (
             (AutoencoderConfig(hidden=(size,)), 0.005),
-            (AutoencoderConfig(hidden=(*settings.hidden, size), activation=settings.activation),
-             settings.learning_rate),
-        ):  # fmt: skip
+            (deep, settings.learning_rate),
+        ):
             config = RunConfig(model, train, dataset.name).replace(learning_rate=rate)
             contenders.append((f"autoencoder {_widths(model)}", config))
     return contenders
 
 
-# What a run of another kind of model is refused against.
-_ANY = RunConfig(AutoencoderConfig(), TrainConfig(0, 1, 0.0, 0))
-
-
-def _widths(model: Any) -> str:
-    if not isinstance(model, AutoencoderConfig):
-        return ""
+def _widths(model: ModelConfig) -> str:
+    assert isinstance(model, AutoencoderConfig)
     return f"{'-'.join(map(str, model.widths))} ({model.activation})"
 
 
-def _by_autoencoder(name: str, model: Autoencoder, train: Rows, test: Rows) -> Reduced:
+def _by_autoencoder(name: str, model: Autoencoder, train: Rows, test: Rows) -> ReducedSet:
     codes = encode(model, test)
-    return Reduced(name, codes.shape[1], encode(model, train), codes, decode(model, codes))
+    return ReducedSet(name, codes.shape[1], encode(model, train), codes, decode(model, codes))
 
 
-def _by_pca(size: int, train: Rows, test: Rows, seed: int) -> Reduced:
+def _by_pca(size: int, train: Rows, test: Rows, seed: int) -> ReducedSet:
     from sklearn.decomposition import PCA
 
     if size > min(train.shape):
@@ -213,12 +237,12 @@ def _by_pca(size: int, train: Rows, test: Rows, seed: int) -> Reduced:
     fitted = PCA(size, svd_solver="randomized", random_state=seed).fit(train)
     codes = fitted.transform(test)
     decoded = np.clip(fitted.inverse_transform(codes), 0, 1)
-    return Reduced("PCA", size, fitted.transform(train), codes, decoded)
+    return ReducedSet("PCA", size, fitted.transform(train), codes, decoded)
 
 
 def _measure(
-    reduced: Reduced, dataset: Dataset, test: Rows, settings: ReduceSettings
-) -> dict[str, Any]:
+    reduced: ReducedSet, dataset: Dataset, test: Rows, settings: ReduceSettings
+) -> ReductionRow:
     from sklearn.manifold import trustworthiness
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -228,16 +252,14 @@ def _measure(
     classifier = KNeighborsClassifier(neighbours).fit(reduced.train, dataset.train.labels)
     mapped = slice(min(settings.mapped, len(test)))
     few = min(settings.neighbours, max(1, len(test[mapped]) // 2 - 1))
-    return {
-        "size": reduced.size,
-        "method": reduced.method,
-        "mse": float(((reduced.decoded - test) ** 2).mean()),
-        "knn_accuracy": 100 * float(classifier.score(reduced.test, dataset.test.labels)),
-        "trustworthiness": float(
-            trustworthiness(test[mapped], reduced.test[mapped], n_neighbors=few)
-        ),
-    }
+    return ReductionRow(
+        reduced.size,
+        reduced.method,
+        mse=float(((reduced.decoded - test) ** 2).mean()),
+        knn_accuracy=100 * float(classifier.score(reduced.test, dataset.test.labels)),
+        trustworthiness=float(trustworthiness(test[mapped], reduced.test[mapped], n_neighbors=few)),
+    )
 
 
-def _rows(images: Int[np.ndarray, "n 28 28 1"]) -> Rows:
+def _rows(images: UInt8[np.ndarray, "n h w c"]) -> Rows:
     return as_unit_float(images).reshape(len(images), -1)

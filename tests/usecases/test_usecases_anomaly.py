@@ -1,4 +1,3 @@
-import json
 import runpy
 import sys
 from collections.abc import Iterator
@@ -23,18 +22,15 @@ from jaxae.usecases import anomaly
 from jaxae.usecases.anomaly import (
     AnomalySettings,
     Detection,
-    auroc,
     detect,
-    plot_extremes,
-    split_classes,
 )
+from jaxae.usecases.anomaly_baselines import auroc, split_classes
+from jaxae.usecases.model_source import load_or_train
 from jaxae.usecases.novelty import (
     smoothed_relative_error,
     squared_error,
     threshold,
 )
-from jaxae.usecases.report import Column, Comparison, check_destination
-from jaxae.usecases.source import obtain
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -151,34 +147,35 @@ class TestSplit:
 
 @pytest.fixture(scope="module")
 def detection(three: Dataset) -> Detection:
-    return detect(three, AnomalySettings((16, 4), epochs=30, vae_epochs=1, num_latent=2))
+    return detect(
+        three, AnomalySettings(hidden=(16, 4), epochs=30, vae_epochs=1, num_latent=2, label=7)
+    )
 
 
 class TestDetect:
     def test_tells_classes_apart(self, detection):
-        rows = {row["method"]: row for row in detection.comparison.rows}
+        rows = {row.method: row for row in detection.table.rows}
         assert len(rows) == 12
         for method, row in rows.items():
             if "VAE" not in method:  # one epoch teaches that nothing
-                assert row["auroc"] > 0.9, method
-            assert list(row["auroc_by_class"]) == [0, 1, 7]
-            assert row["worst"] == min(row["auroc_by_class"].values()) <= row["auroc"]
+                assert row.auroc > 0.9, method
+            assert list(row.auroc_by_class) == [0, 1, 7]
+            assert row.worst == min(row.auroc_by_class.values()) <= row.auroc
 
     def test_shuffled_labels_are_chance(self, three, monkeypatch):
-        monkeypatch.setattr(anomaly, "_BASELINES", anomaly._BASELINES[:2])
+        monkeypatch.setattr(anomaly, "BASELINES", anomaly.BASELINES[:2])
         rng = np.random.default_rng(0)
         shuffled = (Split(s.images, rng.permutation(s.labels)) for s in (three.train, three.test))
-        settings = AnomalySettings((16, 4), epochs=2, vae_epochs=None)
+        settings = AnomalySettings(hidden=(16, 4), epochs=2, vae_epochs=None)
         detection = detect(Dataset("digits", *shuffled, 10), settings)
-        for row in detection.comparison.rows:
-            assert 0.3 < row["auroc"] < 0.7, row["method"]
+        for row in detection.table.rows:
+            assert 0.3 < row.auroc < 0.7, row.method
 
     def test_draws_the_extremes(self, detection, three, tmp_path):
-        plot_extremes(tmp_path / "extremes.png", three, detection, 7)
+        detection.draw(tmp_path / "extremes.png")
         assert (tmp_path / "extremes.png").stat().st_size > 5000
-        with pytest.raises(InputError, match=r"class of \[0, 1, 7\], got 3"):
-            plot_extremes(tmp_path / "none.png", three, detection, 3)
-        assert not (tmp_path / "none.png").exists()
+        with pytest.raises(InputError, match="expected a label of 0, 1, 7, got 3"):
+            detect(three, AnomalySettings(label=3))
 
     def test_refuses_bad_contamination(self):
         with pytest.raises(InputError, match="contamination between 0 and 1, got 0"):
@@ -188,60 +185,22 @@ class TestDetect:
 class TestObtain:
     def test_trains_keeps_and_loads(self, three, tmp_path):
         config = AUTOENCODER.replace(epochs=1, batch_size=32, hidden=(4,))
-        _, trained = obtain(None, config, three, keep=tmp_path / "run")
-        found, loaded = obtain(tmp_path / "run", AUTOENCODER, three)
+        _, trained = load_or_train(None, config, three, keep=tmp_path / "run")
+        found, loaded = load_or_train(tmp_path / "run", AUTOENCODER, three)
         assert found == config
         x = jnp.asarray(as_unit_float(three.test.images))
         assert np.array_equal(trained.encode(x), loaded.encode(x))
 
     def test_refuses_another_kind_and_warns_of_other_data(self, three, tmp_path):
         config = AUTOENCODER.replace(epochs=0, batch_size=32, hidden=(4,))
-        obtain(None, config, three, keep=tmp_path / "run")
+        load_or_train(None, config, three, keep=tmp_path / "run")
         wanted = replace(config, model=ConditionalVAEConfig())
         with pytest.raises(InputError, match=r"expected a run of ConditionalVAE.*Autoencoder"):
-            obtain(tmp_path / "run", wanted, three)
+            load_or_train(tmp_path / "run", wanted, three)
         with pytest.warns(UserWarning, match="trained on digits, and is used on letters"):
-            obtain(tmp_path / "run", config, replace(three, name="letters"))
+            load_or_train(tmp_path / "run", config, replace(three, name="letters"))
         with pytest.raises(InputError, match=r"no .*config\.json"):
-            obtain(tmp_path / "nothing", config, three)
-
-
-class TestComparison:
-    def comparison(self, rows, group=None):
-        columns = (Column("name", "name"), Column("error", "error (%)", "lower", 2))
-        return Comparison("Title", columns, tuple(rows), {"seed": 3}, ("A note.",), group)
-
-    def test_marks_the_best_and_ties(self, capsys):
-        rows = [{"name": "a", "error": 1.001}, {"name": "b [x]", "error": 1.004},
-                {"name": "c", "error": 2.0}, {"name": "d"}]  # fmt: skip
-        self.comparison(rows).show()
-        shown = capsys.readouterr().out
-        cells = [[cell.strip() for cell in line.strip("|").split("|")]
-                 for line in shown.splitlines() if line.startswith("|")]  # fmt: skip
-        assert cells[2:] == [["a", "1.00 *"], ["b [x]", "1.00 *"], ["c", "2.00"], ["d", "-"]]
-        assert "seed 3" in shown
-        assert "A note." in shown
-
-    def test_contests_are_within_groups(self):
-        rows = [{"g": 1, "error": 5.0}, {"g": 1, "error": 6.0}, {"g": 2, "error": 1.0},
-                {"g": 2, "error": 2.0}]  # fmt: skip
-        comparison = self.comparison(rows, "g")
-        wins = [comparison.wins(row, comparison.columns[1]) for row in rows]
-        assert wins == [True, False, True, False]
-
-    def test_json_holds_every_figure(self, tmp_path):
-        rows = [{"name": "a", "error": np.float32(0.5), "unseen": [1, 2]}]
-        self.comparison(rows).write(tmp_path / "t.json")
-        document = json.loads((tmp_path / "t.json").read_text())
-        assert document["rows"] == [{"name": "a", "error": 0.5, "unseen": [1, 2]}]
-        with pytest.raises(InputError, match="can be written"):
-            self.comparison(rows).write(tmp_path / "no" / "t.json")
-
-    def test_destinations_are_checked_beforehand(self, tmp_path):
-        check_destination(tmp_path / "new.json")
-        for bad in (tmp_path, tmp_path / "no" / "t.json"):
-            with pytest.raises(InputError, match="folder that can be written to"):
-                check_destination(bad)
+            load_or_train(tmp_path / "nothing", config, three)
 
 
 def test_script_refuses_before_it_trains(tmp_path, monkeypatch, capsys):
@@ -250,4 +209,4 @@ def test_script_refuses_before_it_trains(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(REPOSITORY / "scripts" / "anomaly.py"), run_name="__main__")
     assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith("error: expected a file in a folder")
+    assert capsys.readouterr().err.startswith("error: expected a folder that can be written to")

@@ -17,7 +17,7 @@ from jaxae.usecases.compress.code_tables import CodeTables, DamagedPayloadError,
 from jaxae.usecases.compress.codec import Codec, load_codec, prepare
 from jaxae.usecases.compress.container import Container, pack, unpack
 from jaxae.usecases.compress.files import compress_file, decompress_file
-from jaxae.usecases.compress.rate import compare_rates, draw_rates
+from jaxae.usecases.compress.rate import RateComparison, compare_rates
 from jaxae.usecases.image_quality import pooled_psnr
 from jaxae.usecases.picture import read_pixels, write_pixels
 
@@ -195,7 +195,7 @@ def test_files_of_all_kinds_make_the_round_trip(codec, digits, run_dir, tmp_path
         source, packed, result = tmp_path / name, tmp_path / "packed", tmp_path / f"out-{name}"
         write_pixels(source, pixels)
         assert (read_pixels(source) == pixels).all()
-        assert "bits a pixel" in compress_file(source, packed, codec, step=2)
+        assert "bits per pixel" in compress_file(source, packed, codec, step=2)
         decompress_file(packed, result, run_dir)
         decoded = read_pixels(result)
         assert decoded.shape == pixels.shape
@@ -261,19 +261,22 @@ def test_the_script_refuses_in_one_line(run_dir, tmp_path):
 
 
 def test_rates_count_whole_files(codec, digits, tmp_path):
-    comparison, points = compare_rates(
-        {"AE": codec}, digits, steps=(8.0,), singles=5, principal_sizes=(8,)
-    )
-    rows = {(row["method"], row["quality"]): row for row in comparison.rows}
+    comparison = compare_rates({"AE": codec}, digits, steps=(8.0,), singles=5, principal_sizes=(8,))
+    rows = {(row.method, row.quality): row for row in comparison.table.rows}
     own = rows["AE", "step 8"]
     images = digits.test.images
-    assert own["collage_bpp"] == 8 * len(codec.compress(images, 8)) / images.size
-    assert own["single_bpp"] > own["collage_bpp"]
-    assert rows["PNG", "lossless"]["psnr"] is None
-    jpeg = [row["psnr"] for row in comparison.rows if row["method"] == "JPEG"]
+    assert own.collage_bpp == 8 * len(codec.compress(images, 8)) / images.size
+    assert own.single_bpp > own.collage_bpp
+    assert rows["PNG", "lossless"].psnr is None
+    jpeg = [row.psnr for row in comparison.table.rows if row.method == "JPEG"]
     assert jpeg == sorted(jpeg)
-    others = [dataclasses.replace(points[0], method=f"AE {n}") for n in range(8)]
-    draw_rates(tmp_path / "rates.png", [*others, *points], digits.test.images)
+    first = comparison.points[0]
+    others = [
+        dataclasses.replace(first, row=dataclasses.replace(first.row, method=f"AE {n}"))
+        for n in range(8)
+    ]
+    many = RateComparison(comparison.table, [*others, *comparison.points], images)
+    many.draw(tmp_path / "rates.png")
     assert (tmp_path / "rates.png").stat().st_size > 10_000
 
 

@@ -20,9 +20,8 @@ from jaxae.usecases.denoise import (
     DenoiseSettings,
     corrupted,
     denoise,
-    denoise_file,
-    plot_restoration,
 )
+from jaxae.usecases.denoise_file import denoise_file
 from jaxae.usecases.image_quality import mean_psnr, ssim
 
 KINDS = [Gaussian(0.2), SaltAndPepper(0.3), MaskedPixels(0.4), MaskedBlocks(5, 2)]
@@ -43,7 +42,7 @@ def digits() -> Dataset:
 
 @pytest.fixture(scope="module")
 def settings() -> DenoiseSettings:
-    return DenoiseSettings((64,), epochs=20, batch_size=32, learning_rate=0.003)
+    return DenoiseSettings(hidden=(64,), epochs=20, batch_size=32, learning_rate=0.003)
 
 
 class TestCorruption:
@@ -138,13 +137,13 @@ class TestMeasures:
 
 def test_comparison(digits, settings, tmp_path):
     restoration = denoise(digits, settings, {"gaussian": Gaussian(0.4)})
-    rows = {row["method"]: row for row in restoration.comparison.rows}
+    rows = {row.method: row for row in restoration.table.rows}
     assert list(rows) == ["as it came", "PCA", "median filter", "non-local means",
                           "denoising autoencoder"]  # fmt: skip
     for method in list(rows)[1:]:
-        assert rows[method]["psnr"] > rows["as it came"]["psnr"] + 3, method
-    assert rows["denoising autoencoder"]["psnr"] > rows["non-local means"]["psnr"]
-    plot_restoration(tmp_path / "restored.png", restoration)
+        assert rows[method].psnr > rows["as it came"].psnr + 3, method
+    assert rows["denoising autoencoder"].psnr > rows["non-local means"].psnr
+    restoration.draw(tmp_path / "restored.png")
     assert (tmp_path / "restored.png").stat().st_size > 5000
 
 

@@ -6,7 +6,7 @@ from flax import nnx
 
 from jaxae import AUTOENCODER, CONDITIONAL_VAE, Dataset, InputError, Split, load
 from jaxae.network.models import build
-from jaxae.usecases.features import Features, compare_features, draw_features, features_of
+from jaxae.usecases.features import FeatureSet, compare_features, features_of
 from jaxae.usecases.recipe import describe, shared_recipes
 
 
@@ -23,18 +23,22 @@ def test_telling_features_win_and_noise_does_not(few, tmp_path: Path):
     def told(labels: np.ndarray) -> np.ndarray:
         return np.eye(10)[labels] + 0.1 * generator.normal(size=(len(labels), 10))
 
-    telling = Features(told(few.train.labels), told(few.test.labels))
-    noise = Features(generator.normal(size=(300, 10)), generator.normal(size=(300, 10)))
+    telling = FeatureSet(told(few.train.labels), told(few.test.labels))
+    noise = FeatureSet(generator.normal(size=(300, 10)), generator.normal(size=(300, 10)))
     comparison = compare_features({"telling": telling, "noise": noise}, few, trees=20)
-    rows = {row["features"]: row for row in comparison.rows}
+    rows = {row.features: row for row in comparison.table.rows}
     for key in ("logistic_regression", "random_forest", "neighbours"):
-        assert rows["telling"][key] > 99
-        assert rows["noise"][key] < 25
-        assert rows["noise"][key] < rows["PCA-32"][key] < rows["telling"][key]
-    assert rows["telling"]["nmi"] > 0.99
-    assert rows["noise"]["ari"] < 0.05
-    assert rows["pixels"]["dimensions"] == 784
-    draw_features(tmp_path / "features.png", comparison)
+        assert getattr(rows["telling"], key) > 99
+        assert getattr(rows["noise"], key) < 25
+        assert (
+            getattr(rows["noise"], key)
+            < getattr(rows["PCA-32"], key)
+            < getattr(rows["telling"], key)
+        )
+    assert rows["telling"].nmi > 0.99
+    assert rows["noise"].ari < 0.05
+    assert rows["pixels"].dimensions == 784
+    comparison.draw(tmp_path / "features.png")
     assert (tmp_path / "features.png").stat().st_size > 5_000
 
 

@@ -148,14 +148,14 @@ def test_the_table_ranks_real_images_apart(model, judge, digits, tmp_path):
     comparison = compare_generation(
         {"untrained": model}, digits, judge, count=100, mixture_components=1
     )
-    rows = {(row["model"], row["sampler"]): row for row in comparison.rows}
-    assert rows["real training images", "-"]["accuracy"] > 85
-    assert rows["untrained", "the prior"]["accuracy"] < 40
+    rows = {(row.model, row.sampler): row for row in comparison.table.rows}
+    assert rows["real training images", "-"].accuracy > 85
+    assert rows["untrained", "the prior"].accuracy < 40
     mixture = rows["PCA-50", "a Gaussian mixture of each class"]
-    assert mixture["frechet"] < rows["untrained", "the prior"]["frechet"]
-    accuracy = comparison.columns[2]
-    assert not comparison.wins(rows["real training images", "-"], accuracy)
-    assert comparison.wins(mixture, accuracy)
+    assert mixture.frechet < rows["untrained", "the prior"].frechet
+    accuracy = comparison.table.columns[2]
+    assert not comparison.table.wins(rows["real training images", "-"], accuracy)
+    assert comparison.table.wins(mixture, accuracy)
     draw_gallery(tmp_path / "gallery.png", model, digits, title="untrained")
     assert (tmp_path / "gallery.png").stat().st_size > 10_000
 

@@ -9,10 +9,8 @@ from flax import nnx
 from jaxae import AUTOENCODER, Dataset, InputError, Split, load
 from jaxae.network.models import Autoencoder, build
 from jaxae.usecases.pretrain import (
-    FineTuneSettings,
-    check_counts,
+    PretrainSettings,
     compare_pretraining,
-    draw_pretraining,
     fine_tune,
 )
 from jaxae.usecases.supervised import passes, train
@@ -56,7 +54,7 @@ def test_passes_show_every_example_before_any_again():
 
 def test_a_start_that_knows_the_labels_wins(digits, tmp_path: Path):
     """An encoder that already tells the digits apart must show; were it ignored, it would not."""
-    settings = FineTuneSettings(seeds=2, learning_rates=(0.01,), steps=60)
+    settings = PretrainSettings(labels=(50,), seeds=2, learning_rates=(0.01,), steps=60)
     pixels = digits.train.images.reshape(-1, 784) / np.float32(255)
     classes = np.eye(10, dtype=np.float32)[digits.train.labels]
     centred = pixels - pixels.mean(0, keepdims=True)
@@ -67,18 +65,18 @@ def test_a_start_that_knows_the_labels_wins(digits, tmp_path: Path):
     model = build(config, rngs=nnx.Rngs(0))
     assert isinstance(model, Autoencoder)
     model.linear_1.kernel.set_value(jnp.asarray(20 * kernel, jnp.float32))
-    comparison = compare_pretraining(model, digits, [50], settings)
-    scratch, pretrained = comparison.rows
-    assert (scratch["start"], pretrained["start"]) == ("from scratch", "pretrained")
+    comparison = compare_pretraining(model, digits, settings)
+    scratch, pretrained = comparison.table.rows
+    assert (scratch.start, pretrained.start) == ("from scratch", "pretrained")
     # 8 points measured.
-    assert pretrained["mean"] > scratch["mean"] + 4
-    assert comparison.wins(pretrained, comparison.columns[2])
-    draw_pretraining(tmp_path / "pretrain.png", comparison)
+    assert pretrained.mean > scratch.mean + 4
+    assert comparison.table.wins(pretrained, comparison.table.columns[2])
+    comparison.draw(tmp_path / "pretrain.png")
     assert (tmp_path / "pretrain.png").stat().st_size > 5_000
 
 
 def test_outcomes_repeat_and_seeds_differ(digits):
-    settings = FineTuneSettings(seeds=2, learning_rates=(0.01, 1e-9), steps=100)
+    settings = PretrainSettings(seeds=2, learning_rates=(0.01, 1e-9), steps=100)
     first = fine_tune(CONFIG, None, digits, 100, settings)
     again = fine_tune(CONFIG, None, digits, 100, settings)
     assert first.test.shape == (2, 2)
@@ -89,21 +87,20 @@ def test_outcomes_repeat_and_seeds_differ(digits):
 
 
 def test_more_labels_than_there_are_is_refused(digits):
-    settings = FineTuneSettings()
-    assert check_counts(None, digits, settings) == [100, 1000]
+    assert PretrainSettings().label_counts(digits) == [100, 1000]
     for count in (9, 1400, 0, -5):
         with pytest.raises(InputError, match=f"from 10 to 1150 labels, got {count}"):
-            check_counts([count], digits, settings)
+            PretrainSettings(labels=(count,)).label_counts(digits)
     with pytest.raises(InputError, match="at least one"):
-        check_counts([], digits, settings)
+        PretrainSettings(labels=()).label_counts(digits)
     tiny = Dataset("tiny", Split(*(a[:30] for a in digits.train)), digits.test, 10)
     with pytest.raises(InputError, match="at least one"):
-        check_counts(None, tiny, settings)
+        PretrainSettings().label_counts(tiny)
 
 
 def test_settings_out_of_range_are_refused():
     with pytest.raises(InputError, match="seeds"):
-        FineTuneSettings(seeds=0)
+        PretrainSettings(seeds=0)
     for rates in ((), (0.1, -1.0)):
         with pytest.raises(InputError, match="learning rates"):
-            FineTuneSettings(learning_rates=rates)
+            PretrainSettings(learning_rates=rates)

@@ -12,8 +12,8 @@ from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.training.run_folder import save_weights
 from jaxae.training.schedule import make_schedule
-from jaxae.usecases.reduce import ReduceSettings, Reduction, plot_maps, reduce
-from jaxae.usecases.source import obtain
+from jaxae.usecases.model_source import load_or_train
+from jaxae.usecases.reduce import ReduceSettings, Reduction, reduce
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,17 +31,17 @@ def digits() -> Dataset:
 
 @pytest.fixture(scope="module")
 def reduction(digits: Dataset) -> Reduction:
-    return reduce(digits, ReduceSettings((2,), (64,), epochs=60, batch_size=32))
+    return reduce(digits, ReduceSettings(sizes=(2,), hidden=(64,), epochs=60, batch_size=32))
 
 
 def test_deep_codes_beat_pca_in_two_dimensions(reduction):
-    shallow, deep, pca = reduction.comparison.rows
-    assert [row["size"] for row in reduction.comparison.rows] == [2, 2, 2]
-    assert pca["method"] == "PCA"
-    assert deep["method"] == "autoencoder 784-64-2-64-784 (tanh)"
+    shallow, deep, pca = reduction.table.rows
+    assert [row.size for row in reduction.table.rows] == [2, 2, 2]
+    assert pca.method == "PCA"
+    assert deep.method == "autoencoder 784-64-2-64-784 (tanh)"
     for figure, sign in (("mse", -1), ("knn_accuracy", 1), ("trustworthiness", 1)):
-        assert sign * deep[figure] > sign * pca[figure], figure
-    assert shallow["mse"] > deep["mse"]
+        assert sign * getattr(deep, figure) > sign * getattr(pca, figure), figure
+    assert shallow.mse > deep.mse
 
 
 def test_pca_is_scikit_learns(reduction, digits):
@@ -52,8 +52,8 @@ def test_pca_is_scikit_learns(reduction, digits):
     exact = PCA(2, svd_solver="covariance_eigh").fit(train)
     decoded = np.clip(exact.inverse_transform(exact.transform(test)), 0, 1)
     expected = ((decoded - test) ** 2).mean()
-    row = reduction.comparison.rows[-1]
-    assert row["mse"] == pytest.approx(expected, rel=1e-3)  # randomized solver: 1e-5 measured
+    row = reduction.table.rows[-1]
+    assert row.mse == pytest.approx(expected, rel=1e-3)  # randomized solver: 1e-5 measured
 
 
 def test_figures_are_of_these_codes(reduction, digits):
@@ -62,24 +62,24 @@ def test_figures_are_of_these_codes(reduction, digits):
     assert deep.train.shape == (len(digits.train.labels), 2)
     assert deep.test.shape == (200, 2)
     error = ((deep.decoded - test) ** 2).mean()
-    assert reduction.comparison.rows[1]["mse"] == pytest.approx(error, rel=1e-6)
+    assert reduction.table.rows[1].mse == pytest.approx(error, rel=1e-6)
 
 
-def test_draws_maps(reduction, digits, tmp_path):
-    plot_maps(tmp_path / "maps.png", digits, reduction)
+def test_draws_maps(reduction, tmp_path):
+    reduction.draw(tmp_path / "maps.png")
     assert (tmp_path / "maps.png").stat().st_size > 10000
 
 
 def test_takes_a_run_and_refuses_others(digits, tmp_path):
     config = AUTOENCODER.replace(epochs=0, batch_size=32, hidden=(3,))
-    obtain(None, config, digits, keep=tmp_path / "run")
-    rows = reduce(digits, ReduceSettings(), run_dir=tmp_path / "run").comparison.rows
-    assert [(row["size"], row["method"]) for row in rows] == [
+    load_or_train(None, config, digits, keep=tmp_path / "run")
+    rows = reduce(digits, ReduceSettings(run_dir=tmp_path / "run")).table.rows
+    assert [(row.size, row.method) for row in rows] == [
         (3, "autoencoder 784-3-784 (leaky_relu) of the run"),
         (3, "PCA"),
     ]
     # An untrained network decodes grey: PCA must win here.
-    assert rows[0]["mse"] > rows[1]["mse"]
+    assert rows[0].mse > rows[1].mse
     (tmp_path / "vae").mkdir()
     other = CONDITIONAL_VAE.replace(epochs=0)
     parameters = make_schedule(other, 128).init_parameters()
@@ -88,13 +88,13 @@ def test_takes_a_run_and_refuses_others(digits, tmp_path):
     with pytest.raises(
         InputError, match=r"a run of AutoencoderConfig, got .* ConditionalVAEConfig"
     ):
-        reduce(digits, ReduceSettings(), run_dir=tmp_path / "vae")
+        reduce(digits, ReduceSettings(run_dir=tmp_path / "vae"))
 
 
 @pytest.mark.parametrize("sizes", [(), (0,), (2, 2)])
 def test_refuses_bad_sizes(sizes):
     with pytest.raises(InputError, match="different sizes of 1 or more"):
-        ReduceSettings(sizes)
+        ReduceSettings(sizes=sizes)
 
 
 def test_epochs_suit_the_size_of_the_data():

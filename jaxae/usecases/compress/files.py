@@ -1,24 +1,79 @@
 """Compression of files: find or train the model, compress, decompress."""
 
-import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from jax.sharding import Mesh
+import tyro
 
+from jaxae.cli import default
 from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset, load
 from jaxae.errors import InputError
-from jaxae.storage.files import whole_or_absent
+from jaxae.storage.files import check_writable, write_bytes
 from jaxae.training.fit import fit
-from jaxae.training.run_folder import RunFolder, load_run
+from jaxae.training.run_folder import RUNS, RunFolder, load_run
 from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, save_codec
 from jaxae.usecases.compress.container import unpack
 from jaxae.usecases.image_quality import pooled_psnr
+from jaxae.usecases.method_table import tell
 from jaxae.usecases.picture import picture_shape, read_pixels, write_pixels
 from jaxae.usecases.recipe import deep_autoencoder
-from jaxae.usecases.report import check_destination
 
-RUNS = Path("runs")
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+
+@dataclass(frozen=True)
+class CompressSettings:
+    """Compress an image file, or uint8 images [N, 28, 28(, 1)] of a .npy or .npz file.
+
+    Attributes:
+        source: File to compress: grey, white on black as the training images.
+        destination: Compressed file to write.
+        step: Quantisation step in grey levels of 255: smaller is better and longer.
+        run_dir: Folder of a finished run of an autoencoder or plain VAE.
+        data: Data set to train on without --run-dir: digits (needs no download), mnist, ..., or an
+            .npz file.
+        data_dir: Folder of IDX files or of prepared TFDS data.
+    """
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
+    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    step: float = 4.0
+    run_dir: Annotated[Path | None, default("runs/compress-DATA, trained if it is not there")] = (
+        None
+    )
+    data: str = "digits"
+    data_dir: Annotated[Path | None, default("TFDS's own")] = None
+
+
+@dataclass(frozen=True)
+class DecompressSettings:
+    """Decompress to an image file (.png, .bmp, .tif, .pgm) or an array file (.npy, .npz).
+
+    Attributes:
+        source: Compressed file.
+        destination: File to write its images to.
+        run_dir: Folder of the run whose model made it.
+    """
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
+    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    run_dir: Annotated[Path | None, default("the one in runs/ that made it")] = None
+
+
+def run(settings: CompressSettings | DecompressSettings) -> None:
+    """Compress or decompress a file.
+
+    Raises:
+        InputError: If a file cannot be read or written, or the model is not there.
+    """
+    if isinstance(settings, DecompressSettings):
+        decompress_file(settings.source, settings.destination, settings.run_dir)
+        return
+    codec = open_codec(settings.run_dir, settings.data, settings.data_dir)
+    tell(compress_file(settings.source, settings.destination, codec, step=settings.step))
 
 
 def compress_file(source: Path, destination: Path, codec: Codec, *, step: float) -> str:
@@ -30,18 +85,17 @@ def compress_file(source: Path, destination: Path, codec: Codec, *, step: float)
     Raises:
         InputError: If the source is no grey image or array of them, or a file cannot be written.
     """
-    check_destination(destination)
+    check_writable(destination)
     pixels = read_pixels(source)
     content = codec.compress(pixels, step)
     quality = pooled_psnr(pixels, codec.decompress(content))
     try:
-        with whole_or_absent(destination) as temporary:
-            temporary.write_bytes(content)
+        write_bytes(destination, content)
     except OSError as error:
         raise InputError(f"expected a file that can be written, got {error}") from error
     return (
         f"{pixels.size} pixels in {len(content)} bytes: "
-        f"{8 * len(content) / pixels.size:.3f} bits a pixel, PSNR {quality:.2f} dB"
+        f"{8 * len(content) / pixels.size:.3f} bits per pixel, PSNR {quality:.2f} dB"
     )
 
 
@@ -49,15 +103,15 @@ def decompress_file(source: Path, destination: Path, run_dir: Path | None = None
     """Decompress a file; nothing is written unless all went well.
 
     Args:
-        source: The compressed file.
-        destination: An image or array file.
-        run_dir: Whose model compressed it; else that model is sought among the runs.
+        source: Compressed file.
+        destination: Image or array file to write.
+        run_dir: Folder of the run whose model compressed it; else it is sought among the runs.
 
     Raises:
         InputError: If the source is another format, truncated, altered or another model's, or the
             destination does not suit what it holds.
     """
-    check_destination(destination)
+    check_writable(destination)
     try:
         content = source.read_bytes()
     except OSError as error:
@@ -73,9 +127,9 @@ def open_codec(run_dir: Path | None, data: str = "digits", data_dir: Path | None
     """The codec of a run, its tables made and kept there at the first use.
 
     Args:
-        run_dir: A finished run of an autoencoder or plain VAE; else runs/compress-DATA, where one
-            is trained if there is none yet.
-        data: What to train on without a run.
+        run_dir: Folder of a finished run of an autoencoder or plain VAE; else runs/compress-DATA,
+            where one is trained if there is none yet.
+        data: Data set to train on without a run.
         data_dir: Folder of that data, or of the run's.
 
     Raises:
@@ -96,11 +150,11 @@ def open_codec(run_dir: Path | None, data: str = "digits", data_dir: Path | None
     return codec
 
 
-def train_codec(folder: Path, dataset: Dataset, *, mesh: Mesh | None = None) -> RunConfig:
+def train_codec(folder: Path, dataset: Dataset, *, mesh: "Mesh | None" = None) -> RunConfig:
     """Train the autoencoder for compression in a run directory, or go on where it was cut off."""
     config = deep_autoencoder(dataset)
     if not RunFolder(folder).weights_file.exists():
-        print(f"training {config.model} on {dataset.name}, once, in {folder}", file=sys.stderr)
+        tell(f"training {config.model} on {dataset.name}, once, in {folder}")
         resume = RunFolder(folder).config_file.exists()
         fit(config, dataset, run_dir=folder, resume=resume, mesh=mesh, show_progress=True)
     return config

@@ -2,8 +2,7 @@
 
 import io
 import math
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -15,15 +14,13 @@ from jaxtyping import UInt8
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.plots import save_figure
-from jaxae.training.fit import fit
-from jaxae.training.run_folder import load_run
 from jaxae.usecases.compress.code_tables import CodeTables, bins_of
 from jaxae.usecases.compress.codec import SIDE, Codec, prepare
 from jaxae.usecases.image_quality import pooled_psnr
+from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.model_source import UseCaseSettings
 from jaxae.usecases.picture import collage, pillow
-from jaxae.usecases.recipe import describe, shared_recipes
-from jaxae.usecases.report import Column, Comparison
-from jaxae.usecases.source import SourceFlags
+from jaxae.usecases.recipe import models_to_compare
 
 STEPS = (1.0, 4.0, 8.0, 12.0, 16.0, 24.0)
 PCA_SIZES = (32, 128)
@@ -33,109 +30,155 @@ WEBP_QUALITIES = (0, 5, 10, 20, 35, 50, 75, 90)
 COLUMNS = (
     Column("method", "method"),
     Column("quality", "quality"),
-    Column("collage_bpp", "bits/pixel, one file for all", digits=4),
-    Column("single_bpp", "bits/pixel, a file each", digits=3),
+    Column("collage_bpp", "bits per pixel, one file for all", digits=4),
+    Column("single_bpp", "bits per pixel, a file each", digits=3),
     Column("psnr", "PSNR (dB), one file", digits=2),
     Column("single_psnr", "PSNR (dB), a file each", digits=2),
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RateSettings(UseCaseSettings):
+    """What is measured; a run is one of an autoencoder or a plain VAE.
+
+    Attributes:
+        also: Folders of further runs for the table.
+        steps: Quantisation steps in grey levels.
+    """
+
+    also: tuple[Path, ...] = ()
+    steps: tuple[float, ...] = STEPS
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            raise InputError("expected at least one step, got none")
+        for step in self.steps:
+            bins_of(step)
+
+
 @dataclass(frozen=True)
-class Point:
+class RateRow:
     """One method at one quality.
 
     Attributes:
-        method: Its name.
-        quality: As the method takes it.
-        collage_bpp: Bits a pixel, headers included, of all images in one file.
-        psnr: dB of that file.
-        single_bpp: Bits a pixel, headers included, of a file an image, over the first images.
-        single_psnr: dB of those files.
-        decoded: The first images as decoded from the one file.
+        method: Name of the method.
+        quality: Quality as the method takes it.
+        collage_bpp: Bits per pixel, headers included, of all images in one file.
+        single_bpp: Bits per pixel, headers included, of a file for each of the first images.
+        psnr: PSNR of the one file in dB; None where it is lossless.
+        single_psnr: PSNR of those files in dB; None where they are lossless.
     """
 
     method: str
     quality: str
     collage_bpp: float
-    psnr: float
     single_bpp: float
-    single_psnr: float
+    psnr: float | None
+    single_psnr: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class RatePoint:
+    """A row, and the first images as decoded from the one file."""
+
+    row: RateRow
     decoded: UInt8[np.ndarray, "n 28 28 1"]
 
 
-def run(
-    flags: SourceFlags, *, also: Sequence[Path] = (), steps: Sequence[float] = STEPS
-) -> Comparison:
+@dataclass(frozen=True, eq=False)
+class RateComparison:
+    """The methods side by side, and what they made of the test images.
+
+    Attributes:
+        table: The methods' figures.
+        points: Figures and decoded images.
+        originals: The test images.
+    """
+
+    table: MethodTable[RateRow]
+    points: list[RatePoint]
+    originals: UInt8[np.ndarray, "n 28 28 1"]
+
+    def draw(self, path: Path) -> None:
+        """Draw PSNR against bits per pixel, and the first images near 0.11 bits per pixel."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 8.6), layout="constrained", dpi=110)
+        panels: Any = figure.subfigures(2, 1, height_ratios=(1.9, 1))
+        top, bottom = panels
+        axes = top.subplots(1, 2, sharex=True, sharey=True)
+        names = list(dict.fromkeys(point.row.method for point in self.points))
+        lossy = [name for name in names if name not in _LOSSLESS]
+        styles = dict(zip(lossy, cycle(_STYLES), strict=False))
+        for axis, rate, quality, title in (
+            (axes[0], "collage_bpp", "psnr", f"all {len(self.originals)} images in one file"),
+            (axes[1], "single_bpp", "single_psnr", "a file for each image"),
+        ):
+            for name in names:
+                own = [point for point in self.points if point.row.method == name]
+                x = [getattr(point.row, rate) for point in own]
+                y = [getattr(point.row, quality) for point in own]
+                if name in _LOSSLESS:
+                    axis.axvline(x[0], color="0.45", linestyle=_LOSSLESS[name], label=name)
+                else:
+                    axis.plot(x, y, styles[name], color="k", markersize=5, mfc="white", label=name)
+            axis.set_xscale("log")
+            axis.set_xlabel("bits per pixel, headers included")
+            axis.set_title(title, fontsize=10)
+            axis.grid(alpha=0.3, which="both")
+        axes[0].set_ylabel("PSNR (dB)")
+        axes[1].legend(fontsize=7.5, loc="upper left")
+        figure.suptitle("Rate against distortion")
+        _draw_decoded(bottom, self.points, self.originals)
+        save_figure(figure, path)
+
+
+def run(settings: RateSettings) -> RateComparison:
     """Measure models of runs, or models trained now: the post's, a deeper one, a plain VAE.
 
     Raises:
-        InputError: If data or run are not there, a model is conditional, a step is out of range,
-            or a file to write is not to be written.
+        InputError: If data or run are not there, a model is conditional, or a file to write is not
+            to be written.
     """
-    dataset, mesh = flags.open(128)
-    check_steps(steps)
-    codecs = {}
-    if flags.run_dir is not None:
-        for run_dir in (flags.run_dir, *also):
-            config, model = load_run(run_dir)
-            codecs[describe(config)] = prepare(config, model, dataset)
-    else:
-        for config in shared_recipes(dataset):
-            print(f"training: {describe(config)}", file=sys.stderr)
-            result = fit(config, dataset, mesh=mesh, show_progress=True)
-            codecs[describe(config)] = prepare(config, result.model, dataset)
-    comparison, points = compare_rates(codecs, dataset, steps=steps)
-    comparison.publish(flags.json)
-    if flags.figure is not None:
-        draw_rates(flags.figure, points, dataset.test.images)
-    return comparison
-
-
-def check_steps(steps: Sequence[float]) -> None:
-    """Refuse steps that no table is made for.
-
-    Raises:
-        InputError: If there are none, or one is out of range.
-    """
-    if not steps:
-        raise InputError("expected at least one step, got none")
-    for step in steps:
-        bins_of(step)
+    dataset, mesh = settings.open(128)
+    models = models_to_compare(settings, settings.also, dataset, mesh)
+    codecs = {name: prepare(*model, dataset) for name, model in models.items()}
+    return compare_rates(codecs, dataset, steps=settings.steps)
 
 
 def compare_rates(
-    codecs: dict[str, Codec],
+    codecs: Mapping[str, Codec],
     dataset: Dataset,
     *,
     steps: Sequence[float] = STEPS,
     singles: int = 500,
     shown: int = 12,
     principal_sizes: Sequence[int] = PCA_SIZES,
-) -> tuple[Comparison, list[Point]]:
+) -> RateComparison:
     """Measure codecs, PCA of the same size, PNG, JPEG and WebP on the test images.
 
     Args:
-        codecs: By the names that the table and the figure give them.
-        dataset: Its test set is compressed, its training set is what PCA learns from.
+        codecs: Codecs by the names that the table and the figure give them.
+        dataset: Data set whose test images are compressed, and whose training images PCA learns
+            from.
         steps: Quantisation steps in grey levels, for the codecs and PCA.
-        singles: How many images also go to a file each.
-        shown: How many decoded images to keep for the figure.
-        principal_sizes: Dimensions of PCA's codes.
+        singles: Number of images that also go to a file each.
+        shown: Number of decoded images to keep for the figure.
+        principal_sizes: Numbers of dimensions of PCA's codes.
     """
     images = dataset.test.images
     contenders = dict(codecs)
     for size in principal_sizes:
         contenders[f"PCA-{size}, same coder"] = _principal_codec(dataset, size)
-    points = []
+    points: list[RatePoint] = []
     for name, codec in contenders.items():
         for step in steps:
             files = [codec.compress(image[..., 0], step) for image in images[:singles]]
             alone = np.stack([codec.decompress(file) for file in files])[..., None]
             whole = codec.compress(images, step)
-            points.append(
-                _point(name, f"step {step:g}", images, whole, codec.decompress(whole), files, alone,
-                       shown)
-            )  # fmt: skip
+            decoded = codec.decompress(whole)
+            quality = f"step {step:g}"
+            points.append(_point(name, quality, images, whole, decoded, files, alone, shown))
     joined, columns = collage(images)
     for name, format_name, options in _formats():
         files = [_encode(image[..., 0], format_name, options) for image in images[:singles]]
@@ -144,13 +187,10 @@ def compare_rates(
         decoded = _uncollage(_decode(whole), columns, len(images))
         quality = f"q {options['quality']}" if "quality" in options else "lossless"
         points.append(_point(name, quality, images, whole, decoded, files, alone, shown))
-    rows = tuple(
-        {column.key: _finite(getattr(point, column.key)) for column in COLUMNS} for point in points
-    )
-    comparison = Comparison(
+    table = MethodTable(
         f"Rate against distortion on {dataset.name}",
         COLUMNS,
-        rows,
+        tuple(point.row for point in points),
         settings={
             "test images": len(images),
             "in a file each": min(singles, len(images)),
@@ -166,59 +206,22 @@ def compare_rates(
             "PSNR is of the mean squared error over all pixels; - is infinite (lossless).",
         ),
     )
-    return comparison, points
-
-
-def draw_rates(
-    path: Path, points: Sequence[Point], originals: UInt8[np.ndarray, "n 28 28 1"]
-) -> None:
-    """Draw PSNR against bits a pixel, and the first images at each method's lowest rates."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 8.6), layout="constrained", dpi=110)
-    panels: Any = figure.subfigures(2, 1, height_ratios=(1.9, 1))
-    top, bottom = panels
-    axes = top.subplots(1, 2, sharex=True, sharey=True)
-    names = list(dict.fromkeys(point.method for point in points))
-    lossy = [name for name in names if name not in _LOSSLESS]
-    styles = dict(zip(lossy, cycle(_STYLES), strict=False))
-    for axis, rate, quality, title in (
-        (axes[0], "collage_bpp", "psnr", f"all {len(originals)} images in one file"),
-        (axes[1], "single_bpp", "single_psnr", "a file for each image"),
-    ):
-        for name in names:
-            own = [point for point in points if point.method == name]
-            x = [getattr(point, rate) for point in own]
-            y = [getattr(point, quality) for point in own]
-            if name in _LOSSLESS:
-                axis.axvline(x[0], color="0.45", linestyle=_LOSSLESS[name], label=name)
-            else:
-                axis.plot(x, y, styles[name], color="k", markersize=5, mfc="white", label=name)
-        axis.set_xscale("log")
-        axis.set_xlabel("bits a pixel, headers included")
-        axis.set_title(title, fontsize=10)
-        axis.grid(alpha=0.3, which="both")
-    axes[0].set_ylabel("PSNR (dB)")
-    axes[1].legend(fontsize=7.5, loc="upper left")
-    figure.suptitle("Rate against distortion")
-    _draw_decoded(bottom, points, originals)
-    save_figure(figure, path)
+    return RateComparison(table, points, images)
 
 
 _STYLES = ("o-", "s-", "^--", "v--", "D:", "x-.", "P-.", "*:")
 _LOSSLESS = {"PNG": (0, (1, 1)), "WebP lossless": (0, (5, 2))}
 
 
-def _draw_decoded(figure: Any, points: Sequence[Point], originals: np.ndarray) -> None:
+def _draw_decoded(figure: Any, points: Sequence[RatePoint], originals: np.ndarray) -> None:
     rows = [("original", originals)]
-    for name in dict.fromkeys(point.method for point in points):
-        own = [p for p in points if p.method == name and not math.isinf(p.psnr)]
+    for name in dict.fromkeys(point.row.method for point in points):
+        own = [point for point in points if point.row.method == name and point.row.psnr]
         if own:
-            # Near 0.11 bits a pixel, or as near as the method can go.
-            point = min(own, key=lambda p: abs(math.log(p.collage_bpp / 0.11)))
-            rows.append(
-                (f"{name}\n{point.collage_bpp:.2f} bits/pixel, {point.psnr:.1f} dB", point.decoded)
-            )
+            # Near 0.11 bits per pixel, or as near as the method can go.
+            point = min(own, key=lambda point: abs(math.log(point.row.collage_bpp / 0.11)))
+            said = f"{point.row.collage_bpp:.2f} bits/pixel, {point.row.psnr:.1f} dB"
+            rows.append((f"{name}\n{said}", point.decoded))
     count = len(points[0].decoded)
     axes = figure.subplots(len(rows), 1)
     for axis, (name, images) in zip(axes, rows, strict=True):
@@ -237,16 +240,16 @@ def _point(
     files: list[bytes],
     alone: np.ndarray,
     shown: int,
-) -> Point:
-    return Point(
+) -> RatePoint:
+    row = RateRow(
         method,
         quality,
-        8 * len(whole) / images.size,
-        pooled_psnr(images, decoded),
-        8 * sum(map(len, files)) / alone.size,
-        pooled_psnr(images[: len(alone)], alone),
-        decoded[:shown],
+        collage_bpp=8 * len(whole) / images.size,
+        single_bpp=8 * sum(map(len, files)) / alone.size,
+        psnr=_finite(pooled_psnr(images, decoded)),
+        single_psnr=_finite(pooled_psnr(images[: len(alone)], alone)),
     )
+    return RatePoint(row, decoded[:shown])
 
 
 def _principal_codec(dataset: Dataset, size: int) -> Codec:
@@ -297,5 +300,5 @@ def _model_note(codec: Codec, images: np.ndarray) -> str:
     )
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isinf(value) else value
+def _finite(decibels: float) -> float | None:
+    return None if math.isinf(decibels) else decibels

@@ -1,0 +1,112 @@
+"""Where a use case gets its data and its model: a run, a pretrained model, or a training now."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from jaxae.cli import DataFlags, default
+from jaxae.config import RunConfig
+from jaxae.data.dataset import Dataset
+from jaxae.errors import InputError
+from jaxae.network.models import Model
+from jaxae.pretrained.card import model_card
+from jaxae.storage.files import check_writable
+from jaxae.training.fit import fit
+from jaxae.training.program import Corruption
+from jaxae.training.run_folder import load_run
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+
+@dataclass(frozen=True, kw_only=True)
+class UseCaseSettings(DataFlags):
+    """Settings, and flags, that all use cases share.
+
+    Attributes:
+        run_dir: Folder of a finished run whose model is used; without one, a model is trained now.
+        pretrained: Name of a trained model that comes with the package, in place of a run.
+        json: JSON file to write the table's figures to.
+        figure: PNG file to draw the figure to.
+    """
+
+    run_dir: Annotated[Path | None, default("none")] = None
+    pretrained: Annotated[str | None, default("none")] = None
+    json: Annotated[Path | None, default("none is written")] = None
+    figure: Annotated[Path | None, default("none is drawn")] = None
+
+    @property
+    def model_dir(self) -> Path | None:
+        """Folder of the run, or of the pretrained model, whose model is used.
+
+        Raises:
+            InputError: If both are named, or there is no pretrained model of that name.
+        """
+        if self.pretrained is None:
+            return self.run_dir
+        if self.run_dir is not None:
+            raise InputError("expected --run-dir or --pretrained, got both")
+        return model_card(self.pretrained).folder
+
+    def open(self, batch_size: int) -> "tuple[Dataset, Mesh]":
+        """The data set, and the mesh that batches of this size are shared on.
+
+        Raises:
+            InputError: If data or devices are not there, or a file to write could not be written.
+        """
+        # Before minutes of training, not after.
+        for path in (self.json, self.figure):
+            if path is not None:
+                check_writable(path)
+        _ = self.model_dir
+        mesh = self.configure(batch_size=batch_size)
+        return self.load(), mesh
+
+
+def load_or_train(
+    model_dir: str | Path | None,
+    config: RunConfig,
+    dataset: Dataset,
+    *,
+    mesh: "Mesh | None" = None,
+    corrupt: Corruption | None = None,
+    keep: Path | None = None,
+    show_progress: bool = False,
+) -> tuple[RunConfig, Model]:
+    """The model of a run folder with its configuration; without one, a model trained now.
+
+    Args:
+        model_dir: Folder of a finished run, or None to train as `config` says.
+        config: Configuration of the training, and of the kind of model that a run must hold.
+        dataset: Data set to train on.
+        mesh: Devices that share a batch.
+        corrupt: Function that makes what the network is shown in training.
+        keep: New run folder for what is trained now.
+        show_progress: Show progress on standard error.
+
+    Raises:
+        InputError: If the run is not finished, or holds another kind of model than `config`.
+    """
+    if model_dir is None:
+        result = fit(
+            config,
+            dataset,
+            run_dir=keep,
+            mesh=mesh,
+            corrupt=corrupt,
+            show_progress=show_progress,
+        )
+        return config, result.model
+    found, model = load_run(model_dir)
+    if type(found.model) is not type(config.model):
+        raise InputError(
+            f"expected a run of {type(config.model).__name__}, got {model_dir}, "
+            f"which holds {type(found.model).__name__}"
+        )
+    trained_on = Path(found.data).stem if found.data.endswith(".npz") else found.data
+    if trained_on != dataset.name:
+        warnings.warn(
+            f"{model_dir} was trained on {trained_on}, and is used on {dataset.name}", stacklevel=2
+        )
+    return found, model
