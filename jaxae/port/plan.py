@@ -111,7 +111,13 @@ def make_plan(module: nnx.Module, options: PortOptions, available: Iterable[str]
     for place in plan.places:
         refined, problems = orders.refine(place)
         plan.problems += problems
-        plan.transfers += [_transfer(place, row, sizes, paths) for row, sizes in refined]
+        for transfer in (_transfer(place, row, sizes, paths) for row, sizes in refined):
+            if transfer.row.fits(transfer.flax_shape):
+                plan.transfers.append(transfer)
+            else:
+                axes = transfer.row.pattern.partition("->")[2].strip()
+                problem = f"{transfer.flax[0]!r} is {transfer.flax_shape}, not {axes!r}"
+                plan.problems.append(f"{problem}: stacked layers are not ported")
         plan.counters += [place.torch_name(name) for name in place.rule.counters]
     plan.notes += paths.notes
     plan.problems += [

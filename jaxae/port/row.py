@@ -65,17 +65,22 @@ class Row:
         """Whether torch's tensors are summed, so that only outputs survive the port."""
         return len(self.torch_names) > 1
 
+    def fits(self, flax_shape: tuple[int, ...]) -> bool:
+        """Whether variables of this shape have the axes of the pattern."""
+        axes = _axes(self.pattern.partition("->")[2])
+        count = len(flax_shape) + (len(self.flax_names) > 1)
+        return count >= len(axes) - 1 if _REST in axes else count == len(axes)
+
     def _sizes(self, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[dict[str, int], list[int]]:
         """Sizes of the axes that the Flax side names one by one, and of its `...`."""
         axes = _axes(self.pattern.partition("->")[2])
         parts = [len(self.flax_names)] if len(self.flax_names) > 1 else []
         shape = [*parts, *flax_shape]
-        first = axes[: axes.index(_REST)] if _REST in axes else axes
-        last = axes[len(first) + 1 :]
-        rest = shape[len(first) : len(shape) - len(last)]
-        ends = [*shape[: len(first)], *shape[len(first) + len(rest) :]]
-        named = zip((*first, *last), ends, strict=False)
-        return {**sizes, **{axis[0]: n for axis, n in named if len(axis) == 1}, "1": 1}, rest
+        begin = axes.index(_REST) if _REST in axes else len(axes)
+        end = begin + len(shape) - len(axes) + (_REST in axes)
+        named = zip([one for one in axes if one != _REST], shape[:begin] + shape[end:], strict=True)
+        known = {axis[0]: size for axis, size in named if len(axis) == 1}
+        return {**sizes, **known, "1": 1}, shape[begin:end]
 
     def torch_shape(self, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[int, ...]:
         """The shape that torch's tensor must have for variables of this shape."""

@@ -6,7 +6,6 @@ the newest one whose content is what was saved.
 """
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import warnings

@@ -566,6 +566,19 @@ def test_ties_that_one_side_lacks():
     port.from_torch(Tied(), loose)  # a file that keeps one of two tied names
 
 
+def test_stacked_layers_are_refused_by_name():
+    class Block(nnx.Module):
+        def __init__(self, rngs):
+            self.fc = nnx.Linear(4, 4, rngs=rngs)
+
+    stacked = nnx.vmap(Block, in_axes=0, out_axes=0)(nnx.Rngs(0).split(3))
+    why = r"'fc\.kernel' is \(3, 4, 4\), not 'inputs outputs'"
+    with pytest.raises(InputError, match=why):  # though a single layer's kernel would broadcast
+        port.from_torch(stacked, {"fc.weight": torch.ones(4, 4), "fc.bias": torch.ones(4)})
+    with pytest.raises(InputError, match=why):
+        port.to_torch(stacked)
+
+
 def test_abstract_modules_are_filled():
     ours = nnx.eval_shape(LeNet)
     theirs = TorchLeNet()
