@@ -1,20 +1,40 @@
-"""What the scripts share: one line for the user's errors, and the flags of the two trainings."""
+"""What command lines share: one line for the user's errors, and the flags of data and trainings."""
 
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from jax.sharding import Mesh
 
-from jaxae.config import ComputeDtype, Replay, RunConfig
-from jaxae.data.dataset import Dataset, load
+from jaxae.config import (
+    AutoencoderConfig,
+    ComputeDtype,
+    ConditionalVAEConfig,
+    Replay,
+    RunConfig,
+)
 from jaxae.errors import DivergenceError, InputError, StoppedError
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from jaxae.data.dataset import Dataset
+    from jaxae.network.models import Model
+    from jaxae.training.run_folder import MetricsLine
+
+# A flag that is given or not, without a --no- twin.
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+def default(told: str) -> Any:
+    """Say in the help what a flag whose default is None stands for."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {told})")
 
 
 def run(main: Callable[..., None]) -> None:
@@ -46,50 +66,86 @@ def _leave(line: str, status: int) -> None:
     sys.exit(status)
 
 
-def _show_warning(message: Warning | str, category: Any, *_: Any, **__: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-@dataclass(frozen=True)
-class TrainFlags:
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """Flags of the data, and of the devices that share a batch of it.
+
+    Attributes:
+        data: Data set: digits (needs no download), mnist, fashion_mnist, kmnist, emnist/...,
+            another TFDS set of that shape, or the path of an .npz file.
+        data_dir: Folder of IDX files or of prepared TFDS data.
+        device: Kind of device; auto takes what JAX finds.
+        devices: Number of devices that share a batch; a CPU process makes as many.
+    """
+
+    data: str = "digits"
+    data_dir: Annotated[Path | None, default("TFDS's own")] = None
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Annotated[int | None, default("min(cores, batch size // 32)")] = None
+
+    def load(self, *, original_order: bool = False) -> "Dataset":
+        """The data set.
+
+        Raises:
+            InputError: If it is unknown, or cannot be had or read.
+        """
+        from jaxae.data.dataset import load
+
+        return load(self.data, self.data_dir, original_order=original_order)
+
+    def configure(
+        self, *, batch_size: int, dtype: ComputeDtype = "float32", models: int = 1
+    ) -> "Mesh":
+        """Set up JAX for a script, and make the mesh to train on.
+
+        Raises:
+            InputError: If the device or so many of them are not there.
+        """
+        from jaxae.training.runtime import configure
+
+        return configure(
+            device=self.device,
+            devices=self.devices,
+            batch_size=batch_size,
+            models=models,
+            dtype=dtype,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFlags(DataFlags):
     """Flags of a training; a script's defaults are its preset's, the original settings.
 
     Attributes:
-        epochs: Passes over the training set.
-        batch_size: Examples a step.
-        learning_rate: Of Adam.
-        seed: Of weights, order and noise.
-        data: digits (needs no download), mnist, fashion_mnist, kmnist, emnist/..., another TFDS set
-            of that shape, or the path of an .npz file.
-        data_dir: Folder of IDX files or of prepared TFDS data.
-        run_dir: Where the run is kept. [default: runs/MODEL-DATA-N, the first N that is free]
+        epochs: Number of passes over the training set.
+        batch_size: Number of examples per step.
+        learning_rate: Adam's learning rate.
+        seed: Seed of weights, order and noise.
+        run_dir: Folder that the run is kept in.
         resume: Continue the run of --run-dir (by default the newest) from its last checkpoint.
-        log_every: Steps between logged costs, and in one compiled chunk.
-        checkpoint_seconds: Least seconds between checkpoints; 0 is one every epoch.
-        dtype: In which the network computes. [default: float32; float64 in a replay, where only
-            torch's own rounding then stands between the two]
-        device: cpu or gpu; auto takes what JAX finds.
-        devices: How many devices share a batch; on a CPU the process makes as many.
-            [default: min(cores, batch size // 32)]
-        seeds: Train as many models at once, with seeds from --seed on; mean and deviation are kept.
-            Devices are divided among them first.
-        replay: Draw weights, order and noise as torch does after manual_seed, with the DataLoader
-            of torch 1.x or of today.
+        log_every: Number of steps between logged costs, and in one compiled chunk.
+        checkpoint_seconds: Least number of seconds between checkpoints; 0 saves one every epoch.
+        dtype: Dtype of the network's arithmetic. In float64 a replay parts from torch by torch's
+            own rounding alone.
+        seeds: Number of models trained at once, with seeds from --seed on; mean and deviation of
+            their costs are kept. Devices are divided among the models first.
+        replay: Random stream to repeat: torch-1 and torch draw weights, order and noise as torch
+            does after manual_seed, with the DataLoader of torch 1.x or of today.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
     seed: int
-    data: str = "digits"
-    data_dir: Path | None = None
-    run_dir: Path | None = None
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    run_dir: Annotated[Path | None, default("runs/MODEL-DATA-N, the first N that is free")] = None
+    resume: Switch = False
     log_every: int = 50
     checkpoint_seconds: float = 10.0
-    dtype: ComputeDtype | None = None
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int | None = None
+    dtype: Annotated[ComputeDtype | None, default("float32; float64 in a replay")] = None
     seeds: int = 1
     replay: Replay = "no"
 
@@ -97,33 +153,53 @@ class TrainFlags:
     def of(cls, preset: RunConfig) -> "TrainFlags":
         """The flags that train a preset as it is."""
         train = preset.train
-        return cls(train.epochs, train.batch_size, train.learning_rate, train.seed, preset.data)
+        return cls(
+            epochs=train.epochs,
+            batch_size=train.batch_size,
+            learning_rate=train.learning_rate,
+            seed=train.seed,
+            data=preset.data,
+        )
 
 
 def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> None:
-    """Train one of the post's models as the flags say, and keep the run."""
-    from jaxae.plots import draw_run
+    """Train one of the post's models as the flags say, and keep the run.
+
+    Figures are drawn after the first epoch and renewed while they take a fiftieth of the time; a
+    summary on standard error ends the training.
+
+    Args:
+        name: Name of the model in the run folder's default path.
+        preset: The original settings.
+        flags: Flags of the training.
+        settings: Settings of the model by name; `num_classes` of None becomes the data's.
+
+    Raises:
+        InputError: If a setting is out of range, or the data or the run folder do not suit.
+        DivergenceError: If a cost or gradient is not finite.
+        StoppedError: If SIGINT or SIGTERM came.
+    """
     from jaxae.training.fit import fit
-    from jaxae.training.runtime import configure
+    from jaxae.training.run_folder import default_path
 
     own = ("epochs", "batch_size", "learning_rate", "seed", "replay", "data")
     config = preset.replace(**{key: getattr(flags, key) for key in own})
     config = config.replace(dtype=flags.dtype or ("float32" if flags.replay == "no" else "float64"))
-    dataset = load(flags.data, flags.data_dir, original_order=config.train.replay != "no")
+    dataset = flags.load(original_order=config.train.replay != "no")
     if "num_classes" in settings and settings["num_classes"] is None:
         settings["num_classes"] = dataset.num_classes
     config = config.replace(**settings)
-    mesh = configure(
-        device=flags.device,
-        devices=flags.devices,
+    mesh = flags.configure(
         batch_size=config.train.batch_size,
         models=max(1, flags.seeds),
         dtype=config.train.dtype,
     )
-    folder = flags.run_dir or _default_folder(f"{name}-{dataset.name}", flags.resume)
+    folder = flags.run_dir or default_path(f"{name}-{dataset.name}", resume=flags.resume)
     if flags.seeds != 1:
         _train_many(config, dataset, folder, mesh, flags)
         return
+    figures = _Figures(folder, dataset)
+    begun = time.perf_counter()
     result = fit(
         config,
         dataset,
@@ -134,29 +210,93 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
         checkpoint_seconds=flags.checkpoint_seconds,
         log=partial(print, flush=True),
         show_progress=True,
+        after_epoch=figures.renew,
     )
-    draw_run(folder, result.model, result.metrics, dataset)
-    print(f"kept in {folder}", file=sys.stderr)
+    figures.draw(result.model, result.metrics)
+    seconds = time.perf_counter() - begun
+    print(_summary(config, result.metrics, folder, seconds, figures), file=sys.stderr)
+
+
+class _Figures:
+    """The figures of a run while it trains."""
+
+    _SHARE = 0.02
+
+    def __init__(self, folder: Path, dataset: "Dataset"):
+        self._folder = folder
+        self._dataset = dataset
+        self._begun = time.perf_counter()
+        self.seconds = 0.0
+        self.names: list[str] = []
+
+    def renew(self, model: "Model", metrics: "list[MetricsLine]") -> None:
+        """Draw, unless figures have taken more than their share of the time so far."""
+        if self.seconds <= self._SHARE * (time.perf_counter() - self._begun):
+            self.draw(model, metrics)
+
+    def draw(self, model: "Model", metrics: "list[MetricsLine]") -> None:
+        """Draw the figures of the model as it is."""
+        from jaxae.plots import draw_run
+
+        begun = time.perf_counter()
+        first = not self.names
+        self.names = draw_run(self._folder, model, metrics, self._dataset)
+        if first and self.names:
+            print(f"figures in {self._folder}: {', '.join(self.names)}", file=sys.stderr)
+        self.seconds += time.perf_counter() - begun
+
+
+def _summary(
+    config: RunConfig,
+    metrics: "list[MetricsLine]",
+    folder: Path,
+    seconds: float,
+    figures: _Figures,
+) -> str:
+    """What was trained, how well, where it is, and what to try next."""
+    from jaxae.training.progress import duration
+
+    lines = [f"trained in {duration(seconds)}, {figures.seconds:.1f} s of it for figures"]
+    tests = [line for line in metrics if "test_cost" in line]
+    if tests:
+        last = tests[-1]
+        terms = f"reconstruction {last['test_reconstruction']:.2f}"
+        if isinstance(config.model, ConditionalVAEConfig):
+            terms += f", KL divergence {last['test_kl']:.2f}"
+        lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms})")
+    lines.append(f"kept in {folder}: weights.safetensors, config.json, metrics.jsonl, checkpoints/")
+    lines.append(f"figures: {', '.join(figures.names)}")
+    lines.append("try next:")
+    if isinstance(config.model, AutoencoderConfig):
+        tries = [f"reduce.py --run-dir {folder}", f"features.py --run-dir {folder}"]
+    elif config.model.num_classes:
+        tries = [
+            f"generate.py --run-dir {folder} --label 7 --count 16 --out sevens.png",
+            f"generate.py --run-dir {folder} --figure gallery.png",
+        ]
+    else:
+        tries = [f"features.py --run-dir {folder}", f"compress.py rate --run-dir {folder}"]
+    tries.append(f"port_weights.py {folder} {folder.name}.pt --verify")
+    lines += [f"  python scripts/{one}{_same_data(config, one)}" for one in tries]
+    return "\n".join(lines)
+
+
+def _same_data(config: RunConfig, command: str) -> str:
+    return "" if command.startswith("port_weights") else f" --data {config.data}"
 
 
 def _train_many(
-    config: RunConfig, dataset: Dataset, folder: Path, mesh: Mesh, flags: TrainFlags
+    config: RunConfig, dataset: "Dataset", folder: Path, mesh: "Mesh", flags: TrainFlags
 ) -> None:
     from jaxae.training.many import fit_many, save_many
 
     if flags.resume:
-        raise InputError("expected one seed with --resume: many at once keep no checkpoints")
+        raise InputError(
+            f"expected one seed with --resume, as many keep no checkpoints, got {flags.seeds}"
+        )
     if folder.exists():
         raise InputError(f"expected a new run directory, got {folder}")
     seeds = range(config.train.seed, config.train.seed + flags.seeds)
     result = fit_many(config, dataset, seeds=seeds, mesh=mesh, log=partial(print, flush=True))
     save_many(folder, result, seeds)
     print(f"kept in {folder}", file=sys.stderr)
-
-
-def _default_folder(name: str, resume: bool) -> Path:
-    name = name.replace("/", "-")
-    number = 1
-    while Path("runs", f"{name}-{number}").exists():
-        number += 1
-    return Path("runs", f"{name}-{max(number - 1, 1) if resume else number}")

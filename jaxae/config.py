@@ -8,8 +8,10 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
+from functools import cache
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jaxae.errors import InputError
 
@@ -24,22 +26,56 @@ def _require(condition: bool, what: str, came: object) -> None:
         raise InputError(f"expected {what}, got {came!r}")
 
 
-def _require_choice(name: str, value: object, choices: Any) -> None:
-    _require(
-        value in get_args(choices), f"{name} to be one of {', '.join(get_args(choices))}", value
-    )
+class _Checked:
+    """A frozen dataclass whose fields are what their annotations say, also where JSON made them."""
+
+    def __post_init__(self) -> None:
+        for name, kind in _kinds(type(self)).items():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), kind))
+
+
+@cache
+def _kinds(owner: type) -> dict[str, Any]:
+    return get_type_hints(owner)
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    """A value as its field's type has it: a NumPy integer becomes an int, a list a tuple."""
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        _require(value in choices, f"{name} to be one of {', '.join(choices)}", value)
+        return value
+    if get_origin(kind) is tuple:
+        whole = isinstance(value, tuple | list) and all(map(_is_integer, value))
+        _require(whole, f"{name} to be whole numbers", value)
+        return tuple(map(int, value))
+    if kind is int:
+        _require(_is_integer(value), f"{name} to be a whole number", value)
+        return int(value)
+    if kind is float:
+        real = isinstance(value, Real) and not isinstance(value, bool)
+        _require(real, f"{name} to be a number", value)
+        return float(value)
+    _require(isinstance(value, kind), f"{name} to be a {getattr(kind, '__name__', kind)}", value)
+    return value
+
+
+def _is_integer(value: object) -> bool:
+    # Python counts True among the whole numbers.
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(_Checked):
     """A fully connected autoencoder, mirrored about its last hidden layer.
 
     Attributes:
-        num_features: Features of one example, 784 for the post's images.
-        hidden: Widths from the input to the code: (32,) is the post's 784-32-784, (128, 32) is
-            784-128-32-128-784.
-        activation: Follows every layer but the last, which the sigmoid follows.
-        lowering: As in `ConditionalVAEConfig`; "auto" is "plain", as there are no convolutions.
+        num_features: Number of features of one example, 784 for the post's images.
+        hidden: Widths of the layers from the input to the code: (32,) is the post's 784-32-784,
+            (128, 32) is 784-128-32-128-784.
+        activation: Function after every layer but the last, which the sigmoid follows.
+        lowering: Form of the layers as XLA operations; the function computed is the same. "auto" is
+            "plain", as there are no convolutions.
     """
 
     num_features: int = 784
@@ -48,15 +84,18 @@ class AutoencoderConfig:
     lowering: Lowering = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        super().__post_init__()
         _require(self.num_features > 0, "num_features above 0", self.num_features)
         _require(
             bool(self.hidden) and all(width > 0 for width in self.hidden),
             "at least one hidden size, all above 0",
             self.hidden,
         )
-        _require_choice("activation", self.activation, Activation)
-        _require_choice("lowering", self.lowering, Lowering)
+
+    @property
+    def code_size(self) -> int:
+        """Number of dimensions of the code."""
+        return self.hidden[-1]
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -65,18 +104,18 @@ class AutoencoderConfig:
 
 
 @dataclass(frozen=True)
-class ConditionalVAEConfig:
+class ConditionalVAEConfig(_Checked):
     """The post's convolutional VAE of 28 by 28 images, conditioned on a class.
 
     Attributes:
-        num_latent: Dimensions of the latent code.
-        num_classes: Classes of the condition; 0 makes the plain VAE.
-        reconstruct_condition: Reconstruct the one-hot planes of the class beside the image
-            (1 + num_classes output channels), which the post has commented out.
-        output_leaky_relu: Apply leaky_relu to the last deconvolution before the sigmoid, as the
-            post's code does. False leaves it out.
-        lowering: How convolutions become XLA operations; the function computed is the same. "auto"
-            takes what was measured to be the fastest on the backend.
+        num_latent: Number of dimensions of the latent code.
+        num_classes: Number of classes of the condition; 0 makes the plain VAE.
+        reconstruct_condition: Whether the one-hot planes of the class are reconstructed beside the
+            image (1 + num_classes output channels), which the post has commented out.
+        output_leaky_relu: Whether leaky_relu is applied to the last deconvolution before the
+            sigmoid, as the post's code does.
+        lowering: Form of the convolutions as XLA operations; the function computed is the same.
+            "auto" takes what was measured to be the fastest on the backend.
     """
 
     num_latent: int = 50
@@ -86,6 +125,7 @@ class ConditionalVAEConfig:
     lowering: Lowering = "auto"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.num_latent > 0, "num_latent above 0", self.num_latent)
         _require(self.num_classes >= 0, "num_classes of 0 (no condition) or more", self.num_classes)
         _require(
@@ -93,7 +133,11 @@ class ConditionalVAEConfig:
             "num_classes above 0 where the condition is reconstructed",
             self.num_classes,
         )
-        _require_choice("lowering", self.lowering, Lowering)
+
+    @property
+    def code_size(self) -> int:
+        """Number of dimensions of the code."""
+        return self.num_latent
 
     @property
     def num_output_channels(self) -> int:
@@ -105,18 +149,19 @@ ModelConfig = AutoencoderConfig | ConditionalVAEConfig
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(_Checked):
     """How a model is trained, by Adam at optax's and torch's common defaults.
 
     Attributes:
-        epochs: Passes over the training set; 0 writes the initial model.
-        batch_size: Examples a step; the last batch of an epoch may be smaller.
-        learning_rate: Adam's.
-        seed: Of initial weights, batch order and noise.
+        epochs: Number of passes over the training set; 0 writes the initial model.
+        batch_size: Number of examples per step; the last batch of an epoch may be smaller.
+        learning_rate: Adam's learning rate.
+        seed: Seed of initial weights, batch order and noise.
         beta: Weight of the KL term; 1 is the ELBO. The plain autoencoder has no such term.
-        dtype: In which the networks compute; parameters are float32 for "bfloat16".
-        replay: Draw weights, order and noise as torch would after `torch.manual_seed(seed)`, under
-            the DataLoader of torch 1.x ("torch-1") or of today ("torch").
+        dtype: Dtype of the network's arithmetic; parameters are float32 for "bfloat16".
+        replay: Random stream to repeat: "no" is JAX's own; "torch-1" and "torch" draw weights,
+            order and noise as torch would after `torch.manual_seed(seed)`, under the DataLoader of
+            torch 1.x or of today.
     """
 
     epochs: int
@@ -128,6 +173,7 @@ class TrainConfig:
     replay: Replay = "no"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.epochs >= 0, "epochs of 0 or more", self.epochs)
         _require(self.batch_size > 0, "a batch size above 0", self.batch_size)
         _require(
@@ -139,8 +185,6 @@ class TrainConfig:
             math.isfinite(self.beta) and self.beta >= 0, "a finite beta of 0 or more", self.beta
         )
         _require(0 <= self.seed < 2**63, "a seed from 0 to 2**63 - 1", self.seed)
-        _require_choice("dtype", self.dtype, ComputeDtype)
-        _require_choice("replay", self.replay, Replay)
 
     @property
     def from_probabilities(self) -> bool:
@@ -153,8 +197,14 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """A model, its training, and the name of its data: what `config.json` of a run holds."""
+class RunConfig(_Checked):
+    """What `config.json` of a run holds.
+
+    Attributes:
+        model: The network's settings.
+        train: The training's settings.
+        data: Name of the data set.
+    """
 
     model: ModelConfig
     train: TrainConfig
@@ -166,18 +216,19 @@ class RunConfig:
         Raises:
             InputError: If no part has a field of that name, or a value is out of range.
         """
-        parts: dict[str, Any] = {"model": self.model, "train": self.train}
-        own = {}
-        for name, value in changes.items():
-            if name in {"model", "train", "data"}:
-                own[name] = value
-                continue
-            owners = [key for key, part in parts.items() if hasattr(part, name)]
-            if not owners:
-                raise InputError(f"expected a setting of {type(self.model).__name__}, "
-                                 f"TrainConfig or RunConfig, got {name!r}")  # fmt: skip
-            parts[owners[0]] = dataclasses.replace(parts[owners[0]], **{name: value})
-        return dataclasses.replace(self, **(parts | own))
+        own = {name: changes.pop(name) for name in _kinds(RunConfig) if name in changes}
+        whole = dataclasses.replace(self, **own)
+        parts = {"model": whole.model, "train": whole.train}
+        # All of a part at once: a setting may be in range only together with another.
+        for name, part in parts.items():
+            given = {key: changes.pop(key) for key in _kinds(type(part)) if key in changes}
+            whole = dataclasses.replace(whole, **{name: dataclasses.replace(part, **given)})
+        if changes:
+            raise InputError(
+                f"expected settings of {type(whole.model).__name__}, TrainConfig or RunConfig, "
+                f"got {', '.join(map(repr, changes))}"
+            )
+        return whole
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, the kind of model named."""

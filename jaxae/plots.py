@@ -5,87 +5,56 @@ white: lines differ in dashes, classes in their digit.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
-from jaxae.config import ModelConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
+from jaxae.network.apply import decode, encode, reconstruct
 from jaxae.network.models import Autoencoder, Model, with_parameters
-from jaxae.network.parameters import Parameters, parameters_of
-from jaxae.network.parts import in_parts
+from jaxae.network.parameters import parameters_of
 from jaxae.storage.files import whole_or_absent
 
 _MAPPED = 2000
 _AT_ONCE = 128
 
 
-def draw_run(folder: Path, model: Model, metrics: list[dict[str, Any]], dataset: Dataset) -> None:
-    """Draw what a run directory shows of its model, on the test set."""
-    if metrics:
-        plot_costs(folder / "costs.png", metrics)
+def draw_run(
+    folder: Path, model: Model, metrics: Sequence[Mapping[str, float]], dataset: Dataset
+) -> list[str]:
+    """Draw what a run directory shows of its model, on the test set; the names of the figures."""
     images, labels = dataset.test
-    shown = as_unit_float(images[:15])
-    plot_reconstructions(
-        folder / "reconstructions.png", shown, reconstruct(model, images[:15], labels[:15])
-    )
+    names = []
+
+    def add(name: str, draw: Callable[..., None], *arguments: Any) -> None:
+        draw(folder / name, *arguments)
+        names.append(name)
+
     if not isinstance(model, Autoencoder):
-        plot_samples(folder / "samples.png", model)
-    codes = encode(model, images[:_MAPPED], labels[:_MAPPED])
-    plot_latent_map(folder / "latent_map.png", codes, labels[:_MAPPED])
+        add("samples.png", plot_samples, model)
+    shown = as_unit_float(images[:15])
+    decoded = reconstruct(_quickly_compiled(model), shown, labels[:15], rows=_AT_ONCE)
+    add("reconstructions.png", plot_reconstructions, shown, decoded)
+    mapped = (images[:_MAPPED], labels[:_MAPPED])
+    codes = encode(_quickly_compiled(model), *mapped, rows=_AT_ONCE)
+    add("latent_map.png", plot_latent_map, codes, labels[:_MAPPED])
+    if metrics:
+        add("costs.png", plot_costs, metrics)
+    return names
 
 
-def encode(
-    model: Model, images: UInt8[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, "n code"]:
-    """Codes of images: the autoencoder's, or the means of the VAE's posterior."""
-    return _apply(_encode, model, as_unit_float(images), labels)
-
-
-def decode(
-    model: Model, codes: Float[np.ndarray, "n code"], labels: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, "n 28 28 1"]:
-    """Images decoded from codes, in [0, 1]; without the planes of a condition."""
-    return _apply(_decode, model, codes, labels)
-
-
-def reconstruct(
-    model: Model, images: UInt8[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, "n 28 28 1"]:
-    """Images decoded from their own codes, in [0, 1]."""
-    return decode(model, encode(model, images, labels), labels)
-
-
-def _apply(function: Any, model: Model, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    # One program for any number of images, in the lowering that compiles faster.
+def _quickly_compiled(model: Model) -> Any:
+    """The model in the lowering that compiles faster: a figure needs few passes."""
     config = dataclasses.replace(model.config, lowering="plain")
-    run = partial(function, config, parameters_of(model))
-    return in_parts(run, values, labels, least=_AT_ONCE, most=_AT_ONCE)
+    return with_parameters(config, parameters_of(model))
 
 
-@partial(jax.jit, static_argnums=0)
-def _encode(config: ModelConfig, parameters: Parameters, x: jax.Array, label: jax.Array):
-    model = with_parameters(config, parameters)
-    if isinstance(model, Autoencoder):
-        return model.encode(x)
-    return model.encode(x, label if model.config.num_classes else None)[0]
-
-
-@partial(jax.jit, static_argnums=0)
-def _decode(config: ModelConfig, parameters: Parameters, code: jax.Array, label: jax.Array):
-    model = with_parameters(config, parameters)
-    if isinstance(model, Autoencoder):
-        return model.decode(code).reshape(-1, 28, 28, 1)
-    return model.decode(code, label if model.config.num_classes else None)[..., :1]
-
-
-def plot_costs(path: Path, metrics: list[dict[str, Any]]) -> None:
+def plot_costs(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
     """Draw the terms of the cost against steps: batches as a line, the test set as points."""
     batches = [line for line in metrics if "cost" in line]
     tests = [line for line in metrics if "test_cost" in line]
@@ -127,7 +96,7 @@ def plot_samples(path: Path, model: Any, *, each: int = 10, seed: int = 0) -> No
     classes = model.config.num_classes
     labels = np.repeat(np.arange(min(classes, 62) or 10), each)
     codes = jax.random.normal(jax.random.key(seed), (len(labels), model.config.num_latent))
-    samples = decode(model, np.asarray(codes), labels)
+    samples = decode(_quickly_compiled(model), np.asarray(codes), labels, rows=_AT_ONCE)
     rows = len(labels) // each
     figure, axes = new_figure(1, 1, (0.65 * each + 0.4, 0.65 * rows + 0.5))
     draw_tiles(axes[0, 0], samples, range(rows) if classes else [""] * rows)

@@ -18,9 +18,9 @@ def main(
     """Train the post's plain autoencoder; by default as the original notebook does, on digits.
 
     Args:
-        flags: Those of any training.
-        hidden: Widths from the input to the code.
-        activation: After every layer but the last.
+        flags: Flags of any training.
+        hidden: Widths of the layers from the input to the code.
+        activation: Function after every layer but the last.
     """
     train("ae", AUTOENCODER, flags, hidden=hidden, activation=activation)
 

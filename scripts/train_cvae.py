@@ -4,7 +4,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxae.cli import TrainFlags, run, train
+from jaxae.cli import Switch, TrainFlags, default, run, train
 from jaxae.config import CONDITIONAL_VAE
 
 DEFAULTS = TrainFlags.of(CONDITIONAL_VAE)
@@ -14,17 +14,19 @@ def main(
     flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = DEFAULTS,
     beta: float = 1.0,
     num_latent: int = 50,
-    num_classes: int | None = None,
-    reconstruct_condition: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    num_classes: Annotated[int | None, default("the data's")] = None,
+    reconstruct_condition: Switch = False,
+    output_leaky_relu: bool = True,
 ) -> None:
     """Train the post's conditional VAE; by default as the original notebook does, on digits.
 
     Args:
-        flags: Those of any training.
+        flags: Flags of any training.
         beta: Weight of the KL divergence.
-        num_latent: Dimensions of the code.
-        num_classes: Classes of the condition; 0 is the plain VAE. [default: those of the data]
+        num_latent: Number of dimensions of the latent code.
+        num_classes: Number of classes of the condition; 0 is the plain VAE.
         reconstruct_condition: Reconstruct the planes of the class too, the post's other variant.
+        output_leaky_relu: Apply leaky_relu before the sigmoid, as the post's code does.
     """
     train(
         "cvae" if num_classes != 0 else "vae",
@@ -34,6 +36,7 @@ def main(
         num_latent=num_latent,
         num_classes=num_classes,
         reconstruct_condition=reconstruct_condition,
+        output_leaky_relu=output_leaky_relu,
     )
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxae.training.runtime import tell_xla
+from jaxae.training.runtime import set_xla_flags
 
-tell_xla()  # before the backend starts: what is tested is what the scripts run
+set_xla_flags()  # before the backend starts: what is tested is what the scripts run
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")

@@ -46,7 +46,7 @@ def test_the_plain_vae_and_the_deep_autoencoder(tmp_path):
 def test_many_seeds_write_mean_and_deviation(tmp_path):
     done = script("train_ae.py", *QUICK, "--seeds", 3, "--run-dir", tmp_path / "many")
     assert done.returncode == 0, done.stderr
-    assert re.match(r"Epoch: 001/001 \| Test cost: [\d.]+ ± [\d.]+ nats an image", done.stdout)
+    assert re.match(r"Epoch: 001/001 \| Test cost: [\d.]+ ± [\d.]+ nats per image", done.stdout)
     (line,) = map(json.loads, (tmp_path / "many" / "metrics.jsonl").read_text().splitlines())
     assert line["seeds"] == [123, 124, 125]
     assert line["test_cost_mean"] == pytest.approx(sum(line["test_cost"]) / 3)

@@ -17,7 +17,7 @@ ORDER = [
     ["data"],
     ["network"],
     ["training"],
-    ["plots"],
+    ["plots", "pretrained"],
     ["cli"],
     ["port"],
     ["parity", "bench"],

@@ -15,18 +15,12 @@ from jaxae.bench.turns import Task, Turns
 from jaxae.bench.wire import serve
 from jaxae.config import ConditionalVAEConfig
 from jaxae.network.parameters import Parameters
-from jaxae.training.runtime import divide_by_models, make_mesh, tell_xla
-from jaxae.training.schedule import Plan, part_of, stack_plans
-from jaxae.training.step import (
-    Hyperparameters,
-    Program,
-    init_state,
-    put_examples,
-    put_many_states,
-    put_plan,
-    train_many_steps,
-    train_steps,
-)
+from jaxae.training.placement import init_state, put_examples, put_many_states, put_plan
+from jaxae.training.plan import Noise, Plan, part_of, stack_plans
+from jaxae.training.program import Program
+from jaxae.training.runtime import divide_by_models, make_mesh, set_xla_flags
+from jaxae.training.state import Hyperparameters, Metrics
+from jaxae.training.trainer import Trainer
 
 
 class JaxRunner:
@@ -55,7 +49,7 @@ class JaxRunner:
             config, mesh, task.dtype, from_probabilities=contender.bce == "probabilities"
         )
         self._parameters = _nested(problem.flax)
-        self._data = put_examples(self._program, problem.images, problem.labels)
+        self._examples = put_examples(self._program, problem.images, problem.labels)
         self._models = task.models
         self._hyperparameters = Hyperparameters(task.learning_rate, task.beta)
         if task.models > 1:
@@ -63,19 +57,21 @@ class JaxRunner:
                 *(jnp.full(task.models, value) for value in self._hyperparameters)
             )
         self.epoch_steps = len(problem.order)
-        given = self._put(problem.order, problem.noise)
-        drawn = self._put(problem.order, jax.random.key(0)) if task.drawn_noise else given
+        given = drawn = self._put(problem.order, Noise.given(problem.noise))
+        if task.drawn_noise:
+            drawn = self._put(problem.order, Noise.drawn(jax.random.key(0)))
         self._plans = {True: given, False: drawn}
         self._dtype = task.dtype
 
     def reset(self, *, given_noise: bool) -> None:
         """Put back the initial weights, with a fresh optimizer."""
-        self._state = init_state(self._program, self._parameters)
+        state = init_state(self._program, self._parameters)
         if self._models > 1:
-            self._state = put_many_states(self._program, [self._state] * self._models)
+            state = put_many_states(self._program, [state] * self._models)
+        self._trainer = Trainer(self._program, state, self._examples, self._hyperparameters)
         self._plan = self._plans[given_noise]
         self._step = 0
-        self._costs: list[tuple[jax.Array, int]] = []
+        self._costs: list[tuple[Metrics, int]] = []
 
     def run(self, steps: int) -> None:
         """Take steps from the first batch on."""
@@ -91,13 +87,13 @@ class JaxRunner:
 
     def wait(self) -> None:
         """Return when all steps have ended."""
-        jax.block_until_ready((self._state, self._costs))
+        jax.block_until_ready((self._trainer.state, self._costs))
 
     def costs(self, count: int) -> list[float]:
         """Costs of the last steps."""
-        if (np.asarray(self._state.step) != self._step).any():
+        if (np.asarray(self._trainer.state.step) != self._step).any():
             raise ArithmeticError("a cost or gradient was not finite")
-        chunks = [np.asarray(chunk) for chunk, _ in self._costs[-count:]]
+        chunks = [np.asarray(metrics.cost) for metrics, _ in self._costs[-count:]]
         first = [chunk if chunk.ndim == 1 else chunk[0] for chunk in chunks]
         taken = [taken for _, taken in self._costs[-count:]]
         costs = [chunk[:steps] for chunk, steps in zip(first, taken, strict=True)]
@@ -132,7 +128,7 @@ class JaxRunner:
         """Versions and devices; InputError where the device is not there."""
         if device == "cpu":
             jax.config.update("jax_platforms", "cpu")
-        tell_xla()
+        set_xla_flags()
         mesh = make_mesh(device=device)
         names = ("jax", "jaxlib", "flax", "optax", "numpy")
         return {
@@ -142,7 +138,7 @@ class JaxRunner:
             "count": len(jax.devices()),
         }
 
-    def _put(self, order: np.ndarray, noise: Any) -> list[Plan]:
+    def _put(self, order: np.ndarray, noise: Noise) -> list[Plan]:
         """The epoch's plan, or, for a runner that goes step by step, one plan a step."""
         epoch = Plan(order, noise, 0)
         length = len(order) if self.whole_epochs else 1
@@ -153,16 +149,8 @@ class JaxRunner:
         return [put_plan(self._program, plan) for plan in plans]
 
     def _advance(self, plan: Plan, until: int) -> None:
-        train = train_steps if self._models == 1 else train_many_steps
-        self._state, metrics = train(
-            self._state,
-            self._data,
-            plan._replace(first_step=self._step),
-            until,
-            self._hyperparameters,
-            program=self._program,
-        )
-        self._costs.append((metrics.cost, until))
+        metrics = self._trainer.take(plan._replace(first_step=self._step), until)
+        self._costs.append((metrics, until))
         self._step += until
 
     def _count(self, event: str, duration_secs: float, **_: Any) -> None:
@@ -176,7 +164,7 @@ def _configure(task: Task) -> None:
     """Choose devices and arithmetic, before JAX's first operation."""
     if task.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
-        tell_xla()
+        set_xla_flags()
         if find(task.contender).all_devices:
             jax.config.update("jax_num_cpu_devices", task.devices or task.threads)
     precision = "tensorfloat32" if task.tf32 else "highest"

@@ -13,6 +13,7 @@ from jaxtyping import Int32, UInt8
 from jaxae.data import idx, tfds
 from jaxae.data.cache import Arrays, cached
 from jaxae.data.digits import digits_arrays
+from jaxae.data.mnist import mnist_files
 from jaxae.data.pixels import check_images, check_labels
 from jaxae.errors import InputError
 from jaxae.storage import npz
@@ -75,6 +76,8 @@ def load(
         return _dataset(Path(name).stem, npz.read(Path(name).expanduser()), source=name)
     if name == "digits":
         return cached("digits-bicubic", digits_arrays, lambda arrays: _dataset(name, arrays))
+    if name == "mnist" and data_dir is None:
+        return _dataset(name, _read_idx(name, mnist_files()))
     folder = None if data_dir is None else Path(data_dir).expanduser()
     if folder is not None and not (folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)):
         raise InputError(f"{folder} is no folder that can be read")

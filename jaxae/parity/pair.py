@@ -22,8 +22,8 @@ from jaxae.data.dataset import Split, load
 from jaxae.network.models import Model, build, with_parameters
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.port import describe, from_torch
+from jaxae.training.program import Program, program_of
 from jaxae.training.runtime import make_mesh
-from jaxae.training.step import Program, program_of
 
 Precision = Literal["float64", "float32"]
 

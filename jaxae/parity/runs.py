@@ -14,7 +14,8 @@ from jaxae.parity.pair import Batch, Pair, build_reference
 from jaxae.parity.row import Row, measure
 from jaxae.parity.tolerance import RUN
 from jaxae.training.schedule import make_schedule
-from jaxae.training.step import hyperparameters_of, init_state, put_examples, put_plan, train_epoch
+from jaxae.training.state import hyperparameters_of
+from jaxae.training.trainer import Trainer
 
 Loader = Literal["torch-1", "torch"]
 
@@ -84,14 +85,11 @@ def jax_run(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The same of jaxae's replay."""
     schedule = make_schedule(config, len(data.train.labels))
-    program = pair.program
-    state = init_state(program, schedule.init_parameters(config.model))
-    examples = put_examples(program, *data.train)
+    trainer = Trainer.start(
+        pair.program, schedule.init_parameters(), data.train, hyperparameters_of(config)
+    )
     costs = []
     for epoch in range(config.train.epochs):
-        plan = put_plan(program, schedule.plan(epoch))
-        state, metrics = train_epoch(
-            state, examples, plan, hyperparameters_of(config), program=program
-        )
+        metrics = trainer.take(trainer.place(schedule.plan(epoch)))
         costs.append(np.asarray(metrics.cost))
-    return np.concatenate(costs), pair.named(jax.device_get(state.parameters))
+    return np.concatenate(costs), pair.named(jax.device_get(trainer.state.parameters))

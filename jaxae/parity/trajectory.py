@@ -13,14 +13,9 @@ from jaxtyping import Float
 from jaxae.parity.pair import Feed, Pair
 from jaxae.parity.row import Gap, Row, measure
 from jaxae.parity.tolerance import DRIFT, TRAJECTORY
-from jaxae.training.schedule import Plan
-from jaxae.training.step import (
-    hyperparameters_of,
-    init_state,
-    put_examples,
-    put_plan,
-    train_steps,
-)
+from jaxae.training.plan import Noise, Plan
+from jaxae.training.state import hyperparameters_of
+from jaxae.training.trainer import Trainer
 
 
 class Snapshot(NamedTuple):
@@ -51,16 +46,18 @@ def torch_steps(pair: Pair, feed: Feed) -> Iterator[Snapshot]:
 
 def jax_steps(pair: Pair, feed: Feed) -> Iterator[Snapshot]:
     """Train the twin by the project's compiled step, one step a call."""
-    program = pair.program
-    state = init_state(program, pair.parameters)
-    data = put_examples(program, feed.images, feed.labels)
+    trainer = Trainer.start(
+        pair.program,
+        pair.parameters,
+        (feed.images, feed.labels),
+        hyperparameters_of(pair.config),
+    )
     noise = feed.noise if pair.is_vae else feed.noise[..., :0]
-    plan = put_plan(program, Plan(feed.order, noise, 0))
-    hyperparameters = hyperparameters_of(pair.config)
+    plan = trainer.place(Plan(feed.order, Noise.given(noise), 0))
     for step in range(len(feed.order)):
-        state, metrics = train_steps(state, data, plan, step + 1, hyperparameters, program=program)
-        adam = state.optimizer[0]
-        trees = jax.device_get((state.parameters, adam.mu, adam.nu))
+        metrics = trainer.take(plan, step + 1)
+        adam = trainer.state.optimizer[0]
+        trees = jax.device_get((trainer.state.parameters, adam.mu, adam.nu))
         yield Snapshot(float(metrics.cost[step]), *(pair.named(tree) for tree in trees))
 
 

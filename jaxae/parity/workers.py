@@ -34,9 +34,9 @@ def prepare() -> None:
     import jax
     import torch
 
-    from jaxae.training.runtime import keep_compiled_programs, tell_xla
+    from jaxae.training.runtime import keep_compiled_programs, set_xla_flags
 
-    tell_xla()
+    set_xla_flags()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")

@@ -1,4 +1,4 @@
-"""Saving and restoring: training states through Orbax, weights as safetensors.
+"""Checkpoints: training states on disk, through Orbax.
 
 Orbax makes a checkpoint whole or absent whenever the process dies, but restores flipped bits
 without a word. So each checkpoint carries a SHA-256 of its content, and restoring falls back to
@@ -17,16 +17,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxae.config import ModelConfig, RunConfig, read_config
 from jaxae.errors import InputError
-from jaxae.network.models import Model, parameter_shapes, with_parameters
-from jaxae.network.parameters import Parameters
-from jaxae.storage import safetensors
-from jaxae.training.step import TrainState
+from jaxae.network.parameters import named_leaves
+from jaxae.training.state import TrainState
 
 Arrays = dict[str, np.ndarray]
-
-WEIGHTS_FILE = "weights.safetensors"
 
 
 class Restored(NamedTuple):
@@ -114,69 +109,21 @@ class Checkpoints:
         )
         arrays, content = restored["state"], restored["content"]
         if _digest(arrays, content["meta"]) != content["digest"]:
-            raise InputError("its content is not what was saved")
-        names, leaves, structure = _flatten(like)
-        for name, leaf in zip(names, leaves, strict=True):
-            if arrays[name].shape != leaf.shape or arrays[name].dtype != leaf.dtype:
-                raise InputError(f"{name} has another shape or dtype than the model's")
-        state = jax.tree.unflatten(structure, [arrays[name] for name in names])
+            raise InputError("expected the content that was saved, got other bytes")
+        leaves = named_leaves(like, separator="/")
+        for name, leaf in leaves.items():
+            came = arrays[name]
+            if came.shape != leaf.shape or came.dtype != leaf.dtype:
+                raise InputError(
+                    f"expected {name} of {leaf.dtype} {leaf.shape}, got {came.dtype} {came.shape}"
+                )
+        state = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in leaves])
         return Restored(state, content["meta"])
 
 
-def save_weights(path: Path, config: RunConfig, parameters: Parameters) -> None:
-    """Write parameters as safetensors in Flax's layout, under dotted names, whole or absent."""
-    arrays = {
-        name.replace("/", "."): np.ascontiguousarray(leaf)
-        for name, leaf in _named(parameters).items()
-    }
-    config_json = json.dumps(config.to_json())
-    safetensors.write(path, arrays, safetensors.weight_metadata("flax", config=config_json))
-
-
-def load_weights(path: Path, model: ModelConfig) -> Parameters:
-    """The parameters that `save_weights` wrote, checked against a model's names and shapes.
-
-    Raises:
-        InputError: If the file is missing or damaged, or holds another model.
-    """
-    if not path.exists():
-        raise InputError(f"expected the weights of a finished run, got no {path}")
-    arrays = safetensors.read(path).arrays
-    names, shapes, structure = _flatten(parameter_shapes(model))
-    names = [name.replace("/", ".") for name in names]
-    expected = {name: leaf.shape for name, leaf in zip(names, shapes, strict=True)}
-    came = {name: array.shape for name, array in arrays.items()}
-    if expected != came:
-        differing = sorted(set(expected.items()) ^ set(came.items()))
-        raise InputError(
-            f"expected the weights of {model} in {path}, got others: {differing[0][0]} "
-            f"(and {len(differing) - 1} more)"
-        )
-    return jax.tree.unflatten(structure, [arrays[name] for name in names])
-
-
-def load_run(run_dir: str | Path) -> tuple[RunConfig, Model]:
-    """The configuration and the trained model of a run directory.
-
-    Raises:
-        InputError: If it holds no finished run.
-    """
-    folder = Path(run_dir)
-    config = read_config(folder / "config.json")
-    parameters = load_weights(folder / WEIGHTS_FILE, config.model)
-    return config, with_parameters(config.model, jax.tree.map(jax.numpy.asarray, parameters))
-
-
-def _flatten(tree: Any) -> tuple[list[str], list[Any], Any]:
-    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-    return names, [leaf for _, leaf in leaves], structure
-
-
-def _named(tree: Any) -> Arrays:
-    names, leaves, _ = _flatten(tree)
+def _named(state: TrainState) -> Arrays:
     # A copy: on a CPU, NumPy's view of a JAX array is the memory that training overwrites.
-    return {name: np.array(leaf) for name, leaf in zip(names, leaves, strict=True)}
+    return {name: np.array(leaf) for name, leaf in named_leaves(state, separator="/").items()}
 
 
 def _digest(arrays: Arrays, meta: dict[str, Any]) -> str:

@@ -1,46 +1,31 @@
 """Train a model: epochs, log lines, progress, metrics, checkpoints, around the compiled step."""
 
-import hashlib
-import json
 import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxae.config import ConditionalVAEConfig, RunConfig, read_config
+from jaxae.config import ConditionalVAEConfig, RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.network.models import Model, with_parameters
-from jaxae.storage.files import write_text
-from jaxae.training.checkpoint import WEIGHTS_FILE, Checkpoints, save_weights
+from jaxae.training.checkpoint import Checkpoints
+from jaxae.training.placement import put_examples, put_state
+from jaxae.training.plan import evaluation_plan
+from jaxae.training.program import Corruption, Program, program_of
 from jaxae.training.progress import Progress
-from jaxae.training.runtime import make_mesh, usable_cores
-from jaxae.training.schedule import Plan, batches, make_schedule, part_of
-from jaxae.training.step import (
-    Corruption,
-    Metrics,
-    Program,
-    TrainState,
-    evaluate,
-    hyperparameters_of,
-    init_state,
-    program_of,
-    put_examples,
-    put_plan,
-    put_state,
-    train_steps,
-)
-
-_EVALUATION_BATCH = 512
-_EVALUATION_SEED = 0
+from jaxae.training.run_folder import Circumstances, MetricsLine, RunFolder, save_weights
+from jaxae.training.runtime import make_mesh
+from jaxae.training.schedule import make_schedule
+from jaxae.training.state import Metrics, TrainState, hyperparameters_of
+from jaxae.training.stop_signals import StopSignal, stop_signals
+from jaxae.training.trainer import Trainer
 
 
 class FitResult(NamedTuple):
@@ -48,7 +33,10 @@ class FitResult(NamedTuple):
 
     model: Model
     state: TrainState
-    metrics: list[dict[str, Any]]
+    metrics: list[MetricsLine]
+
+
+AfterEpoch = Callable[[Model, list[MetricsLine]], None]
 
 
 def fit(
@@ -62,21 +50,26 @@ def fit(
     checkpoint_seconds: float = 10.0,
     log: Callable[[str], None] | None = None,
     show_progress: bool = False,
+    after_epoch: AfterEpoch | None = None,
     corrupt: Corruption | None = None,
 ) -> FitResult:
     """Train a model as configured, evaluating on the test set after each epoch.
 
     Args:
         config: Model, training and the name of the data; a preset, perhaps with `replace`.
-        dataset: What `jaxae.load` returns.
+        dataset: Data set to train on, as `jaxae.load` returns it.
         run_dir: Folder for configuration, metrics, checkpoints and weights; else none is written.
         resume: Continue from the run directory's newest checkpoint, to the very bits.
-        mesh: The devices that share a batch; by default as many as `make_mesh` gives.
+        mesh: Devices that share a batch; by default as many as `make_mesh` gives.
         log_every: Steps between two logged costs, and in one compiled chunk.
         checkpoint_seconds: Least seconds between checkpoints; 0 saves one after every epoch.
-        log: Takes the post's lines, such as `print`.
-        show_progress: Show a progress bar on standard error where that is a terminal.
-        corrupt: Makes of a key and an image what the network is shown instead (denoising).
+        log: Function that takes the post's lines, such as `print`.
+        show_progress: Show progress on standard error: a bar on a terminal, else a line now and
+            then.
+        after_epoch: Function that is called after each epoch with the model as it is and the
+            metrics so far, such as one that draws figures.
+        corrupt: Function of a key and an image, whose result the network is shown in the image's
+            place (denoising).
 
     Returns:
         The trained model, its last state, and the metrics.
@@ -93,136 +86,148 @@ def fit(
     if not checkpoint_seconds >= 0:
         raise InputError(f"expected checkpoint_seconds of 0 or more, got {checkpoint_seconds}")
     if corrupt is not None and config.train.replay != "no":
-        raise InputError("expected no corruption in a replay: torch's stream has none")
-    run = _Run(config, dataset, mesh, log or (lambda line: None), log_every, corrupt)
+        raise InputError(
+            "expected no corruption in a replay, whose random stream has none, got one"
+        )
+    log = log or (lambda line: None)
+    program = program_of(config, mesh, corrupt)
     if run_dir is None:
+        run = _Run(config, dataset, program, log, log_every, after_epoch)
         run.train(show_progress=show_progress)
         return run.result()
-    folder = _open_folder(Path(run_dir), config, resume)
+    folder = RunFolder.open(Path(run_dir), config, resume=resume)
     try:
-        with _stop_signals() as stop:
-            with Checkpoints(folder / "checkpoints") as checkpoints:
-                run.keep_in(folder, checkpoints, checkpoint_seconds)
-                if resume:
-                    run.resume()
+        with stop_signals() as stop:
+            with Checkpoints(folder.checkpoints) as checkpoints:
+                circumstances = Circumstances(dataset, program)
+                keeper = _Keeper(folder, checkpoints, checkpoint_seconds, config, circumstances)
+                run = _Run(config, dataset, program, log, log_every, after_epoch, keeper)
+                run.begin(resume=resume)
                 run.train(show_progress=show_progress, stop=stop)
             # A signal that comes now is too late to stop anything: the weights are written.
-            run.finish()
+            save_weights(folder.weights_file, config, run.trainer.state.parameters)
     except OSError as error:
         raise InputError(f"expected a run directory that can be written, got {error}") from error
     return run.result()
 
 
+@dataclass
+class _Keeper:
+    """Keeps a training in its run folder: metrics, checkpoints, and the way back to them."""
+
+    folder: RunFolder
+    checkpoints: Checkpoints
+    seconds: float
+    config: RunConfig
+    circumstances: Circumstances
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def resume(self, like: TrainState) -> tuple[TrainState, list[MetricsLine]] | None:
+        """The newest checkpoint's state and metrics; None, with a warning, where there is none."""
+        restored = self.checkpoints.restore(like)
+        if restored is None:
+            warnings.warn(
+                f"no checkpoint in {self.folder.path} yet: starting from the beginning",
+                stacklevel=4,
+            )
+            return None
+        self.circumstances.check(restored.meta, self.folder.path)
+        return restored.state, self.folder.truncate_metrics(restored.meta["metrics_lines"])
+
+    def save(self, state: TrainState, metrics_lines: int, *, force: bool) -> None:
+        """Save a checkpoint, unless one was saved a short while ago and none is forced."""
+        if not force and time.monotonic() - self.saved_at < self.seconds:
+            return
+        meta = {
+            "config": self.config.to_json(),
+            "metrics_lines": metrics_lines,
+            **self.circumstances.to_json(),
+        }
+        self.checkpoints.save(state, meta)
+        self.saved_at = time.monotonic()
+
+
 class _Run:
-    """One training underway: its compiled program, its state, and what it has recorded."""
+    """One training underway: its trainer, its schedule, and the metrics it has recorded."""
 
     def __init__(
         self,
         config: RunConfig,
         dataset: Dataset,
-        mesh: Mesh,
+        program: Program,
         log: Callable[[str], None],
         log_every: int,
-        corrupt: Corruption | None,
+        after_epoch: AfterEpoch | None,
+        keeper: _Keeper | None = None,
     ):
         self.config = config
         self.log = log
         self.log_every = log_every
-        self.program = program_of(config, mesh, corrupt)
+        self.after_epoch = after_epoch
+        self.keeper = keeper
         self.schedule = make_schedule(config, len(dataset.train.labels))
-        self.state = init_state(self.program, self.schedule.init_parameters(config.model))
-        self.train_set = put_examples(self.program, *dataset.train)
-        self.test_set = put_examples(self.program, *dataset.test)
-        self.test_plan = evaluation_plan(self.program, len(dataset.test.labels))
-        self.dataset = dataset
+        self.trainer = Trainer.start(
+            program, self.schedule.init_parameters(), dataset.train, hyperparameters_of(config)
+        )
+        self.test_set = put_examples(program, *dataset.test)
+        self.test_plan = self.trainer.place(evaluation_plan(len(dataset.test.labels)))
         self.steps_per_epoch = -(-len(dataset.train.labels) // config.train.batch_size)
-        self.metrics: list[dict[str, Any]] = []
-        self.folder: Path | None = None
+        self.metrics: list[MetricsLine] = []
 
-    def keep_in(self, folder: Path, checkpoints: Checkpoints, seconds: float) -> None:
-        """Record metrics and checkpoints in a run directory from here on."""
-        self.folder = folder
-        self.data_digest = _digest(self.dataset)
-        self.checkpoints = checkpoints
-        self.checkpoint_seconds = seconds
-        self.saved_at = time.monotonic()
+    @property
+    def steps_taken(self) -> int:
+        """Number of steps taken so far."""
+        return int(self.trainer.state.step)
 
-    def resume(self) -> None:
-        """Go back to the newest checkpoint, and drop the metrics recorded after it."""
-        assert self.folder is not None
-        restored = self.checkpoints.restore(self.state)
-        if restored is None:
-            warnings.warn(
-                f"no checkpoint in {self.folder} yet: starting from the beginning", stacklevel=3
-            )
-            return
-        meta = restored.meta
-        if meta["data_digest"] != self.data_digest:
-            raise InputError(f"expected the data that {self.folder} was trained on, got other data")
-        for what, here in _environment(self.program).items():
-            if meta["environment"][what] != here:
-                warnings.warn(
-                    f"resuming with {what} {here}, not {meta['environment'][what]}: "
-                    "results may differ in the last bits",
-                    stacklevel=3,
-                )
-        self.state = put_state(self.program, restored.state)
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True)[: meta["metrics_lines"]]
-        write_text(path, "".join(lines))
-        self.metrics = [json.loads(line) for line in lines]
+    def begin(self, *, resume: bool) -> None:
+        """Go back to the run folder's newest checkpoint, or begin its metrics anew."""
+        assert self.keeper is not None
+        if resume and (kept := self.keeper.resume(self.trainer.state)):
+            state, self.metrics = kept
+            self.trainer.state = put_state(self.trainer.program, state)
+        if not self.metrics:
+            self.keeper.folder.write_metrics([])
 
-    def train(self, *, show_progress: bool, stop: Callable[[], int | None] = lambda: None) -> None:
+    def train(self, *, show_progress: bool, stop: StopSignal = lambda: None) -> None:
         """Take the steps that are left."""
         train = self.config.train
         start = time.perf_counter()
-        if self.folder is not None and not self.metrics:
-            write_text(self.folder / "metrics.jsonl", "")
-        first = int(self.state.step)
+        first = self.steps_taken
         total = train.epochs * self.steps_per_epoch
         with Progress(total, first, train.batch_size, shown=show_progress) as progress:
             for epoch in range(first // self.steps_per_epoch, train.epochs):
                 self._train_epoch(epoch, progress, stop)
                 self._evaluate(epoch)
                 self._save(force=epoch + 1 == train.epochs)
+                if self.after_epoch is not None:
+                    self.after_epoch(self.result().model, self.metrics)
                 self.log(f"Time elapsed: {(time.perf_counter() - start) / 60:.2f} min")
                 self._stop_if_asked(stop)
         self.log(f"Total Training Time: {(time.perf_counter() - start) / 60:.2f} min")
 
-    def finish(self) -> None:
-        """Write the weights."""
-        assert self.folder is not None
-        save_weights(self.folder / WEIGHTS_FILE, self.config, self.state.parameters)
-
     def result(self) -> FitResult:
         """The trained model with what was recorded."""
-        model = with_parameters(self.config.model, self.state.parameters)
-        return FitResult(model, self.state, self.metrics)
+        state = self.trainer.state
+        return FitResult(with_parameters(self.config.model, state.parameters), state, self.metrics)
 
-    def _train_epoch(self, epoch: int, progress: Progress, stop: Callable[[], int | None]) -> None:
+    def _train_epoch(self, epoch: int, progress: Progress, stop: StopSignal) -> None:
         plan = self.schedule.plan(epoch)
-        begin = int(self.state.step) - plan.first_step
         pending: tuple[int, int, Metrics] | None = None
-        for chunk in range(begin, self.steps_per_epoch, self.log_every):
-            end = min(chunk + self.log_every, self.steps_per_epoch)
-            part = put_plan(self.program, part_of(plan, chunk, self.log_every))
-            self.state, metrics = train_steps(
-                self.state,
-                self.train_set,
-                part,
-                end - chunk,
-                hyperparameters_of(self.config),
-                program=self.program,
-            )
+        for begin in range(
+            self.steps_taken - int(plan.first_step), self.steps_per_epoch, self.log_every
+        ):
+            end = min(begin + self.log_every, self.steps_per_epoch)
+            placed = self.trainer.place(plan, begin, self.log_every)
+            metrics = self.trainer.take(placed, end - begin)
             # A chunk late: reading the costs of this one would leave the devices idle meanwhile.
             if pending:
                 self._record(epoch, *pending, progress)
-            pending = (chunk, end, metrics)
+            pending = (begin, end, metrics)
             if stop():
                 break
         if pending:
             self._record(epoch, *pending, progress)
-        if int(self.state.step) < plan.first_step + self.steps_per_epoch:
+        if self.steps_taken < plan.first_step + self.steps_per_epoch:
             self._stop_if_asked(stop)
 
     def _record(
@@ -237,14 +242,8 @@ class _Run:
                 f"{begin + bad}) is not finite; expected a smaller learning rate than "
                 f"{self.config.train.learning_rate}"
             )
-        self._write(
-            {
-                "epoch": epoch + 1,
-                "step": step,
-                "batch": begin,
-                **{name: float(values[0]) for name, values in metrics._asdict().items()},
-            }
-        )
+        values = {name: float(values[0]) for name, values in metrics._asdict().items()}
+        self._write({"epoch": epoch + 1, "step": step, "batch": begin, **values})
         self.log(
             f"Epoch: {epoch + 1:03d}/{self.config.train.epochs:03d} | "
             f"Batch {begin:03d}/{self.steps_per_epoch:03d} | Cost: {costs[0]:.4f}"
@@ -252,57 +251,37 @@ class _Run:
         progress.advance(end - begin, float(costs[-1]))
 
     def _evaluate(self, epoch: int) -> None:
-        beta = self.config.train.beta
-        test = evaluate(
-            self.state.parameters, self.test_set, self.test_plan, beta, program=self.program
-        )
+        test = self.trainer.evaluate(self.test_set, self.test_plan)
         values = {f"test_{name}": float(value) for name, value in test._asdict().items()}
         self._write({"epoch": epoch + 1, "step": (epoch + 1) * self.steps_per_epoch, **values})
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, line: MetricsLine) -> None:
         line["time"] = time.time()
         self.metrics.append(line)
-        if self.folder is not None:
-            with (self.folder / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
+        if self.keeper is not None:
+            self.keeper.folder.append_metrics(line)
 
     def _save(self, *, force: bool) -> None:
-        if self.folder is None:
-            return
-        if not force and time.monotonic() - self.saved_at < self.checkpoint_seconds:
-            return
-        meta = {
-            "config": self.config.to_json(),
-            "data_digest": self.data_digest,
-            "metrics_lines": len(self.metrics),
-            "environment": _environment(self.program),
-        }
-        self.checkpoints.save(self.state, meta)
-        self.saved_at = time.monotonic()
+        if self.keeper is not None:
+            self.keeper.save(self.trainer.state, len(self.metrics), force=force)
 
-    def _stop_if_asked(self, stop: Callable[[], int | None]) -> None:
+    def _stop_if_asked(self, stop: StopSignal) -> None:
         number = stop()
-        if number is None:
+        if number is None or self.keeper is None:
             return
         self._save(force=True)
         raise StoppedError(
-            f"stopped by {signal.Signals(number).name} after step {int(self.state.step)}, "
-            f"which is saved in {self.folder}; --resume continues from there",
+            f"stopped by {signal.Signals(number).name} after step {self.steps_taken}, "
+            f"which is saved in {self.keeper.folder.path}; --resume continues from there",
             number,
         )
-
-
-def evaluation_plan(program: Program, num_examples: int) -> Plan:
-    """All examples in order, with the one key that evaluations draw from."""
-    order = batches(np.arange(num_examples), min(num_examples, _EVALUATION_BATCH))
-    return put_plan(program, Plan(order, jax.random.key(_EVALUATION_SEED), 0))
 
 
 def check_data(config: RunConfig, dataset: Dataset) -> None:
     """Refuse data that does not suit the model or the batch size.
 
     Raises:
-        InputError: Naming what was expected and what came.
+        InputError: If it does not, naming what was expected and what came.
     """
     images, labels = dataset.train
     if config.train.batch_size > len(labels):
@@ -324,92 +303,3 @@ def check_data(config: RunConfig, dataset: Dataset) -> None:
             f"expected examples of {config.model.num_features} features, "
             f"got {list(images.shape[1:])}"
         )
-
-
-def _open_folder(folder: Path, config: RunConfig, resume: bool) -> Path:
-    existing = folder / "config.json"
-    if existing.exists():
-        earlier = read_config(existing)
-        if type(earlier.model) is not type(config.model):
-            raise InputError(
-                f"expected a run directory of {type(config.model).__name__}, got {folder}, "
-                f"which holds {type(earlier.model).__name__}"
-            )
-        if not resume:
-            raise InputError(
-                f"expected a new run directory, got {folder}, which holds a run: "
-                "--resume continues it"
-            )
-        _check_same(earlier, config, folder)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"expected a new or empty run directory, got {folder}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(existing, json.dumps(config.to_json(), indent=2) + "\n")
-    except OSError as error:
-        raise InputError(f"expected a run directory that can be written, got {error}") from error
-    return folder
-
-
-def _check_same(earlier: RunConfig, config: RunConfig, folder: Path) -> None:
-    # More epochs continue the same training: nothing in it depends on how many there will be.
-    before = earlier.replace(epochs=max(earlier.train.epochs, config.train.epochs))
-    then, now = _flat(before.to_json()), _flat(config.to_json())
-    differing = [
-        f"{name} is {now.get(name)!r}, was {then.get(name)!r}"
-        for name in sorted(then | now)
-        if then.get(name) != now.get(name)
-    ]
-    if differing:
-        raise InputError(f"expected the settings of {folder} to resume it: {'; '.join(differing)}")
-
-
-def _flat(document: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name if not isinstance(value, dict) else inner: leaf
-        for name, value in document.items()
-        for inner, leaf in (value.items() if isinstance(value, dict) else [(name, value)])
-    }
-
-
-def _environment(program: Program) -> dict[str, Any]:
-    """What decides the last bits of a result, beside the settings."""
-    device = program.mesh.devices.flat[0]
-    return {
-        "device": device.device_kind,
-        "devices": program.mesh.size,
-        "cores": usable_cores(),
-        "jax": jax.__version__,
-    }
-
-
-def _digest(dataset: Dataset) -> str:
-    digest = hashlib.sha256()
-    for array in (*dataset.train, *dataset.test):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Note SIGINT and SIGTERM instead of dying of them; the function given tells which came.
-
-    A second one interrupts at once.
-    """
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-
-    def note(number: int, _: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, note) for number in numbers]
-    try:
-        yield lambda: received[0] if received else None
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)

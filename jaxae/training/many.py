@@ -1,6 +1,5 @@
 """Train many models at once: seeds, learning rates or betas as one program."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,32 +15,25 @@ from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters
-from jaxae.storage.files import write_text
-from jaxae.training.checkpoint import save_weights
-from jaxae.training.fit import check_data, evaluation_plan
+from jaxae.training.fit import check_data
+from jaxae.training.placement import put_examples
+from jaxae.training.plan import evaluation_plan, stack_plans
+from jaxae.training.program import program_of
+from jaxae.training.run_folder import RunFolder, save_weights
 from jaxae.training.runtime import divide_by_models, make_mesh
-from jaxae.training.schedule import make_schedule, stack_plans
-from jaxae.training.step import (
-    Hyperparameters,
-    Metrics,
-    evaluate_many,
-    init_state,
-    program_of,
-    put_examples,
-    put_many_states,
-    put_plan,
-    train_many_steps,
-)
+from jaxae.training.schedule import make_schedule
+from jaxae.training.state import Hyperparameters, Metrics
+from jaxae.training.trainer import Trainer
 
 
 class ManyResult(NamedTuple):
     """Trained models of one shape, along a leading axis.
 
     Attributes:
-        config: What they have in common.
-        parameters: Theirs, each leaf with a leading axis of models.
+        config: Configuration that the models have in common.
+        parameters: Parameters of the models, each leaf with a leading axis of models.
         train: Cost and terms at each step, [models, steps].
-        test: Cost and terms on the test set after each epoch, in nats an image, [models, epochs].
+        test: Cost and terms on the test set after each epoch, in nats per image, [models, epochs].
     """
 
     config: RunConfig
@@ -73,12 +65,12 @@ def fit_many(
 
     Args:
         config: Model, training and the name of the data.
-        dataset: What `jaxae.load` returns.
-        seeds: Of weights, order and noise; equal ones to compare other settings alone.
-        learning_rates: One for each seed; the configuration's if left out.
-        betas: Likewise.
-        mesh: The devices to divide; by default as many as `make_mesh` gives.
-        log: Takes a line an epoch, such as `print`.
+        dataset: Data set to train on, as `jaxae.load` returns it.
+        seeds: Seeds of weights, order and noise; equal ones to compare other settings alone.
+        learning_rates: Adam's learning rate for each seed; by default the configuration's.
+        betas: Weight of the KL term for each seed; by default the configuration's.
+        mesh: Devices to divide; by default as many as `make_mesh` gives.
+        log: Function that takes a line per epoch, such as `print`.
 
     Raises:
         InputError: If the data does not suit the model, or the sequences differ in length.
@@ -104,36 +96,30 @@ def fit_many(
     mesh = mesh or make_mesh(batch_size=train.batch_size, models=len(seeds))
     program = program_of(config, divide_by_models(mesh, len(seeds)))
     schedules = [make_schedule(one, len(dataset.train.labels)) for one in configs]
-    state = put_many_states(
+    trainer = Trainer.start(
         program,
-        [init_state(program, one.init_parameters(config.model)) for one in schedules],
+        [schedule.init_parameters() for schedule in schedules],
+        dataset.train,
+        Hyperparameters(jnp.array(learning_rates), jnp.array(betas)),
     )
-    train_set = put_examples(program, *dataset.train)
     test_set = put_examples(program, *dataset.test)
-    test_plan = evaluation_plan(program, len(dataset.test.labels))
-    hyperparameters = Hyperparameters(jnp.array(learning_rates), jnp.array(betas))
+    test_plan = trainer.place(evaluation_plan(len(dataset.test.labels)))
     costs, tests = [], []
     for epoch in range(train.epochs):
-        plan = put_plan(program, stack_plans([schedule.plan(epoch) for schedule in schedules]))
-        steps = plan.order.shape[1]
-        state, metrics = train_many_steps(
-            state, train_set, plan, steps, hyperparameters, program=program
-        )
-        test = evaluate_many(
-            state.parameters, test_set, test_plan, hyperparameters.beta, program=program
-        )
-        costs.append(jax.device_get(metrics))
-        tests.append(jax.device_get(test))
-        _check_finite(costs[-1], seeds, epoch * steps)
+        plan = stack_plans([schedule.plan(epoch) for schedule in schedules])
+        costs.append(jax.device_get(trainer.take(trainer.place(plan))))
+        _check_finite(costs[-1], seeds, int(plan.first_step))
+        test = jax.device_get(trainer.evaluate(test_set, test_plan))
+        tests.append(test)
         if log:
             log(
                 f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Test cost: "
-                f"{test.cost.mean():.4f} ± {_deviation(test.cost):.4f} nats an image "
+                f"{test.cost.mean():.4f} ± {_deviation(test.cost):.4f} nats per image "
                 f"(mean and deviation of {len(seeds)} seeds)"
             )
     return ManyResult(
         config,
-        state.parameters,
+        trainer.state.parameters,
         Metrics(*(np.concatenate(parts, 1) for parts in zip(*costs, strict=True))),
         Metrics(*(np.stack(parts, 1) for parts in zip(*tests, strict=True))),
     )
@@ -147,9 +133,10 @@ def save_many(folder: Path, result: ManyResult, seeds: Sequence[int]) -> None:
     Raises:
         InputError: If the folder cannot be written.
     """
+    kept = RunFolder(folder)
     try:
         folder.mkdir(parents=True)
-        write_text(folder / "config.json", json.dumps(result.config.to_json(), indent=2) + "\n")
+        kept.write_config(result.config)
         lines = []
         for epoch in range(result.test.cost.shape[1]):
             line: dict[str, Any] = {"epoch": epoch + 1, "seeds": list(seeds)}
@@ -157,8 +144,8 @@ def save_many(folder: Path, result: ManyResult, seeds: Sequence[int]) -> None:
                 line[f"test_{name}_mean"] = float(values[:, epoch].mean())
                 line[f"test_{name}_deviation"] = _deviation(values[:, epoch])
                 line[f"test_{name}"] = values[:, epoch].tolist()
-            lines.append(json.dumps(line) + "\n")
-        write_text(folder / "metrics.jsonl", "".join(lines))
+            lines.append(line)
+        kept.write_metrics(lines)
         for index, seed in enumerate(seeds):
             path = folder / f"weights-seed-{seed}.safetensors"
             own = jax.tree.map(lambda leaf: np.asarray(leaf[index]), result.parameters)  # noqa: B023

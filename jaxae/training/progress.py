@@ -1,16 +1,26 @@
-"""A progress bar on standard error, silent where that is no terminal."""
+"""Progress on standard error: a bar on a terminal, a line now and then elsewhere."""
 
 import sys
 import time
 
+_SECONDS_BETWEEN_LINES = 10.0
+
 
 class Progress:
-    """Shows steps, the last cost and images per second."""
+    """Shows steps taken, time left, the last cost and images per second.
+
+    Args:
+        total: Number of steps of the whole training.
+        done: Number of steps taken before.
+        batch_size: Number of images per step.
+        shown: Whether anything is shown.
+    """
 
     def __init__(self, total: int, done: int, batch_size: int, *, shown: bool):
         self._bar = None
-        self._batch_size = batch_size
-        self._begun = time.perf_counter()
+        self._total, self._first, self._batch_size = total, done, batch_size
+        self._shown = shown
+        self._begun = self._told = time.perf_counter()
         self._steps = 0
         if shown and sys.stderr.isatty():
             from rich.console import Console
@@ -32,9 +42,20 @@ class Progress:
     def advance(self, steps: int, cost: float) -> None:
         """Count steps as taken."""
         self._steps += steps
+        now = time.perf_counter()
+        rate = self._steps * self._batch_size / (now - self._begun)
         if self._bar is not None:
-            rate = self._steps * self._batch_size / (time.perf_counter() - self._begun)
             self._bar.update(self._task, advance=steps, cost=cost, rate=rate)
+        elif self._shown and now - self._told >= _SECONDS_BETWEEN_LINES:
+            self._told = now
+            taken = self._first + self._steps
+            left = (self._total - taken) * self._batch_size / rate
+            print(
+                f"step {taken:,} of {self._total:,}: cost {cost:.4f}, {rate:,.0f} images/s, "
+                f"{duration(left)} left",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def __enter__(self) -> "Progress":
         if self._bar is not None:
@@ -44,3 +65,9 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "42 s", "1 min 30 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -53,7 +53,7 @@ def configure(
         jax.config.update("jax_platforms", "cpu")
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    tell_xla()
+    set_xla_flags()
     wanted = devices or default_device_count(batch_size, usable_cores(), models)
     # Where the process has used JAX already, make_mesh tells whether its devices suffice.
     with contextlib.suppress(RuntimeError):
@@ -62,7 +62,7 @@ def configure(
     return make_mesh(device=device, devices=devices, batch_size=batch_size, models=models)
 
 
-def tell_xla() -> None:
+def set_xla_flags() -> None:
     """Set what XLA's CPU backend reads once, when it starts, and takes as no option of jit.
 
     No unrolling of loops before LLVM vectorises them: at 32 examples a device, LLVM unrolls an

@@ -4,76 +4,55 @@ A schedule hands out a plan for each epoch. A training that is given the same pl
 steps, in either framework and on any number of devices.
 """
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float32, Int, Int32, Key
+from jaxtyping import Float32, Int32
 
 from jaxae.config import ConditionalVAEConfig, ModelConfig, RunConfig
 from jaxae.network.models import build, init_parameters
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.torch_rng.generator import Generator
+from jaxae.training.plan import Noise, Plan, batches
 
 
-class Plan(NamedTuple):
-    """What an epoch, or a part of one, feeds to its steps.
+class Schedule(Protocol):
+    """Decides a training's initial weights, order and noise; made for one model and one data set.
 
-    Attributes:
-        order: Indices of the examples of each step; -1 fills up the last, smaller batch.
-        noise: A key, of which each example of each step draws its own noise, or the standard
-            normal noise itself.
-        first_step: Steps taken before.
+    A plan is the same whenever it is asked for, so that a training resumes at any epoch.
     """
 
-    order: Int32[np.ndarray, "steps batch"] | Int32[Array, "steps batch"]
-    noise: Key[Array, ""] | Float32[np.ndarray, "steps batch latent"] | Float32[Array, "..."]
-    first_step: int
+    def init_parameters(self) -> Parameters:
+        """Fresh parameters of the schedule's model."""
+        ...
 
-
-def part_of(plan: Plan, begin: int, length: int) -> Plan:
-    """The `length` steps of a plan from `begin` on, filled up with empty ones past its end.
-
-    So all parts of an epoch have one shape, and one compiled program takes them.
-    """
-    order = plan.order[begin : begin + length]
-    missing = length - len(order)
-    noise = plan.noise
-    if isinstance(noise, np.ndarray):
-        noise = np.pad(noise[begin : begin + length], ((0, missing), (0, 0), (0, 0)))
-    order = np.pad(order, ((0, missing), (0, 0)), constant_values=-1)
-    return Plan(order, noise, plan.first_step + begin)
-
-
-def stack_plans(plans: Sequence[Plan]) -> Plan:
-    """Plans of as many models, which take the same steps, along a leading axis."""
-    stack = np.stack if isinstance(plans[0].noise, np.ndarray) else jnp.stack
-    order = np.stack([plan.order for plan in plans])
-    return Plan(order, stack([plan.noise for plan in plans]), plans[0].first_step)
+    def plan(self, epoch: int) -> Plan:
+        """The plan of an epoch, counted from 0."""
+        ...
 
 
 class KeySchedule:
     """Draws weights and noise from `jax.random.key(seed)`, the order from NumPy's generator."""
 
-    def __init__(self, seed: int, num_examples: int, batch_size: int):
+    def __init__(self, seed: int, num_examples: int, batch_size: int, *, model: ModelConfig):
+        self._model = model
         self._seed = seed
         self._num_examples = num_examples
         self._batch_size = batch_size
         self._init_key, self._noise_key = jax.random.split(jax.random.key(seed))
 
-    def init_parameters(self, config: ModelConfig) -> Parameters:
-        """Fresh parameters of a model of these settings."""
-        return init_parameters(config, self._init_key)
+    def init_parameters(self) -> Parameters:
+        """Fresh parameters of the schedule's model."""
+        return init_parameters(self._model, self._init_key)
 
     def plan(self, epoch: int) -> Plan:
         """The plan of an epoch, counted from 0."""
         # A permutation of 60,000 takes 33 ms in JAX on a CPU, 1 ms in NumPy.
         order = np.random.default_rng([self._seed, epoch]).permutation(self._num_examples)
         order = batches(order, self._batch_size)
-        return Plan(order, self._noise_key, epoch * len(order))
+        return Plan(order, Noise.drawn(self._noise_key), epoch * len(order))
 
 
 class TorchSchedule:
@@ -104,8 +83,8 @@ class TorchSchedule:
         self._parameters = parameters_of(network)
         self._epoch_starts = [self._generator.clone()]
 
-    def init_parameters(self, config: ModelConfig) -> Parameters:
-        """Fresh parameters of a model of these settings."""
+    def init_parameters(self) -> Parameters:
+        """Fresh parameters of the schedule's model."""
         return self._parameters
 
     def plan(self, epoch: int) -> Plan:
@@ -118,9 +97,11 @@ class TorchSchedule:
         order, noise = self._draw(generator)
         if len(self._epoch_starts) == epoch + 1:
             self._epoch_starts.append(generator)
-        return Plan(order, noise, epoch * len(order))
+        return Plan(order, Noise.given(noise), epoch * len(order))
 
-    def _draw(self, generator: Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(
+        self, generator: Generator
+    ) -> tuple[Int32[np.ndarray, "steps batch"], Float32[np.ndarray, "steps batch latent"]]:
         generator.random_(1)
         if self._loader == "torch-1":
             order = generator.randperm(self._num_examples)
@@ -137,22 +118,11 @@ class TorchSchedule:
         return order, noise
 
 
-Schedule = KeySchedule | TorchSchedule
-
-
 def make_schedule(config: RunConfig, num_examples: int) -> Schedule:
     """The schedule that a configuration asks for, over a training set of this size."""
     train = config.train
     if train.replay == "no":
-        return KeySchedule(train.seed, num_examples, train.batch_size)
+        return KeySchedule(train.seed, num_examples, train.batch_size, model=config.model)
     return TorchSchedule(
         train.seed, num_examples, train.batch_size, loader=train.replay, model=config.model
     )
-
-
-def batches(order: Int[np.ndarray, " examples"], size: int) -> Int32[np.ndarray, "steps size"]:
-    """Indices cut into batches; -1 fills up the last."""
-    steps = -(-len(order) // size)
-    filled = np.full(steps * size, -1, np.int32)
-    filled[: len(order)] = order
-    return filled.reshape(steps, size)

@@ -17,14 +17,12 @@ from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, RunConfig, Tra
 from jaxae.data.dataset import Dataset, Split
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
+from jaxae.network import apply
 from jaxae.network.models import Autoencoder, ConditionalVAE
 from jaxae.plots import draw_images, new_figure, save_figure
 from jaxae.usecases.novelty import (
     Images,
     Scores,
-    cross_entropy,
-    negative_elbo,
-    reconstruct,
     smoothed_relative_error,
     squared_error,
     threshold,
@@ -250,10 +248,10 @@ def _trained(
     _, model = obtain(folder, config, _one_class(normal, dataset), mesh=mesh)
     assert isinstance(model, Autoencoder)
     return {
-        "squared error": lambda images: squared_error(images, reconstruct(model, images)),
-        "cross-entropy": lambda images: cross_entropy(model, images),
+        "squared error": lambda images: squared_error(images, apply.reconstruct(model, images)),
+        "cross-entropy": partial(apply.score, model),
         "smoothed relative error": lambda images: smoothed_relative_error(
-            images, reconstruct(model, images)
+            images, apply.reconstruct(model, images)
         ),
     }
 
@@ -267,8 +265,7 @@ def _variational(
     config = RunConfig(model_config, train, dataset.name)
     _, model = obtain(None, config, _one_class(normal, dataset), mesh=mesh)
     assert isinstance(model, ConditionalVAE)
-    key = jax.random.key(settings.seed)
-    return {"negative ELBO": partial(negative_elbo, model, key=key)}
+    return {"negative ELBO": partial(apply.score, model, key=jax.random.key(settings.seed))}
 
 
 def _train_config(count: int, epochs: int, learning_rate: float, seed: int) -> TrainConfig:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,12 @@ from jaxae.config import AutoencoderConfig, RunConfig, TrainConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
+from jaxae.network.apply import reconstruct
 from jaxae.network.models import Autoencoder
 from jaxae.plots import draw_images, new_figure, save_figure
 from jaxae.storage.files import whole_or_absent
-from jaxae.training.step import Corruption
-from jaxae.usecases.corruption import Gaussian, MaskedBlocks, SaltAndPepper
-from jaxae.usecases.novelty import reconstruct
+from jaxae.training.program import Corruption
+from jaxae.usecases.image_quality import mean_psnr, skimage, ssim
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import obtain
 
@@ -32,12 +32,6 @@ _TUNING_IMAGES = 25
 
 Images = Float[np.ndarray, "n 28 28 1"]
 Method = Callable[[Images], Images]
-
-CORRUPTIONS: dict[str, Corruption] = {
-    "gaussian": Gaussian(),
-    "salt-and-pepper": SaltAndPepper(),
-    "masked-blocks": MaskedBlocks(),
-}
 
 
 @dataclass(frozen=True)
@@ -107,7 +101,7 @@ def denoise(
     Raises:
         InputError: If scikit-image is not installed.
     """
-    _skimage()
+    skimage()
     originals = as_unit_float(dataset.test.images[: settings.measured])
     sample = as_unit_float(dataset.train.images[:_TUNING_IMAGES])
     components = _components(dataset, settings.seed)
@@ -128,7 +122,7 @@ def denoise(
                 {
                     "corruption": str(corruption),
                     "method": method,
-                    "psnr": psnr(originals, result),
+                    "psnr": mean_psnr(originals, result),
                     "ssim": ssim(originals, result),
                     "tuned": tuned,
                 }
@@ -200,24 +194,6 @@ def corrupted(images: Images, corruption: Corruption, *, seed: int) -> Images:
     return np.asarray(_corrupt(jnp.asarray(images), jax.random.key(seed), corruption=corruption))
 
 
-def psnr(originals: Images, images: Images) -> float:
-    """Peak signal-to-noise ratio in decibels for a range of 1, the mean over images.
-
-    An image restored exactly counts as 100 dB.
-    """
-    _check_shapes(originals, images)
-    error = ((originals - images) ** 2).mean((1, 2, 3))
-    return float((-10 * np.log10(np.maximum(error, 1e-10))).mean())
-
-
-def ssim(originals: Images, images: Images) -> float:
-    """Structural similarity, 1 at best, the mean over images (Wang et al. 2004)."""
-    _check_shapes(originals, images)
-    similarity = _skimage().metrics.structural_similarity
-    pairs = zip(originals[..., 0], images[..., 0], strict=True)
-    return float(np.mean([similarity(a, b, data_range=1.0) for a, b in pairs]))
-
-
 def denoise_file(source: Path, destination: Path, model: Autoencoder, *, tiles: bool) -> None:
     """Denoise a picture of one character, or with `tiles` of many.
 
@@ -283,7 +259,7 @@ def _usual(
     usual = {}
     for name, (run, grid) in grids.items():
         tried = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-        best = max(tried, key=lambda fixed, run=run: psnr(clean, run(noisy, **fixed)))
+        best = max(tried, key=lambda fixed, run=run: mean_psnr(clean, run(noisy, **fixed)))
         tuned = ", ".join(f"{key} {value}" for key, value in best.items())
         usual[name] = (partial(run, **best), tuned)
     return usual
@@ -319,7 +295,7 @@ def _by_median(images: Images, *, size: int) -> Images:
 def _by_nonlocal_means(images: Images, *, patch: int, h: float, sigma: float) -> Images:
     # sigma and h are tuned against clean images, which serves it better than estimating sigma.
     filtered = partial(
-        _skimage().restoration.denoise_nl_means, patch_size=patch, patch_distance=7, h=h,
+        skimage().restoration.denoise_nl_means, patch_size=patch, patch_distance=7, h=h,
         sigma=sigma, fast_mode=True,
     )  # fmt: skip
     restored = np.stack([filtered(image) for image in images[..., 0]])
@@ -340,25 +316,8 @@ def _denoise_grey(pixels: UInt8[np.ndarray, "h w"], model: Autoencoder) -> np.nd
     return 255 - result if light else result
 
 
-def _check_shapes(originals: Images, images: Images) -> None:
-    if originals.shape != images.shape:
-        raise InputError(f"expected images {originals.shape}, got {images.shape}")
-
-
 @partial(jax.jit, static_argnames="corruption")
 def _corrupt(
     images: Float[Array, "n h w c"], key: Array, *, corruption: Corruption
 ) -> Float[Array, "n h w c"]:
     return jax.vmap(corruption)(jax.random.split(key, len(images)), images)
-
-
-@cache
-def _skimage() -> Any:
-    try:
-        import skimage.metrics
-        import skimage.restoration
-    except ImportError:
-        raise InputError(
-            "expected scikit-image, which is not installed: pip install 'jaxae[usecases]'"
-        ) from None
-    return skimage

@@ -5,13 +5,12 @@ and give back the dtype that came in. What lies outside that range later is scal
 clipped; a reconstruction, which ends in a sigmoid, stays within it.
 """
 
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -23,21 +22,15 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from jaxae.config import Activation, AutoencoderConfig, TrainConfig
 from jaxae.errors import DivergenceError, InputError
-from jaxae.network.models import Autoencoder, with_parameters
+from jaxae.network.apply import decode, encode, pad_rows, padded_length, reconstruct
+from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters
-from jaxae.network.parts import in_parts, pad_rows, padded_length
+from jaxae.training.program import Corruption, Program
 from jaxae.training.progress import Progress
 from jaxae.training.runtime import make_mesh
-from jaxae.training.schedule import KeySchedule, Plan
-from jaxae.training.step import (
-    Corruption,
-    Hyperparameters,
-    Program,
-    init_state,
-    put_examples,
-    put_plan,
-    train_steps,
-)
+from jaxae.training.schedule import KeySchedule
+from jaxae.training.state import Hyperparameters
+from jaxae.training.trainer import Trainer
 
 # The first is what other dtypes become.
 _DTYPES: Any = [np.float64, np.float32]
@@ -107,17 +100,18 @@ class _AutoencoderEstimator(BaseEstimator):
     def _scale(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n features"]:
         return ((X - self.data_min_[None]) / self._divisor[None]).astype(np.float32)
 
-    def _apply(self, function: Any, rows: Float[np.ndarray, "n features"]) -> Any:
-        return in_parts(partial(function, self.config_, self.parameters_), rows)
+    def _network(self) -> Model:
+        return with_parameters(self.config_, self.parameters_)
 
     def _encode(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n code"]:
-        return self._apply(_encode, self._scale(X))
+        return encode(self._network(), self._scale(X))
 
     def _decode(self, codes: Float[np.ndarray, "n code"]) -> Float[np.ndarray, "n features"]:
-        return self._apply(_decode, codes.astype(np.float32))
+        return decode(self._network(), codes.astype(np.float32))
 
     def _squared_error(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
-        return self._apply(_squared_error, self._scale(X))
+        rows = self._scale(X)
+        return ((reconstruct(self._network(), rows) - rows) ** 2).sum(1)
 
 
 class AutoencoderTransformer(
@@ -288,20 +282,21 @@ def _train(
 ) -> tuple[Parameters, list[float]]:
     """The trained parameters, and the mean cost of each epoch in nats a row."""
     program = Program(config, make_mesh(batch_size=train.batch_size), corrupt=corrupt)
-    schedule = KeySchedule(train.seed, len(rows), train.batch_size)
-    state = init_state(program, schedule.init_parameters(config))
+    schedule = KeySchedule(train.seed, len(rows), train.batch_size, model=config)
     # Another number of rows, within a factor of two, runs the same compiled program.
     length = padded_length(len(rows), _FEWEST_ROWS)
-    data = put_examples(program, pad_rows(rows, length), np.zeros(length, np.int32))
-    steps = -(-len(rows) // train.batch_size)
+    split = (pad_rows(rows, length), np.zeros(length, np.int32))
     hyperparameters = Hyperparameters(train.learning_rate, train.beta)
+    trainer = Trainer.start(program, schedule.init_parameters(), split, hyperparameters)
+    steps = -(-len(rows) // train.batch_size)
     curve = []
     with Progress(train.epochs * steps, 0, train.batch_size, shown=verbose > 0) as progress:
         for epoch in range(train.epochs):
-            plan = put_plan(program, _pad_plan(schedule.plan(epoch)))
-            state, metrics = train_steps(state, data, plan, steps, hyperparameters, program=program)
+            # The next power of two, for the same reason.
+            placed = trainer.place(schedule.plan(epoch), 0, padded_length(steps))
+            metrics = trainer.take(placed, steps)
             costs = np.asarray(metrics.reconstruction)[:steps]
-            if not np.isfinite(costs).all() or int(state.step) != (epoch + 1) * steps:
+            if not np.isfinite(costs).all() or int(trainer.state.step) != (epoch + 1) * steps:
                 raise DivergenceError(
                     f"the cost or gradient of epoch {epoch + 1} is not finite; expected a smaller "
                     f"learning rate than {train.learning_rate}"
@@ -310,37 +305,4 @@ def _train(
             progress.advance(steps, curve[-1])
             if verbose > 1:
                 print(f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Cost: {curve[-1]:.4f}")
-    return state.parameters, curve
-
-
-def _pad_plan(plan: Plan) -> Plan:
-    steps = len(plan.order)
-    order = np.pad(plan.order, ((0, padded_length(steps) - steps), (0, 0)), constant_values=-1)
-    return plan._replace(order=order)
-
-
-@partial(jax.jit, static_argnums=0)
-def _encode(
-    config: AutoencoderConfig, parameters: Parameters, rows: Float[Array, "n features"]
-) -> Float[Array, "n code"]:
-    return _network(config, parameters).encode(rows)
-
-
-@partial(jax.jit, static_argnums=0)
-def _decode(
-    config: AutoencoderConfig, parameters: Parameters, codes: Float[Array, "n code"]
-) -> Float[Array, "n features"]:
-    return _network(config, parameters).decode(codes)
-
-
-@partial(jax.jit, static_argnums=0)
-def _squared_error(
-    config: AutoencoderConfig, parameters: Parameters, rows: Float[Array, "n features"]
-) -> Float[Array, " n"]:
-    return ((_network(config, parameters)(rows).reconstruction - rows) ** 2).sum(1)
-
-
-def _network(config: AutoencoderConfig, parameters: Parameters) -> Autoencoder:
-    network = with_parameters(config, parameters)
-    assert isinstance(network, Autoencoder)
-    return network
+    return trainer.state.parameters, curve

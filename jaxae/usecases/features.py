@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
+from jaxae.network.apply import check_unconditional, encode
 from jaxae.network.models import Model
-from jaxae.network.parts import in_parts
 from jaxae.plots import new_figure, save_figure
-from jaxae.training.checkpoint import load_run
 from jaxae.training.fit import fit
-from jaxae.usecases.compress.codec import network_maps
+from jaxae.training.run_folder import load_run
 from jaxae.usecases.recipe import describe, shared_recipes
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import SourceFlags
@@ -77,9 +75,8 @@ def features_of(model: Model, dataset: Dataset) -> Features:
     Raises:
         InputError: If the model is conditional: its codes are computed with the label's help.
     """
-    encode = jax.jit(network_maps(model)[0])
-    splits = (dataset.train, dataset.test)
-    return Features(*(in_parts(encode, as_unit_float(split.images)) for split in splits))
+    check_unconditional(model)
+    return Features(*(encode(model, split.images) for split in (dataset.train, dataset.test)))
 
 
 def compare_features(

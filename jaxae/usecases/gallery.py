@@ -8,9 +8,10 @@ import numpy as np
 
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
+from jaxae.network.apply import decode
 from jaxae.network.models import ConditionalVAE
 from jaxae.plots import save_figure
-from jaxae.usecases.samplers import Posteriors, SamplerName, decode, draw_codes
+from jaxae.usecases.samplers import Posteriors, SamplerName, draw_codes
 
 _EACH = 10
 _STEPS = 11

@@ -13,6 +13,7 @@ from jaxae.config import CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
+from jaxae.network.apply import decode
 from jaxae.network.models import ConditionalVAE
 from jaxae.storage import npz
 from jaxae.usecases.classifier import Judge, train_judge
@@ -20,7 +21,7 @@ from jaxae.usecases.compress.codec import to_bytes
 from jaxae.usecases.gallery import draw_gallery
 from jaxae.usecases.picture import collage, picture_shape, write_pixels
 from jaxae.usecases.report import Column, Comparison, check_destination
-from jaxae.usecases.samplers import Posteriors, SamplerName, decode, draw_codes
+from jaxae.usecases.samplers import Posteriors, SamplerName, draw_codes
 from jaxae.usecases.source import SourceFlags, obtain
 
 SAMPLERS: tuple[SamplerName, ...] = ("prior", "aggregated", "rejection")

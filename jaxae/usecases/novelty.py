@@ -1,16 +1,9 @@
 """How unlike the training images an image is: scores of reconstructions, higher is stranger."""
 
-from functools import partial
-
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Float
 
 from jaxae.errors import InputError
-from jaxae.network.losses import bce_from_logits, kl_from_standard_normal
-from jaxae.network.models import Autoencoder, ConditionalVAE
-from jaxae.network.parts import in_parts
 
 Images = Float[np.ndarray, "n 28 28 1"]
 Scores = Float[np.ndarray, " n"]
@@ -44,32 +37,6 @@ def smoothed_relative_error(
     return (blurred**2).sum((1, 2, 3)) / np.maximum((images**2).sum((1, 2, 3)), 1)
 
 
-def reconstruct(model: Autoencoder, images: Images) -> Images:
-    """Reconstructions in [0, 1]."""
-    return in_parts(partial(_autoencode, model), images).reshape(images.shape)
-
-
-def cross_entropy(model: Autoencoder, images: Images) -> Scores:
-    """Binary cross-entropy of images under their reconstruction, in nats."""
-    return in_parts(partial(_cross_entropy, model), images)
-
-
-def negative_elbo(
-    model: ConditionalVAE, images: Images, *, key: Key[Array, ""], draws: int = 8
-) -> Scores:
-    """Bound on -log p(x) of a plain VAE, in nats, averaged over draws of the code.
-
-    Kingma and Welling 2014 (arXiv:1312.6114), equation 3; all images share their draws.
-
-    Raises:
-        InputError: If the model takes labels, which an image of unknown kind does not have.
-    """
-    if model.config.num_classes:
-        raise InputError(f"expected a VAE without classes, got one of {model.config.num_classes}")
-    eps = jax.random.normal(key, (draws, model.config.num_latent))
-    return in_parts(partial(_negative_elbo, model, eps), images)
-
-
 def threshold(normal_scores: Scores, contamination: float) -> float:
     """The score that a wanted share of images like these will exceed.
 
@@ -89,25 +56,3 @@ def _difference(images: Images, reconstructions: Images) -> Images:
             f"and {reconstructions.shape}"
         )
     return images - reconstructions
-
-
-@jax.jit
-def _autoencode(model: Autoencoder, images: Array) -> Array:
-    return model(images).reconstruction
-
-
-@jax.jit
-def _cross_entropy(model: Autoencoder, images: Array) -> Array:
-    return bce_from_logits(model(images).logits, images.reshape(len(images), -1))
-
-
-@jax.jit
-def _negative_elbo(model: ConditionalVAE, eps: Array, images: Array) -> Array:
-    mean, log_var = model.encode(images)
-
-    def bound(eps: Array) -> Array:
-        drawn = jnp.broadcast_to(eps[None], mean.shape)
-        logits = model.decode_logits(model.reparameterize(mean, log_var, drawn))
-        return bce_from_logits(logits, images)
-
-    return jax.lax.map(bound, eps).mean(0) + kl_from_standard_normal(mean, log_var)

@@ -16,10 +16,10 @@ from jaxtyping import Array, Float, Int, Num
 from jaxae.config import AutoencoderConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
+from jaxae.network.apply import map_rows
 from jaxae.network.layers import Linear
 from jaxae.network.models import ACTIVATIONS, Autoencoder, build
 from jaxae.network.parameters import Parameters, parameters_of
-from jaxae.network.parts import in_parts
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.corruption import MaskedPixels
 from jaxae.usecases.recipe import deep_autoencoder
@@ -304,7 +304,7 @@ def _accuracies(
     images: Num[np.ndarray, "n ..."],
     labels: Int[np.ndarray, " n"],
 ) -> Float[np.ndarray, " models"]:
-    return in_parts(partial(_hits, network, trained), images, labels).mean(0)
+    return map_rows(partial(_hits, network, trained), images, labels).mean(0)
 
 
 def _balanced(labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

@@ -2,21 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from jaxae.config import Activation, AutoencoderConfig, RunConfig, TrainConfig, read_config
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
+from jaxae.network.apply import decode, encode
 from jaxae.network.models import Autoencoder
-from jaxae.network.parts import in_parts
 from jaxae.plots import new_figure, principal_plane, save_figure, scatter_classes
 from jaxae.usecases.report import Column, Comparison
 from jaxae.usecases.source import obtain
@@ -203,9 +201,8 @@ def _widths(model: Any) -> str:
 
 
 def _by_autoencoder(name: str, model: Autoencoder, train: Rows, test: Rows) -> Reduced:
-    codes = in_parts(partial(_encode, model), test)
-    decoded = in_parts(partial(_decode, model), codes)
-    return Reduced(name, codes.shape[1], in_parts(partial(_encode, model), train), codes, decoded)
+    codes = encode(model, test)
+    return Reduced(name, codes.shape[1], encode(model, train), codes, decode(model, codes))
 
 
 def _by_pca(size: int, train: Rows, test: Rows, seed: int) -> Reduced:
@@ -240,16 +237,6 @@ def _measure(
             trustworthiness(test[mapped], reduced.test[mapped], n_neighbors=few)
         ),
     }
-
-
-@jax.jit
-def _encode(model: Autoencoder, rows: Float[Array, "n pixels"]) -> Float[Array, "n code"]:
-    return model.encode(rows)
-
-
-@jax.jit
-def _decode(model: Autoencoder, codes: Float[Array, "n code"]) -> Float[Array, "n pixels"]:
-    return model.decode(codes)
 
 
 def _rows(images: Int[np.ndarray, "n 28 28 1"]) -> Rows:

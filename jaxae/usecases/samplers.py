@@ -15,20 +15,17 @@ what is covered well is kept with the prior's density.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jaxae.data.dataset import Split
-from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
+from jaxae.network.apply import posterior
 from jaxae.network.models import ConditionalVAE
-from jaxae.network.parts import in_parts
 
 SamplerName = Literal["prior", "aggregated", "rejection"]
 
@@ -53,13 +50,7 @@ class Posteriors:
     @classmethod
     def of(cls, model: ConditionalVAE, split: Split) -> "Posteriors":
         """Encode a training set."""
-        encode = nnx.jit(lambda model, x, label: model.encode(x, label))
-
-        def posterior(images: np.ndarray, labels: np.ndarray) -> tuple[Array, Array]:
-            given = labels if model.config.num_classes else None
-            return encode(model, as_unit_float(images), given)
-
-        mean, log_var = in_parts(posterior, split.images, split.labels)
+        mean, log_var = posterior(model, split.images, split.labels)
         return cls(mean, log_var, split.labels)
 
     @property
@@ -154,14 +145,6 @@ def draw_codes(
         return Draw(posteriors.draw(labels, generator), None)
     shape = (len(labels), posteriors.num_latent)
     return Draw(generator.standard_normal(shape, np.float32), None)
-
-
-def decode(
-    model: ConditionalVAE, codes: Float[np.ndarray, "n latent"], labels: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, "n 28 28 1"]:
-    """Images in [0, 1] of codes, each of its class."""
-    compiled = nnx.jit(lambda model, code, label: model.decode(code, label)[..., :1])
-    return in_parts(partial(compiled, model), codes, labels)
 
 
 @jax.jit

@@ -11,10 +11,10 @@ from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset, load
 from jaxae.errors import InputError
 from jaxae.network.models import Model
-from jaxae.training.checkpoint import load_run
 from jaxae.training.fit import fit
+from jaxae.training.program import Corruption
+from jaxae.training.run_folder import load_run
 from jaxae.training.runtime import configure
-from jaxae.training.step import Corruption
 from jaxae.usecases.report import check_destination
 
 

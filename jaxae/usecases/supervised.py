@@ -9,9 +9,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Num
 
+from jaxae.network.apply import map_rows
 from jaxae.network.feature_major import pixels
 from jaxae.network.parameters import Parameters
-from jaxae.network.parts import in_parts
 
 Network = Callable[[Parameters, Any], Float[Array, "batch classes"]]
 
@@ -60,7 +60,7 @@ def apply(
     network: Network, parameters: Parameters, inputs: Num[np.ndarray, "n ..."]
 ) -> Float[np.ndarray, "n classes"]:
     """What a network makes of many inputs."""
-    return in_parts(partial(_apply, network, parameters), inputs)
+    return map_rows(partial(_apply, network, parameters), inputs)
 
 
 def unit_pixels(images: Num[Array, "n ..."]) -> Float[Array, "n ..."]:

@@ -70,6 +70,22 @@ def test_training_lowers_the_cost_and_keeps_a_run(config, data, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, result.state.parameters, parameters_of(model))
 
 
+def test_what_runs_after_each_epoch_sees_the_model_and_the_metrics(data):
+    seen = []
+
+    def note(model, metrics):
+        seen.append((np.array(model.linear_1.kernel[...]), len(metrics)))
+
+    result = fit(SMALL_AE, data, after_epoch=note)
+    assert [count for _, count in seen] == [2, 4]
+    assert not np.array_equal(seen[0][0], seen[1][0])
+    assert np.array_equal(seen[1][0], parameters_of(result.model)["linear_1"]["kernel"])
+    # It only looks: the training is the one without it.
+    assert np.array_equal(
+        seen[1][0], parameters_of(fit(SMALL_AE, data).model)["linear_1"]["kernel"]
+    )
+
+
 def test_a_logged_cost_is_the_post_s_reduction(data):
     # Before the first step all logits are near 0: about log 2 a pixel, 784 log 2 an image.
     ae = fit(SMALL_AE.replace(epochs=1), data).metrics[0]

@@ -10,9 +10,9 @@ from jaxae import (
     fit,
     fit_many,
     load,
-    step,
 )
 from jaxae.data.dataset import Dataset, Split
+from jaxae.training import step
 from jaxae.training.runtime import default_device_count, divide_by_models, make_mesh
 
 AE = AUTOENCODER.replace(hidden=(6,), batch_size=16, epochs=4, dtype="float64")
@@ -42,7 +42,7 @@ def data() -> Dataset:
 def test_each_model_is_its_own_single_run(config, settings, devices, vectorised, data, monkeypatch):
     if vectorised:  # as on a GPU
         monkeypatch.setattr(
-            step, "_for_each_model", lambda _, function, args: jax.vmap(function)(args)
+            step, "for_each_model", lambda _, function, args: jax.vmap(function)(args)
         )
     jax.clear_caches()  # of the other branch
     mesh = make_mesh(devices=devices)

@@ -6,7 +6,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import torch_ref
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, RunConfig
-from jaxae.training.schedule import KeySchedule, TorchSchedule, batches, make_schedule
+from jaxae.training.plan import batches
+from jaxae.training.schedule import KeySchedule, TorchSchedule, make_schedule
 
 EXAMPLES, BATCH = 107, 25
 
@@ -14,6 +15,10 @@ EXAMPLES, BATCH = 107, 25
 def torch_schedule(config: RunConfig, loader) -> TorchSchedule:
     model = config.model
     return TorchSchedule(config.train.seed, EXAMPLES, BATCH, loader=loader, model=model)
+
+
+def key_schedule(seed: int) -> KeySchedule:
+    return KeySchedule(seed, EXAMPLES, BATCH, model=AUTOENCODER.model)
 
 
 def seeded_reference(config: RunConfig):
@@ -54,7 +59,7 @@ CONFIGS = [
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_replay_starts_from_torchs_weights(config):
-    parameters = torch_schedule(config, "torch").init_parameters(config.model)
+    parameters = torch_schedule(config, "torch").init_parameters()
     expected = torch_weights(seeded_reference(config))
     found = {
         f"{layer}.{key}": v for layer, leaves in parameters.items() for key, v in leaves.items()
@@ -86,7 +91,7 @@ def test_a_replay_has_the_batches_and_noise_of_the_reference(config, loader):
         plan = schedule.plan(epoch)
         assert plan.first_step == epoch * 5
         assert plan.order.shape == (5, BATCH)
-        for row, noise, (features, labels) in zip(plan.order, plan.noise, loop, strict=True):
+        for row, noise, (features, labels) in zip(plan.order, plan.noise.eps, loop, strict=True):
             count = len(labels)
             assert row[:count].tolist() == labels.tolist()
             assert (features[:, 0, 0, 0] * 255).round().tolist() == labels.tolist()
@@ -121,11 +126,11 @@ def test_plans_do_not_depend_on_the_order_in_which_they_are_asked_for():
     plans = [behind.plan(epoch) for epoch in range(3)]
     for one, other in ((late, plans[2]), (ahead.plan(0), plans[0]), (ahead.plan(2), plans[2])):
         assert np.array_equal(one.order, other.order)
-        assert np.array_equal(one.noise, other.noise)
+        assert np.array_equal(one.noise.eps, other.noise.eps)
 
 
 def test_keys_shuffle_each_epoch_anew_and_each_seed_otherwise():
-    schedule = KeySchedule(1, EXAMPLES, BATCH)
+    schedule = key_schedule(1)
     plans = [schedule.plan(epoch) for epoch in range(3)]
     orders = [plan.order.ravel() for plan in plans]
     for order in orders:
@@ -133,10 +138,10 @@ def test_keys_shuffle_each_epoch_anew_and_each_seed_otherwise():
         assert (order[EXAMPLES:] == -1).all()
     assert not np.array_equal(orders[0], orders[1])
     assert [plan.first_step for plan in plans] == [0, 5, 10]
-    assert np.array_equal(KeySchedule(1, EXAMPLES, BATCH).plan(2).order, plans[2].order)
-    other = KeySchedule(2, EXAMPLES, BATCH)
+    assert np.array_equal(key_schedule(1).plan(2).order, plans[2].order)
+    other = key_schedule(2)
     assert not np.array_equal(other.plan(0).order, plans[0].order)
-    keys = [jax.random.key_data(one.plan(0).noise).tolist() for one in (schedule, other)]
+    keys = [jax.random.key_data(one.plan(0).noise.key).tolist() for one in (schedule, other)]
     assert keys[0] != keys[1]
 
 

@@ -16,6 +16,7 @@ from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
 from jaxae.data.dataset import Dataset, Split, load
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
+from jaxae.network.apply import reconstruct, score
 from jaxae.network.losses import bce_from_probabilities, kl_from_standard_normal
 from jaxae.network.models import build
 from jaxae.usecases import anomaly
@@ -28,9 +29,6 @@ from jaxae.usecases.anomaly import (
     split_classes,
 )
 from jaxae.usecases.novelty import (
-    cross_entropy,
-    negative_elbo,
-    reconstruct,
     smoothed_relative_error,
     squared_error,
     threshold,
@@ -91,9 +89,9 @@ class TestScores:
         assert smoothed_relative_error(blank, blank) == 0
 
     def test_shapes_are_compared(self, images):
-        for score in (squared_error, smoothed_relative_error):
+        for measure in (squared_error, smoothed_relative_error):
             with pytest.raises(InputError, match="of one shape"):
-                score(images, images[:1])
+                measure(images, images[:1])
 
     def test_autoencoder_scores_are_those_of_its_forward_pass(self, images):
         model = build(AutoencoderConfig(hidden=(5,)), rngs=nnx.Rngs(0))
@@ -101,7 +99,7 @@ class TestScores:
         decoded = np.asarray(output.reconstruction).reshape(images.shape)
         assert np.allclose(reconstruct(model, images), decoded, atol=1e-6)
         expected = bce_from_probabilities(output.reconstruction, images.reshape(21, -1))
-        assert np.allclose(cross_entropy(model, images), expected, rtol=1e-5)
+        assert np.allclose(score(model, images), expected, rtol=1e-5)
 
     def test_negative_elbo_is_the_mean_over_draws(self, images):
         config = ConditionalVAEConfig(num_latent=3, num_classes=0)
@@ -112,11 +110,11 @@ class TestScores:
             output = model(jnp.asarray(images), eps=jnp.tile(eps[None], (21, 1)))
             kl = kl_from_standard_normal(output.mean, output.log_var)
             bounds.append(bce_from_probabilities(output.reconstruction, jnp.asarray(images)) + kl)
-        scores = negative_elbo(model, images, key=key, draws=4)
+        scores = score(model, images, key=key, draws=4)
         assert np.allclose(scores, np.mean(bounds, axis=0), rtol=1e-5)
         conditional = build(ConditionalVAEConfig(num_latent=3), rngs=nnx.Rngs(0))
-        with pytest.raises(InputError, match="without classes, got one of 10"):
-            negative_elbo(conditional, images, key=key)
+        with pytest.raises(InputError, match="got one conditioned on 10 classes"):
+            score(conditional, images, key=key)
 
     def test_threshold_flags_the_wanted_share(self):
         scores = np.random.default_rng(0).normal(size=1000)

@@ -22,9 +22,8 @@ from jaxae.usecases.denoise import (
     denoise,
     denoise_file,
     plot_restoration,
-    psnr,
-    ssim,
 )
+from jaxae.usecases.image_quality import mean_psnr, ssim
 
 KINDS = [Gaussian(0.2), SaltAndPepper(0.3), MaskedPixels(0.4), MaskedBlocks(5, 2)]
 
@@ -119,8 +118,8 @@ class TestMeasures:
     def test_psnr(self):
         zeros = np.zeros((2, 28, 28, 1), np.float32)
         tenth = zeros + np.array([0.1, 0.01], np.float32).reshape(2, 1, 1, 1)
-        assert psnr(zeros, tenth) == pytest.approx((20 + 40) / 2, abs=1e-4)
-        assert psnr(zeros, zeros) == pytest.approx(100)
+        assert mean_psnr(zeros, tenth) == pytest.approx((20 + 40) / 2, abs=1e-4)
+        assert mean_psnr(zeros, zeros) == pytest.approx(100)
 
     def test_ssim(self, digits):
         images = digits.test.images[:4] / np.float32(255)
@@ -128,7 +127,7 @@ class TestMeasures:
         assert ssim(images, 1 - images) < 0.2
 
     def test_shapes_are_compared(self):
-        for measure in (psnr, ssim):
+        for measure in (mean_psnr, ssim):
             with pytest.raises(InputError, match="expected images"):
                 measure(np.zeros((2, 28, 28, 1)), np.zeros((1, 28, 28, 1)))
 

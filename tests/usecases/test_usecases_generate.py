@@ -8,12 +8,13 @@ from flax import nnx
 
 from jaxae import CONDITIONAL_VAE, InputError, load
 from jaxae.data.dataset import Dataset, Split
+from jaxae.network.apply import decode
 from jaxae.network.models import ConditionalVAE, build
 from jaxae.usecases.classifier import Judge, frechet_distance, train_judge
 from jaxae.usecases.gallery import draw_gallery
 from jaxae.usecases.generate import check_request, compare_generation, generate_file
 from jaxae.usecases.picture import read_pixels
-from jaxae.usecases.samplers import Posteriors, RejectionSampler, decode, draw_codes
+from jaxae.usecases.samplers import Posteriors, RejectionSampler, draw_codes
 
 SCRIPT = REPOSITORY / "scripts" / "generate.py"
 

@@ -10,7 +10,7 @@ from jaxae.config import AUTOENCODER, CONDITIONAL_VAE
 from jaxae.data.dataset import Dataset, Split, load
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.training.checkpoint import save_weights
+from jaxae.training.run_folder import save_weights
 from jaxae.training.schedule import make_schedule
 from jaxae.usecases.reduce import ReduceSettings, Reduction, plot_maps, reduce
 from jaxae.usecases.source import obtain
@@ -82,7 +82,7 @@ def test_takes_a_run_and_refuses_others(digits, tmp_path):
     assert rows[0]["mse"] > rows[1]["mse"]
     (tmp_path / "vae").mkdir()
     other = CONDITIONAL_VAE.replace(epochs=0)
-    parameters = make_schedule(other, 128).init_parameters(other.model)
+    parameters = make_schedule(other, 128).init_parameters()
     save_weights(tmp_path / "vae" / "weights.safetensors", other, parameters)
     (tmp_path / "vae" / "config.json").write_text(json.dumps(other.to_json()))
     with pytest.raises(

@@ -7,21 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxae.config import RunConfig
+from jaxae.config import ModelConfig, RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.network.models import Autoencoder, Model
-from jaxae.network.parameters import parameters_of
-from jaxae.network.parts import in_parts
+from jaxae.network.apply import check_unconditional, decode, encode
+from jaxae.network.models import Model, with_parameters
+from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.storage import npz
-from jaxae.training.checkpoint import load_run
+from jaxae.training.run_folder import load_run
 from jaxae.usecases.compress.code_tables import CodeTables, DamagedPayloadError, bins_of
 from jaxae.usecases.compress.container import MODEL_BYTES, Container, pack, unpack
 
@@ -59,11 +60,11 @@ class Codec:
         Raises:
             InputError: If the model is conditional.
         """
-        encode, decode = network_maps(model)
+        check_unconditional(model)
         arrays = _arrays(model, tables)
         return cls(
-            partial(in_parts, jax.jit(encode)),
-            partial(in_parts, jax.jit(decode)),
+            partial(encode, model),
+            partial(_decode_tiles, model),
             tables,
             _identity(config, arrays),
             sum(array.nbytes for array in arrays.values()),
@@ -114,9 +115,9 @@ def prepare(config: RunConfig, model: Model, dataset: Dataset) -> Codec:
     Raises:
         InputError: If the model is conditional, or its codes are not finite.
     """
-    encode, decode = network_maps(model)
-    codes = in_parts(jax.jit(encode), as_unit_float(dataset.train.images))
-    return Codec.of(config, model, CodeTables.of(codes, _sensitivity(decode, codes[:_PROBED])))
+    check_unconditional(model)
+    codes = encode(model, dataset.train.images)
+    return Codec.of(config, model, CodeTables.of(codes, _sensitivity(model, codes[:_PROBED])))
 
 
 def save_codec(codec: Codec, run_dir: Path) -> None:
@@ -142,32 +143,10 @@ def load_codec(run_dir: Path) -> Codec:
     if not path.exists():
         raise InputError(f"expected a codec's tables, got no {path}")
     try:
-        tables = CodeTables.from_arrays(npz.read(path), num_codes_of(model))
+        tables = CodeTables.from_arrays(npz.read(path), model.config.code_size)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return Codec.of(config, model, tables)
-
-
-def num_codes_of(model: Model) -> int:
-    """Dimensions of a model's code."""
-    settings = model.config
-    return settings.hidden[-1] if isinstance(model, Autoencoder) else settings.num_latent  # type: ignore[union-attr]
-
-
-def network_maps(model: Model) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Images in [0, 1] to codes, and codes to images: the autoencoder's, or the plain VAE's means.
-
-    Raises:
-        InputError: If the model is conditional: a code would need the label that it stands beside.
-    """
-    if isinstance(model, Autoencoder):
-        return model.encode, lambda code: model.decode(code).reshape(-1, SIDE, SIDE, 1)
-    if model.config.num_classes:
-        raise InputError(
-            "expected an autoencoder or a plain VAE, got one conditioned on "
-            f"{model.config.num_classes} classes"
-        )
-    return lambda images: model.encode(images)[0], lambda code: model.decode(code)
 
 
 def to_bytes(images: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
@@ -175,28 +154,31 @@ def to_bytes(images: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
-def psnr(images: UInt8[np.ndarray, "*shape"], decoded: UInt8[np.ndarray, "*shape"]) -> float:
-    """Peak signal-to-noise ratio in dB, of the mean squared error over all pixels."""
-    if images.shape != decoded.shape:
-        raise InputError(f"expected images of one shape, got {images.shape} and {decoded.shape}")
-    error = np.mean((images.astype(np.float64) - decoded) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+def _decode_tiles(
+    model: Model, codes: Float[np.ndarray, "n code"]
+) -> Float[np.ndarray, "n 28 28 1"]:
+    return decode(model, codes).reshape(-1, SIDE, SIDE, 1)
 
 
-def _sensitivity(decode: Callable[[Array], Array], codes: np.ndarray) -> np.ndarray:
+def _sensitivity(model: Model, codes: Float[np.ndarray, "n code"]) -> Float[np.ndarray, " code"]:
     """Root mean square change of a pixel per unit of each dimension, over these codes.
 
     By central differences of a tenth of the dimension's standard deviation to either side: the
     layers have no forward-mode derivative.
     """
-    points = jnp.asarray(codes)
     reach = np.maximum(0.1 * codes.std(0), 1e-6).astype(np.float32)
+    return np.asarray(_changes(model.config, parameters_of(model), codes, np.diag(reach)))
+
+
+@partial(jax.jit, static_argnums=0)
+def _changes(config: ModelConfig, parameters: Parameters, points: Array, moves: Array) -> Array:
+    model: Any = with_parameters(config, parameters)
 
     def along(move: Array) -> Array:
-        change = decode(points + move[None]) - decode(points - move[None])
+        change = model.decode(points + move[None]) - model.decode(points - move[None])
         return jnp.sqrt(jnp.mean(change**2)) / (2 * jnp.abs(move).sum())
 
-    return np.asarray(jax.jit(lambda moves: jax.lax.map(along, moves))(np.diag(reach)))
+    return jax.lax.map(along, moves)
 
 
 def _arrays(model: Model, tables: CodeTables) -> dict[str, np.ndarray]:

@@ -9,10 +9,11 @@ from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset, load
 from jaxae.errors import InputError
 from jaxae.storage.files import whole_or_absent
-from jaxae.training.checkpoint import WEIGHTS_FILE, load_run
 from jaxae.training.fit import fit
-from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, psnr, save_codec
+from jaxae.training.run_folder import RunFolder, load_run
+from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, save_codec
 from jaxae.usecases.compress.container import unpack
+from jaxae.usecases.image_quality import pooled_psnr
 from jaxae.usecases.picture import picture_shape, read_pixels, write_pixels
 from jaxae.usecases.recipe import deep_autoencoder
 from jaxae.usecases.report import check_destination
@@ -32,7 +33,7 @@ def compress_file(source: Path, destination: Path, codec: Codec, *, step: float)
     check_destination(destination)
     pixels = read_pixels(source)
     content = codec.compress(pixels, step)
-    quality = psnr(pixels, codec.decompress(content))
+    quality = pooled_psnr(pixels, codec.decompress(content))
     try:
         with whole_or_absent(destination) as temporary:
             temporary.write_bytes(content)
@@ -98,9 +99,9 @@ def open_codec(run_dir: Path | None, data: str = "digits", data_dir: Path | None
 def train_codec(folder: Path, dataset: Dataset, *, mesh: Mesh | None = None) -> RunConfig:
     """Train the autoencoder for compression in a run directory, or go on where it was cut off."""
     config = deep_autoencoder(dataset)
-    if not (folder / WEIGHTS_FILE).exists():
+    if not RunFolder(folder).weights_file.exists():
         print(f"training {config.model} on {dataset.name}, once, in {folder}", file=sys.stderr)
-        resume = (folder / "config.json").exists()
+        resume = RunFolder(folder).config_file.exists()
         fit(config, dataset, run_dir=folder, resume=resume, mesh=mesh, show_progress=True)
     return config
 

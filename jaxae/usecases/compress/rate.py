@@ -15,10 +15,11 @@ from jaxtyping import UInt8
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.plots import save_figure
-from jaxae.training.checkpoint import load_run
 from jaxae.training.fit import fit
+from jaxae.training.run_folder import load_run
 from jaxae.usecases.compress.code_tables import CodeTables, bins_of
-from jaxae.usecases.compress.codec import SIDE, Codec, prepare, psnr
+from jaxae.usecases.compress.codec import SIDE, Codec, prepare
+from jaxae.usecases.image_quality import pooled_psnr
 from jaxae.usecases.picture import collage, pillow
 from jaxae.usecases.recipe import describe, shared_recipes
 from jaxae.usecases.report import Column, Comparison
@@ -241,9 +242,9 @@ def _point(
         method,
         quality,
         8 * len(whole) / images.size,
-        psnr(images, decoded),
+        pooled_psnr(images, decoded),
         8 * sum(map(len, files)) / alone.size,
-        psnr(images[: len(alone)], alone),
+        pooled_psnr(images[: len(alone)], alone),
         decoded[:shown],
     )
 

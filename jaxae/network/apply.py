@@ -1,0 +1,271 @@
+"""A trained model applied to many rows: encode, decode, reconstruct, score.
+
+Each is one compiled function, to which a model's settings are static and its parameters arguments:
+models of the same settings share a program, and none has weights baked in. Rows go through in parts
+of one size: any number of rows, in little memory, runs few programs. Inputs are cast to the
+parameters' dtype. Shapes come from the arrays and the settings.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, Num, Shaped
+
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig
+from jaxae.data.pixels import as_unit_float
+from jaxae.errors import InputError
+from jaxae.network.losses import bce_from_logits, kl_from_standard_normal
+from jaxae.network.models import Autoencoder, ConditionalVAE, Model, with_parameters
+from jaxae.network.parameters import Parameters, parameters_of
+
+Labels = Int[np.ndarray, " n"] | None
+# Rows per call of a compiled function, where the caller has no wish of its own.
+_FEWEST_ROWS, _MOST_ROWS = 64, 1024
+
+
+def encode(
+    model: Model, images: Num[np.ndarray, "n ..."], labels: Labels = None, *, rows: int = _MOST_ROWS
+) -> Float[np.ndarray, "n code"]:
+    """Codes of images: the autoencoder's, or the means of the VAE's posterior.
+
+    Args:
+        model: A trained model.
+        images: uint8 images, or floats in the range that the model was trained on.
+        labels: Classes of the images, for a conditional model; any other has no use for them.
+        rows: Largest number of rows in one call of the compiled function.
+
+    Raises:
+        InputError: If a conditional model is given no labels.
+    """
+    return _over_rows(_encode, model, rows, _pixels(images), _condition(model, labels))
+
+
+def posterior(
+    model: ConditionalVAE,
+    images: Num[np.ndarray, "n ..."],
+    labels: Labels = None,
+    *,
+    rows: int = _MOST_ROWS,
+) -> tuple[Float[np.ndarray, "n latent"], Float[np.ndarray, "n latent"]]:
+    """Mean and log variance (not log deviation) of the posterior of images.
+
+    Raises:
+        InputError: If a conditional model is given no labels.
+    """
+    return _over_rows(_posterior, model, rows, _pixels(images), _condition(model, labels))
+
+
+def decode(
+    model: Model,
+    codes: Float[np.ndarray, "n code"],
+    labels: Labels = None,
+    *,
+    rows: int = _MOST_ROWS,
+) -> Float[np.ndarray, "n ..."]:
+    """Images in [0, 1] of codes: [n, h, w, c] of a VAE, without the planes of a condition.
+
+    An autoencoder's are [n, features], for it does not know the shape of what it reconstructs.
+
+    Raises:
+        InputError: If a conditional model is given no labels.
+    """
+    return _over_rows(_decode, model, rows, codes, _condition(model, labels))
+
+
+def reconstruct(
+    model: Model, images: Num[np.ndarray, "n ..."], labels: Labels = None, *, rows: int = _MOST_ROWS
+) -> Float[np.ndarray, "n ..."]:
+    """Images in [0, 1] decoded from images' own codes (a VAE's means), in the images' shape.
+
+    Raises:
+        InputError: If a conditional model is given no labels.
+    """
+    labels = _condition(model, labels)
+    return _over_rows(_reconstruct, model, rows, _pixels(images), labels).reshape(images.shape)
+
+
+def score(
+    model: Model,
+    images: Num[np.ndarray, "n ..."],
+    labels: Labels = None,
+    *,
+    key: Key[Array, ""] | None = None,
+    draws: int = 8,
+    rows: int = _MOST_ROWS,
+) -> Float[np.ndarray, " n"]:
+    """Cost of each image in nats, summed over pixels: the higher, the less like the training set.
+
+    The autoencoder's is the cross-entropy of the reconstruction. The VAE's is its bound on
+    -log p(x), averaged over draws of the code that all images share (Kingma and Welling 2014,
+    arXiv:1312.6114, equation 3).
+
+    Args:
+        model: A trained model.
+        images: uint8 images, or floats in [0, 1].
+        labels: Classes of the images, for a conditional model.
+        key: Key of a VAE's draws; by default key 0.
+        draws: Number of a VAE's draws.
+        rows: Largest number of rows in one call of the compiled function.
+
+    Raises:
+        InputError: If a conditional model is given no labels.
+    """
+    eps = None
+    if isinstance(model.config, ConditionalVAEConfig):
+        key = jax.random.key(0) if key is None else key
+        eps = jax.random.normal(key, (draws, model.config.num_latent))
+    function = partial(_score, eps)
+    return _over_rows(function, model, rows, _pixels(images), _condition(model, labels))
+
+
+def check_unconditional(model: Model) -> None:
+    """Refuse a conditional model where images have no labels to go with them.
+
+    Raises:
+        InputError: If the model is conditioned on a class.
+    """
+    if isinstance(model, ConditionalVAE) and model.config.num_classes:
+        raise InputError(
+            "expected an autoencoder or a plain VAE, got one conditioned on "
+            f"{model.config.num_classes} classes"
+        )
+
+
+def map_rows(
+    function: Callable[..., Any],
+    *arrays: Shaped[np.ndarray, "n ..."],
+    least: int = _FEWEST_ROWS,
+    most: int = _MOST_ROWS,
+) -> Any:
+    """Apply a function to parts of rows, and join what it makes of them.
+
+    A part is `most` rows, or where there are fewer the next power of two, filled up with rows of
+    zeros whose results are dropped.
+
+    Args:
+        function: Function of as many arrays, to an array or a tree of arrays, row by row.
+        arrays: Arrays of one length.
+        least: Least number of rows in a part.
+        most: Largest number of rows in a part.
+    """
+    count = len(arrays[0])
+    size = min(most, padded_length(count, least))
+    results = []
+    # One part even of no rows, whose result has the right shape.
+    for begin in range(0, max(count, 1), size):
+        results.append(function(*(pad_rows(array[begin : begin + size], size) for array in arrays)))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
+
+
+def pad_rows(array: Shaped[np.ndarray, "n ..."], size: int) -> Shaped[np.ndarray, "size ..."]:
+    """Rows followed by as many rows of zeros as are missing."""
+    return np.pad(array, [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1))
+
+
+def padded_length(count: int, least: int = 1) -> int:
+    """The power of two that holds a count, at least `least`."""
+    return max(least, 1 << max(count - 1, 0).bit_length())
+
+
+def image_of(config: ModelConfig, decoded: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+    """What a model decodes without the planes of a reconstructed condition."""
+    if isinstance(config, AutoencoderConfig) or not config.reconstruct_condition:
+        return decoded
+    return decoded[..., : config.num_output_channels - config.num_classes]
+
+
+def _over_rows(
+    function: Callable[..., Any],
+    model: Model,
+    rows: int,
+    values: Num[np.ndarray, "n ..."],
+    labels: Labels,
+) -> Any:
+    run = partial(function, model.config, parameters_of(model))
+    arrays = (values,) if labels is None else (values, np.asarray(labels, np.int32))
+    return map_rows(run, *arrays, least=min(_FEWEST_ROWS, rows), most=rows)
+
+
+def _condition(model: Model, labels: Labels) -> Labels:
+    """The labels where the model is conditional; they are nothing to any other."""
+    if isinstance(model.config, AutoencoderConfig) or not model.config.num_classes:
+        return None
+    if labels is None:
+        check_unconditional(model)
+    return labels
+
+
+def _pixels(images: Num[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
+    return as_unit_float(images) if images.dtype == np.uint8 else images
+
+
+def _cast(parameters: Parameters, values: Array) -> Array:
+    return values.astype(jax.tree.leaves(parameters)[0].dtype)
+
+
+@partial(jax.jit, static_argnums=0)
+def _encode(
+    config: ModelConfig, parameters: Parameters, x: Array, label: Array | None = None
+) -> Array:
+    model = with_parameters(config, parameters)
+    x = _cast(parameters, x)
+    return model.encode(x) if isinstance(model, Autoencoder) else model.encode(x, label)[0]
+
+
+@partial(jax.jit, static_argnums=0)
+def _posterior(
+    config: ConditionalVAEConfig, parameters: Parameters, x: Array, label: Array | None = None
+) -> tuple[Array, Array]:
+    model = with_parameters(config, parameters)
+    assert isinstance(model, ConditionalVAE)
+    return model.encode(_cast(parameters, x), label)
+
+
+@partial(jax.jit, static_argnums=0)
+def _decode(
+    config: ModelConfig, parameters: Parameters, code: Array, label: Array | None = None
+) -> Array:
+    model = with_parameters(config, parameters)
+    code = _cast(parameters, code)
+    if isinstance(model, Autoencoder):
+        return model.decode(code)
+    return image_of(config, model.decode(code, label))
+
+
+@partial(jax.jit, static_argnums=0)
+def _reconstruct(
+    config: ModelConfig, parameters: Parameters, x: Array, label: Array | None = None
+) -> Array:
+    model = with_parameters(config, parameters)
+    x = _cast(parameters, x)
+    if isinstance(model, Autoencoder):
+        return model(x).reconstruction
+    return image_of(config, model.decode(model.encode(x, label)[0], label))
+
+
+@partial(jax.jit, static_argnums=1)
+def _score(
+    eps: Array | None,
+    config: ModelConfig,
+    parameters: Parameters,
+    x: Array,
+    label: Array | None = None,
+) -> Array:
+    model = with_parameters(config, parameters)
+    x = _cast(parameters, x)
+    if isinstance(model, Autoencoder):
+        return bce_from_logits(model(x).logits, x.reshape(len(x), -1))
+    assert eps is not None
+    mean, log_var = model.encode(x, label)
+
+    def bound(eps: Array) -> Array:
+        drawn = jnp.broadcast_to(eps[None], mean.shape)
+        code = model.reparameterize(mean, log_var, drawn)
+        return bce_from_logits(image_of(config, model.decode_logits(code, label)), x)
+
+    reconstruction = jax.lax.map(bound, _cast(parameters, eps)).mean(0)
+    return reconstruction + kl_from_standard_normal(mean, log_var)

@@ -1,0 +1,80 @@
+"""Model cards, and the way from a model's name to the model."""
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxae.config import RunConfig, read_config
+from jaxae.errors import InputError
+from jaxae.network.models import Model
+from jaxae.training.run_folder import RunFolder, load_run
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a trained model is, how it came about, and what it is not good for.
+
+    Attributes:
+        name: Name of the model.
+        summary: One sentence on the network.
+        data: Data set that it was trained and tested on.
+        command: Command that trains it.
+        commit: Commit of the code that trained it.
+        test_cost: Mean cost of a test image, in nats per image.
+        test_reconstruction: Mean cross-entropy of a test image, in nats per image.
+        test_kl: Mean KL divergence of a test image's posterior, in nats per image.
+        limits: What the model is not good for.
+        licence: Licences of the weights and of the data.
+    """
+
+    name: str
+    summary: str
+    data: str
+    command: str
+    commit: str
+    test_cost: float
+    test_reconstruction: float
+    test_kl: float
+    limits: str
+    licence: str
+
+    @property
+    def folder(self) -> Path:
+        """The model's run folder."""
+        return _FOLDER / self.name
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings of model and training."""
+        return read_config(RunFolder(self.folder).config_file)
+
+
+def pretrained_names() -> list[str]:
+    """Names of the trained models that come with the package."""
+    return sorted(path.parent.name for path in _FOLDER.glob("*/card.json"))
+
+
+def model_card(name: str) -> ModelCard:
+    """The card of a trained model.
+
+    Raises:
+        InputError: If there is no model of that name.
+    """
+    names = pretrained_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise InputError(f"expected a pretrained model of {', '.join(names)}, got {name!r}{hint}")
+    return ModelCard(name, **json.loads((_FOLDER / name / "card.json").read_text()))
+
+
+def load_pretrained(name: str) -> Model:
+    """A trained model that comes with the package.
+
+    Raises:
+        InputError: If there is no model of that name.
+    """
+    return load_run(model_card(name).folder)[1]

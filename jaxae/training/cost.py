@@ -1,0 +1,123 @@
+"""What a batch costs: a device's examples of a step, their noise, the two terms of their cost."""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt32
+
+from jaxae.config import AutoencoderConfig
+from jaxae.network.feature_major import pixels
+from jaxae.network.losses import (
+    bce_from_logits,
+    bce_from_probabilities,
+    kl_from_standard_normal,
+    negative_elbo,
+)
+from jaxae.network.models import Autoencoder, Model, with_parameters
+from jaxae.network.parameters import Parameters
+from jaxae.training.plan import Plan
+from jaxae.training.program import Program
+from jaxae.training.runtime import DATA_AXIS
+from jaxae.training.state import Examples
+
+
+class ExampleNoise(NamedTuple):
+    """What belongs to each example of a step: noise of its code, and a key for its corruption."""
+
+    eps: Float[Array, "*steps batch latent"]
+    key: Key[Array, "*steps batch"] | UInt32[Array, "*steps batch 2"] | None
+
+
+class Batch(NamedTuple):
+    """A device's examples of a step: what the network is shown, and what it is to reconstruct."""
+
+    shown: Float[Array, "batch ..."]
+    target: Float[Array, "batch ..."]
+    labels: Int[Array, " batch"]
+    eps: Float[Array, "batch latent"]
+    weight: Float[Array, " batch"]
+
+
+def noise_of_steps(
+    program: Program, plan: Plan, steps: Int[Array, " steps"], order: Int[Array, "steps batch"]
+) -> ExampleNoise:
+    """The noise of this device's examples of each step: given, or drawn from the plan's key."""
+    if plan.noise.eps is not None:
+        return ExampleNoise(jnp.asarray(plan.noise.eps), None)
+    key = plan.noise.key
+    assert key is not None
+    here = jax.lax.axis_index(DATA_AXIS) * order.shape[1] + jnp.arange(order.shape[1])
+    return jax.vmap(lambda step: draw_noise(program, jax.random.fold_in(key, step), here))(steps)
+
+
+def draw_noise(
+    program: Program, key: Key[Array, ""], identity: Int[Array, " batch"]
+) -> ExampleNoise:
+    """Noise that depends on the key and an example's identity alone, on whichever device it is."""
+    keys = jax.vmap(partial(jax.random.fold_in, key))(identity)
+    eps = jnp.zeros((len(identity), 0))
+    if program.num_latent:
+        eps = jax.vmap(partial(jax.random.normal, shape=(program.num_latent,)))(keys)
+    if program.corrupt is None:
+        return ExampleNoise(eps, None)
+    # Folded once more, so that the corruption and the code's noise are independent.
+    return ExampleNoise(eps, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))
+
+
+def take_batch(
+    program: Program, data: Examples, row: Int[Array, " batch"], noise: ExampleNoise
+) -> Batch:
+    """This device's examples of a step, with the noise that belongs to them."""
+    index = jnp.maximum(row, 0)
+    dtype = program.float_dtype
+    shape = data.images.shape[1:]
+    if isinstance(program.model, AutoencoderConfig) and program.corrupt is None:
+        shape = (math.prod(shape),)
+    # Flat rows are gathered in half the time that images take.
+    flat = data.images.reshape(len(data.labels), -1)[index]
+    target = shown = pixels(flat, shape).astype(dtype)
+    if noise.key is not None:
+        assert program.corrupt is not None
+        shown = jax.vmap(program.corrupt)(noise.key, target)
+    eps = noise.eps.astype(dtype)
+    return Batch(shown, target, data.labels[index], eps, (row >= 0).astype(dtype))
+
+
+def summed_cost(
+    program: Program, parameters: Parameters, batch: Batch, beta: Float[Array, ""] | float
+) -> tuple[Float[Array, ""], Float[Array, "2"]]:
+    """The cost summed over examples, and the sums of its two terms, in nats."""
+    compute = jnp.dtype(program.dtype)
+    cast = partial(jax.tree.map, lambda leaf: leaf.astype(compute))
+    model = with_parameters(program.model, cast(parameters))
+    terms = _terms(program, model, batch, compute)
+    cost = (batch.weight * negative_elbo(*terms, beta)).sum()
+    return cost, jnp.stack([batch.weight * term for term in terms]).sum(1)
+
+
+def _terms(
+    program: Program, model: Model, batch: Batch, compute: np.dtype
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+    """Reconstruction cost and KL divergence of each example, in nats."""
+    dtype = program.float_dtype
+    shown, target = batch.shown.astype(compute), batch.target
+    if isinstance(model, Autoencoder):
+        output = model(shown)
+        target = target.reshape(len(target), -1)
+        kl = jnp.zeros(len(target), dtype)
+    else:
+        label = batch.labels if model.config.num_classes else None
+        output = model(shown, label, eps=batch.eps.astype(compute))
+        kl = kl_from_standard_normal(output.mean.astype(dtype), output.log_var.astype(dtype))
+        if model.config.reconstruct_condition:
+            planes = jax.nn.one_hot(label, model.config.num_classes, dtype=dtype)
+            shape = (*target.shape[:3], model.config.num_classes)
+            planes = jnp.broadcast_to(planes[:, None, None, :], shape)
+            target = jnp.concatenate([target, planes], axis=-1)
+    if program.from_probabilities:
+        return bce_from_probabilities(output.reconstruction.astype(dtype), target), kl
+    return bce_from_logits(output.logits.astype(dtype), target), kl

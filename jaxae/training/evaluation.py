@@ -1,0 +1,38 @@
+"""What a trained model costs on a split, as training tells it after each epoch."""
+
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Int32, UInt8
+
+from jaxae.network.models import Model
+from jaxae.network.parameters import parameters_of
+from jaxae.training.placement import put_examples, put_plan
+from jaxae.training.plan import evaluation_plan
+from jaxae.training.program import Program
+from jaxae.training.runtime import make_mesh
+from jaxae.training.state import Metrics
+from jaxae.training.step import evaluate
+
+
+def evaluate_model(
+    model: Model,
+    split: tuple[UInt8[np.ndarray, "n h w c"], Int32[np.ndarray, " n"]],
+    *,
+    beta: float = 1.0,
+    mesh: Mesh | None = None,
+) -> Metrics:
+    """Mean cost, reconstruction and KL divergence of a split's images, in nats per image.
+
+    Each image's code is drawn once, by the key that all evaluations draw from: a number repeats
+    itself, and two models are compared on the same noise.
+
+    Args:
+        model: A trained model.
+        split: Images and labels.
+        beta: Weight of the KL term in the cost.
+        mesh: Devices that share a batch; by default one.
+    """
+    program = Program(model.config, mesh or make_mesh(devices=1))
+    examples = put_examples(program, *split)
+    plan = put_plan(program, evaluation_plan(len(split[1])))
+    return evaluate(parameters_of(model), examples, plan, beta, program=program)

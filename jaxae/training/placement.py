@@ -1,0 +1,115 @@
+"""Placement: states, examples and plans on the devices of a program's mesh.
+
+Every device holds the whole training set and all parameters, and takes its share of each batch. Of
+many models, each group of devices holds its own.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Int, Num, Shaped
+
+from jaxae.network.parameters import Parameters
+from jaxae.training.plan import Noise, Plan
+from jaxae.training.program import Program
+from jaxae.training.runtime import DATA_AXIS, MODEL_AXIS
+from jaxae.training.state import Examples, TrainState
+
+# One copy on each device; one part of a leading axis of models on each group of devices.
+WHOLE, BY_MODEL = PartitionSpec(), PartitionSpec(MODEL_AXIS)
+
+
+def init_state(program: Program, parameters: Parameters) -> TrainState:
+    """The state before the first step, on the program's devices."""
+    parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, program.float_dtype), parameters)
+    adam: Any = optax.adam(0.0).init(parameters)
+    return put_state(program, TrainState(parameters, adam, jnp.int32(0)))
+
+
+def put_state(program: Program, state: TrainState) -> TrainState:
+    """A state as one copy on each of the program's devices."""
+    # A copy first: a NumPy array's memory may be shared, and training donates what it is given.
+    return jax.device_put(jax.tree.map(jnp.array, state), NamedSharding(program.mesh, WHOLE))
+
+
+def put_many_states(program: Program, states: Sequence[TrainState]) -> TrainState:
+    """States stacked along an axis of models, each on the devices that train it."""
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return jax.device_put(stacked, NamedSharding(program.mesh, BY_MODEL))
+
+
+def put_examples(
+    program: Program, images: Num[np.ndarray, "n ..."], labels: Int[np.ndarray, " n"]
+) -> Examples:
+    """A split as one copy on each of the program's devices."""
+    examples = Examples(_aligned(images), _aligned(np.asarray(labels, np.int32)))
+    return jax.device_put(examples, NamedSharding(program.mesh, WHOLE))
+
+
+def put_plan(program: Program, plan: Plan) -> Plan:
+    """A plan on the program's devices, its batches divided among them.
+
+    A batch that the devices do not divide is filled up with -1, which counts for nothing. A plan
+    for many models has their axis first.
+    """
+    share = NamedSharding(program.mesh, plan_specs(plan).order)
+    devices = program.mesh.shape[DATA_AXIS]
+    fill = [(0, 0)] * (plan.order.ndim - 1) + [(0, -plan.order.shape[-1] % devices)]
+    order = jax.device_put(np.pad(plan.order, fill, constant_values=-1), share)
+    noise = plan.noise
+    if noise.eps is not None:
+        noise = Noise.given(jax.device_put(np.pad(noise.eps, [*fill, (0, 0)]), share))
+    return Plan(order, noise, plan.first_step)
+
+
+def plan_specs(plan: Plan) -> Any:
+    """How a plan lies on the devices: a share of each batch on each, of each group's own models."""
+    models = (MODEL_AXIS,) if plan.order.ndim == 3 else ()
+    share, key = PartitionSpec(*models, None, DATA_AXIS), PartitionSpec(*models)
+    noise = Noise._make((key, None) if plan.noise.eps is None else (None, share))
+    return Plan._make((share, noise, WHOLE))
+
+
+def on_each_device(
+    program: Program, run: Callable[..., Any], specs: tuple[Any, ...], out_specs: PartitionSpec
+) -> Callable[..., Any]:
+    """A function that runs on every device, on what is there of its arguments."""
+    # Gradients are summed over devices by hand; with checking on, JAX would insert a sum too.
+    return jax.shard_map(
+        run, mesh=program.mesh, in_specs=specs, out_specs=out_specs, check_vma=False
+    )
+
+
+def sum_over_devices(program: Program, vector: jax.Array) -> jax.Array:
+    """The sum of what each device of a group has."""
+    # The sum over one device would be a copy.
+    return vector if program.mesh.shape[DATA_AXIS] == 1 else jax.lax.psum(vector, DATA_AXIS)
+
+
+def for_each_model(
+    program: Program, function: Callable[[Any], Any], arguments: tuple[Any, ...]
+) -> Any:
+    """Call a function for each entry of a leading axis: in turn on a CPU, else vectorised.
+
+    A CPU core has nothing to gain from more models at a time, and its caches have room for one.
+    """
+    if program.mesh.devices.flat[0].platform == "cpu":
+        return jax.lax.map(function, arguments)
+    return jax.vmap(function)(arguments)
+
+
+def _aligned(array: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
+    """A copy that begins at a multiple of 64 bytes, which all host devices then share as it is.
+
+    Of any other array each host device would make a copy of its own.
+    """
+    room = np.empty(array.nbytes + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy

@@ -1,0 +1,231 @@
+"""The run folder: what a training keeps on disk, where, and what a resumed one must find there.
+
+config.json          model, training and data settings
+metrics.jsonl        a line for each logged step and each epoch's test set
+checkpoints/         the newest three, by step
+weights.safetensors  the trained weights in Flax's layout, once the training has ended
+*.png                figures
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxae.config import ModelConfig, RunConfig, read_config
+from jaxae.data.dataset import Dataset
+from jaxae.errors import InputError
+from jaxae.network.models import Model, parameter_shapes, with_parameters
+from jaxae.network.parameters import Parameters, named_leaves
+from jaxae.storage import safetensors
+from jaxae.storage.files import write_text
+from jaxae.training.program import Program
+from jaxae.training.runtime import usable_cores
+
+RUNS = Path("runs")
+
+MetricsLine = dict[str, float | int]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that holds one run.
+
+    Attributes:
+        path: Path of the folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path, config: RunConfig, *, resume: bool = False) -> "RunFolder":
+        """A folder ready for a training: a new one, or to resume one of the same settings.
+
+        Raises:
+            InputError: If the folder holds a run that is not to be resumed, a run of other
+                settings, or other files, or if it cannot be written.
+        """
+        folder = cls(path)
+        if folder.config_file.exists():
+            folder._check_resumable(config, resume)
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"expected a new or empty run directory, got {path}")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            folder.write_config(config)
+        except OSError as error:
+            raise InputError(
+                f"expected a run directory that can be written, got {error}"
+            ) from error
+        return folder
+
+    @property
+    def config_file(self) -> Path:
+        """The run's settings."""
+        return self.path / "config.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """The run's metrics, a line of JSON each."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the run's checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def weights_file(self) -> Path:
+        """The trained weights, there once the training has ended."""
+        return self.path / "weights.safetensors"
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write the run's settings, whole or absent."""
+        write_text(self.config_file, json.dumps(config.to_json(), indent=2) + "\n")
+
+    def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Write the run's metrics anew, whole or absent."""
+        write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def append_metrics(self, line: MetricsLine) -> None:
+        """Append a line to the run's metrics."""
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def truncate_metrics(self, count: int) -> list[MetricsLine]:
+        """The first lines of the run's metrics; those after them are dropped from the file."""
+        lines = self.metrics_file.read_text().splitlines(keepends=True)[:count]
+        write_text(self.metrics_file, "".join(lines))
+        return [json.loads(line) for line in lines]
+
+    def _check_resumable(self, config: RunConfig, resume: bool) -> None:
+        earlier = read_config(self.config_file)
+        if type(earlier.model) is not type(config.model):
+            raise InputError(
+                f"expected a run directory of {type(config.model).__name__}, got {self.path}, "
+                f"which holds {type(earlier.model).__name__}"
+            )
+        if not resume:
+            raise InputError(
+                f"expected a new run directory, got {self.path}, which holds a run: "
+                "--resume continues it"
+            )
+        # More epochs continue the same training: nothing in it depends on how many there will be.
+        before = earlier.replace(epochs=max(earlier.train.epochs, config.train.epochs))
+        then, now = _flat(before.to_json()), _flat(config.to_json())
+        differing = [
+            f"{name} is {now.get(name)!r}, was {then.get(name)!r}"
+            for name in sorted(then | now)
+            if then.get(name) != now.get(name)
+        ]
+        if differing:
+            raise InputError(
+                f"expected the settings of {self.path} to resume it, got others: "
+                f"{'; '.join(differing)}"
+            )
+
+
+def default_path(name: str, *, resume: bool = False) -> Path:
+    """The first of runs/NAME-1, runs/NAME-2, ... that is free; to resume, the last that is not."""
+    name = name.replace("/", "-")
+    number = 1
+    while (RUNS / f"{name}-{number}").exists():
+        number += 1
+    return RUNS / f"{name}-{max(number - 1, 1) if resume else number}"
+
+
+class Circumstances:
+    """What a run depends on beside its settings: its data, and what decides a result's last bits.
+
+    Each checkpoint carries them, and a resumed run is held against them.
+    """
+
+    def __init__(self, dataset: Dataset, program: Program):
+        digest = hashlib.sha256()
+        for array in (*dataset.train, *dataset.test):
+            digest.update(np.ascontiguousarray(array).data)
+        self._data_digest = digest.hexdigest()
+        self._environment = {
+            "device": program.mesh.devices.flat[0].device_kind,
+            "devices": program.mesh.size,
+            "cores": usable_cores(),
+            "jax": jax.__version__,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, for a checkpoint."""
+        return {"data_digest": self._data_digest, "environment": self._environment}
+
+    def check(self, meta: dict[str, Any], folder: Path) -> None:
+        """Hold a checkpoint's circumstances against these; other devices or versions are warned of.
+
+        Raises:
+            InputError: If the run was trained on other data.
+        """
+        if meta["data_digest"] != self._data_digest:
+            raise InputError(f"expected the data that {folder} was trained on, got other data")
+        for what, here in self._environment.items():
+            if meta["environment"][what] != here:
+                warnings.warn(
+                    f"resuming with {what} {here}, not {meta['environment'][what]}: "
+                    "results may differ in the last bits",
+                    stacklevel=4,
+                )
+
+
+def save_weights(path: Path, config: RunConfig, parameters: Parameters) -> None:
+    """Write parameters as safetensors in Flax's layout, under dotted names, whole or absent.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named_leaves(parameters).items()}
+    metadata = safetensors.weight_metadata("flax", config=json.dumps(config.to_json()))
+    safetensors.write(path, arrays, metadata)
+
+
+def load_weights(path: Path, model: ModelConfig) -> Parameters:
+    """The parameters that `save_weights` wrote, checked against a model's names and shapes.
+
+    Raises:
+        InputError: If the file is missing or damaged, or holds another model.
+    """
+    if not path.exists():
+        raise InputError(f"expected the weights of a finished run, got no {path}")
+    arrays = safetensors.read(path).arrays
+    shapes = parameter_shapes(model)
+    expected = {name: leaf.shape for name, leaf in named_leaves(shapes).items()}
+    came = {name: array.shape for name, array in arrays.items()}
+    if expected != came:
+        differing = sorted(set(expected.items()) ^ set(came.items()))
+        raise InputError(
+            f"expected the weights of {model} in {path}, got others: {differing[0][0]} "
+            f"(and {len(differing) - 1} more)"
+        )
+    return jax.tree.unflatten(jax.tree.structure(shapes), [arrays[name] for name in expected])
+
+
+def load_run(run_dir: str | Path) -> tuple[RunConfig, Model]:
+    """The configuration and the trained model of a run folder.
+
+    Raises:
+        InputError: If it holds no finished run.
+    """
+    folder = RunFolder(Path(run_dir))
+    config = read_config(folder.config_file)
+    parameters = load_weights(folder.weights_file, config.model)
+    return config, with_parameters(config.model, jax.tree.map(jax.numpy.asarray, parameters))
+
+
+def _flat(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name if not isinstance(value, dict) else inner: leaf
+        for name, value in document.items()
+        for inner, leaf in (value.items() if isinstance(value, dict) else [(name, value)])
+    }

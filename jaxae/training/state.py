@@ -1,0 +1,49 @@
+"""What goes into a training step and comes out of it."""
+
+from typing import NamedTuple
+
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int32, Num
+
+from jaxae.config import RunConfig
+from jaxae.network.parameters import Parameters
+
+
+class TrainState(NamedTuple):
+    """What a step changes: parameters, Adam's state, and the number of steps taken."""
+
+    parameters: Parameters
+    optimizer: tuple[optax.ScaleByAdamState, optax.EmptyState]
+    step: Int32[Array, ""]
+
+
+class Hyperparameters(NamedTuple):
+    """Numbers that a compiled program takes as arguments."""
+
+    learning_rate: Float[Array, "*models"] | float
+    beta: Float[Array, "*models"] | float
+
+
+def hyperparameters_of(config: RunConfig) -> Hyperparameters:
+    """The learning rate and beta of a configuration."""
+    return Hyperparameters(config.train.learning_rate, config.train.beta)
+
+
+class Examples(NamedTuple):
+    """A split on the devices: uint8 images, or floats in [0, 1]; class labels."""
+
+    images: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]
+    labels: Int32[Array, " n"] | Int32[np.ndarray, " n"]
+
+
+class Metrics(NamedTuple):
+    """The cost as trained on, and its terms in nats per image, the mean over the batch.
+
+    The cost of the plain autoencoder is the mean over batch and pixels, that of the VAE the sum
+    over the batch: as the post has them.
+    """
+
+    cost: Float[Array, "*steps"] | Float[np.ndarray, "*steps"]
+    reconstruction: Float[Array, "*steps"] | Float[np.ndarray, "*steps"]
+    kl: Float[Array, "*steps"] | Float[np.ndarray, "*steps"]

@@ -1,0 +1,74 @@
+"""A model in training: its compiled program, its examples and its state, on the devices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int, Num
+
+from jaxae.network.parameters import Parameters
+from jaxae.training.placement import init_state, put_examples, put_many_states, put_plan
+from jaxae.training.plan import Plan, part_of
+from jaxae.training.program import Program
+from jaxae.training.state import Examples, Hyperparameters, Metrics, TrainState
+from jaxae.training.step import evaluate, evaluate_many, train_many_steps, train_steps
+
+
+@dataclass
+class Trainer:
+    """Feeds plans to the compiled step of one model, or of many that train side by side.
+
+    Attributes:
+        program: The program that trains; for many models its mesh is one of `divide_by_models`.
+        state: The state as the last step left it; for many models with a leading axis.
+        examples: The training set on the program's devices.
+        hyperparameters: Learning rate and beta; for many models one of each.
+    """
+
+    program: Program
+    state: TrainState
+    examples: Examples
+    hyperparameters: Hyperparameters
+
+    @classmethod
+    def start(
+        cls,
+        program: Program,
+        parameters: Parameters | Sequence[Parameters],
+        split: tuple[Num[np.ndarray, "n ..."], Int[np.ndarray, " n"]],
+        hyperparameters: Hyperparameters,
+    ) -> "Trainer":
+        """A training before its first step, from the parameters of one model or of many."""
+        if isinstance(parameters, dict):
+            state = init_state(program, parameters)
+        else:
+            state = put_many_states(program, [init_state(program, one) for one in parameters])
+        return cls(program, state, put_examples(program, *split), hyperparameters)
+
+    @property
+    def of_many(self) -> bool:
+        """Whether many models train side by side."""
+        return self.state.step.ndim > 0
+
+    def place(self, plan: Plan, begin: int = 0, length: int | None = None) -> Plan:
+        """A plan, or the `length` steps of it from `begin` on, on the program's devices."""
+        part = plan if length is None else part_of(plan, begin, length)
+        return put_plan(self.program, part)
+
+    def take(self, placed: Plan, until: int | None = None) -> Metrics:
+        """Take the steps of a placed plan up to (without) its row `until`, or all.
+
+        The metrics are those of `train_steps`; they may be read later, while the devices go on.
+        """
+        train = train_many_steps if self.of_many else train_steps
+        until = placed.order.shape[-2] if until is None else until
+        self.state, metrics = train(
+            self.state, self.examples, placed, until, self.hyperparameters, program=self.program
+        )
+        return metrics
+
+    def evaluate(self, examples: Examples, placed: Plan) -> Metrics:
+        """Mean cost, reconstruction and KL over a placed plan's examples, in nats per image."""
+        run = evaluate_many if self.of_many else evaluate
+        beta = self.hyperparameters.beta
+        return run(self.state.parameters, examples, placed, beta, program=self.program)

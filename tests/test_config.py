@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+
+from jaxae import (
+    AUTOENCODER,
+    CONDITIONAL_VAE,
+    AutoencoderConfig,
+    ConditionalVAEConfig,
+    InputError,
+    RunConfig,
+    TrainConfig,
+)
+from jaxae.config import read_config
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "message"),
+    [
+        # Properties, methods and other models' fields are no settings.
+        (
+            AUTOENCODER,
+            {"widths": (1, 2)},
+            r"expected settings of Auto.* got 'widths'",
+        ),
+        (AUTOENCODER, {"from_probabilities": True}, "got 'from_probabilities'"),
+        (AUTOENCODER, {"replace": 1}, "got 'replace'"),
+        (AUTOENCODER, {"num_latent": 3, "sed": 1}, "got 'num_latent', 'sed'"),
+        (CONDITIONAL_VAE, {"num_output_channels": 3}, "got 'num_output_channels'"),
+        (AUTOENCODER, {"batch_size": 2.5}, "expected batch_size to be a whole number, got 2.5"),
+        (AUTOENCODER, {"epochs": "5"}, "expected epochs to be a whole number, got '5'"),
+        (AUTOENCODER, {"seed": True}, "expected seed to be a whole number, got True"),
+        (AUTOENCODER, {"learning_rate": "x"}, "expected learning_rate to be a number, got 'x'"),
+        (AUTOENCODER, {"learning_rate": False}, "expected learning_rate to be a number, got False"),
+        (AUTOENCODER, {"hidden": 32}, "expected hidden to be whole numbers, got 32"),
+        (AUTOENCODER, {"hidden": (3.0,)}, "expected hidden to be whole numbers"),
+        (AUTOENCODER, {"hidden": "32"}, "expected hidden to be whole numbers"),
+        (AUTOENCODER, {"activation": ["relu"]}, "expected activation to be one of leaky_relu"),
+        (AUTOENCODER, {"data": None}, "expected data to be a str, got None"),
+        (AUTOENCODER, {"model": None}, "expected model to be a .*AutoencoderConfig.*, got None"),
+        (AUTOENCODER, {"train": {}}, "expected train to be a TrainConfig, got {}"),
+        (
+            CONDITIONAL_VAE,
+            {"reconstruct_condition": 1},
+            "condition to be a bool, got 1",
+        ),
+        (CONDITIONAL_VAE, {"num_classes": None}, "expected num_classes to be a whole number"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused(preset, changes, message):
+    with pytest.raises(InputError, match=message):
+        preset.replace(**changes)
+
+
+def test_settings_that_need_each_other_change_together():
+    whole = CONDITIONAL_VAE.replace(reconstruct_condition=True)
+    changed = whole.replace(num_classes=0, reconstruct_condition=False)
+    assert changed == CONDITIONAL_VAE.replace(num_classes=0)
+    assert whole.replace(reconstruct_condition=False, num_classes=0) == changed
+
+
+def test_numbers_of_other_types_become_pythons():
+    config = AUTOENCODER.replace(seed=np.int64(3), learning_rate=1, hidden=[np.int32(4), 2])
+    assert (config.train.seed, config.train.learning_rate) == (3, 1.0)
+    assert type(config.train.seed) is int
+    assert config.model == AutoencoderConfig(hidden=(4, 2))
+    assert hash(config) == hash(AUTOENCODER.replace(seed=3, learning_rate=1.0, hidden=(4, 2)))
+
+
+@pytest.mark.parametrize("config", [AUTOENCODER, CONDITIONAL_VAE.replace(num_classes=0)])
+def test_json_gives_the_configuration_back(config, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.to_json()))
+    assert read_config(path) == config
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("train", "batch_size", 2.5),
+        ("train", "epochs", "5"),
+        ("train", "seed", True),
+        ("train", "learning_rate", None),
+        ("model", "hidden", [1.5]),
+        ("model", "hidden", "32"),
+        ("model", "num_features", {}),
+        ("model", "kind", ["AutoencoderConfig"]),
+    ],
+)
+def test_json_of_another_type_is_refused(part, name, value):
+    document = AUTOENCODER.to_json()
+    document[part][name] = value
+    with pytest.raises(InputError, match=r"^expected "):
+        RunConfig.from_json(document)
+
+
+def test_ranges():
+    for make in (
+        lambda: AutoencoderConfig(hidden=()),
+        lambda: AutoencoderConfig(num_features=0),
+        lambda: ConditionalVAEConfig(num_latent=0),
+        lambda: ConditionalVAEConfig(num_classes=0, reconstruct_condition=True),
+        lambda: TrainConfig(epochs=-1, batch_size=1, learning_rate=0.1, seed=0),
+        lambda: TrainConfig(epochs=1, batch_size=1, learning_rate=float("nan"), seed=0),
+        lambda: TrainConfig(epochs=1, batch_size=1, learning_rate=0.1, seed=2**63),
+    ):
+        with pytest.raises(InputError, match=r"^expected "):
+            make()
