@@ -68,13 +68,15 @@ def main(
     if dst is None:
         print(describe(module, source if source.layout == "torch" else None, **options))
         return
-    done = port_file(source, dst, module, layout=to, model=config, verified=verify, **options)
-    for line in [*(f"forward-only: {one}" for one in done.report.forward_only), *done.report.notes]:
+    report, verification = port_file(
+        source, dst, module, layout=to, model=config, verified=verify, **options
+    )
+    for line in [*(f"forward-only: {one}" for one in report.forward_only), *report.notes]:
         print(line, file=sys.stderr)
     if source.beside:
         print(f"only weights are written, not {', '.join(source.beside)}", file=sys.stderr)
-    if done.verification:
-        print(done.verification)
+    if verification:
+        print(verification)
 
 
 def _options(

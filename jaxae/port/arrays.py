@@ -64,12 +64,7 @@ def why_refused(name: str, value: Any) -> str | None:
 
 
 def from_tensor(name: str, value: Any) -> np.ndarray:
-    """A copy of a torch tensor, a JAX or a NumPy array.
-
-    Raises:
-        InputError: If it holds no plain array: sparse, quantised, complex, without data, or one
-            that claims more elements than it stores.
-    """
+    """A copy of a torch tensor, a JAX or a NumPy array, which must not be refused."""
     why = why_refused(name, value)
     if why:
         raise InputError(f"expected a dense tensor with its data, got another: {why}")

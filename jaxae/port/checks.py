@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxae.port.arrays import is_float, tie_key
 from jaxae.port.names import nearest
-from jaxae.port.plan import PortPlan, shared_variables
+from jaxae.port.plan import PortPlan, Transfer, shared_variables
 
 if TYPE_CHECKING:
     import torch
@@ -63,15 +63,15 @@ def names(plan: PortPlan, tensors: Mapping[str, Any], *, untie: bool) -> None:
     for ids, transfers in shared_variables(plan).items():
         there = [one for one in transfers if one.torch[0] in tensors]
         for transfer in transfers:
-            shape = transfer.torch_shape
             for name in transfer.torch:
                 wanted[name] = ids
                 if name in tensors:
-                    _check_shape(plan, name, tensors[name], shape, transfer.flax)
+                    _check_shape(plan, transfer, name, tensors[name])
                 elif there and transfer not in there:
                     plan.notes.append(f"{name!r} is not there, but tied to {there[0].torch[0]!r}")
                 elif name not in plan.absent:
-                    missing[name] = f"missing {name!r} {shape} for {' + '.join(transfer.flax)}"
+                    flax = " + ".join(transfer.flax)
+                    missing[name] = f"missing {name!r} {transfer.torch_shape} for {flax}"
     unexpected = _unexpected(plan, tensors, wanted)
     for name, sentence in missing.items():
         plan.problems.append(sentence + nearest(name, unexpected))
@@ -80,17 +80,17 @@ def names(plan: PortPlan, tensors: Mapping[str, Any], *, untie: bool) -> None:
     _check_ties(plan, tensors, wanted, untie=untie)
 
 
-def _check_shape(
-    plan: PortPlan, name: str, value: Any, shape: tuple[int, ...], flax: tuple[str, ...]
-) -> None:
-    came = tuple(getattr(value, "shape", ()))
-    if came == shape:
+def _check_shape(plan: PortPlan, transfer: Transfer, name: str, value: Any) -> None:
+    came, expected = tuple(getattr(value, "shape", ())), transfer.torch_shape
+    if came == expected:
         return
-    owner = next(one for one in plan.transfers if name in one.torch)
-    local = dict(zip(owner.torch, owner.row.torch_names, strict=True))[name]
-    why = owner.place.rule.refuse_tensors(owner.place.layer, {local: np.broadcast_to(0, came)})
-    other_shape = f"mis-shaped {name!r}: expected {shape} for {' + '.join(flax)}, got {came}"
-    plan.problems.append(f"{name!r} is refused: {why}" if why else other_shape)
+    place, local = transfer.place, transfer.row.torch_names[transfer.torch.index(name)]
+    why = place.rule.refuse_tensors(place.layer, {local: np.broadcast_to(0, came)})
+    plan.problems.append(
+        f"{name!r} is refused: {why}"
+        if why
+        else f"mis-shaped {name!r}: expected {expected} for {' + '.join(transfer.flax)}, got {came}"
+    )
 
 
 def _unexpected(

@@ -3,7 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 from flax import nnx
 
@@ -19,18 +19,6 @@ from jaxae.storage.files import check_writable, whole_or_absent
 from jaxae.storage.safetensors import Layout
 
 
-class FilePort(NamedTuple):
-    """What a port from file to file did.
-
-    Attributes:
-        report: What became what on the way into the NNX module.
-        verification: How far the two files' networks are apart, where that was asked for.
-    """
-
-    report: PortReport
-    verification: Verification | None
-
-
 def port_file(
     source: WeightSource,
     path: Path,
@@ -40,7 +28,7 @@ def port_file(
     model: ModelConfig | None = None,
     verified: bool = False,
     **options: Unpack[PortKeywords],
-) -> FilePort:
+) -> tuple[PortReport, Verification | None]:
     """Write a file's weights to another file, whole or not at all.
 
     Args:
@@ -53,33 +41,38 @@ def port_file(
         verified: Whether to run both networks, and to write nothing where they differ.
         **options: Names, flatten and unflatten of `PortOptions`.
 
+    Returns:
+        What became what on the way into the NNX module; how far the two files' networks are apart,
+        where that was asked for.
+
     Raises:
         InputError: If the weights do not port, the file cannot be written, or the networks differ.
     """
+    if verified and model is None:
+        remedy = "jaxae.parity.compare runs any network"
+        raise InputError(f"expected one of jaxae's own models to verify, got another: {remedy}")
     if path.resolve() == Path(source.origin).resolve():
         raise InputError(f"expected another file to write than the one to read, got {path} twice")
     if path.suffix == ".safetensors" and layout is None:
         layout = "flax" if source.layout == "torch" else "torch"
     layout = written_layout(path, layout)
     check_writable(path)
-    report = load(module, source, **(options if source.layout == "torch" else {}))
-    more: SaveKeywords = {}
+    from_torch = source.layout == "torch"
+    report = load(module, source, **(options if from_torch else PortKeywords()))
+    more = SaveKeywords() if from_torch and layout == "flax" else SaveKeywords(**options)
     if layout == "torch":
-        more = {**options, "carried": report.carried}
-    elif source.layout == "flax":
-        more = {**options}
+        more["carried"] = report.carried
     settings = None if model is None else settings_of(model)
-    if not verified:
+    if not verified or model is None:
         save(path, module, layout=layout, model=settings, **more)
-        return FilePort(report, None)
-    if model is None:
-        raise InputError(
-            "expected one of jaxae's own models to verify, got another network: "
-            "jaxae.parity.compare runs yours"
-        )
-    with whole_or_absent(path) as beside:
-        save(beside, module, layout=layout, model=settings, **more)
-        return FilePort(report, verify(model, source, read_source(beside)))
+        return report, None
+    try:
+        with whole_or_absent(path) as beside:
+            save(beside, module, layout=layout, model=settings, **more)
+            return report, verify(model, source, read_source(beside))
+    except OSError as error:
+        reason = error.strerror
+        raise InputError(f"expected {path} to be written, got an error: {reason}") from error
 
 
 def make_module(factory: str) -> nnx.Module:

@@ -111,11 +111,7 @@ def save(
 
 
 def written_layout(path: Path, layout: Layout | None = None) -> Layout:
-    """The layout of a file to write.
-
-    Raises:
-        InputError: If there is no such kind of file, or it cannot have the layout.
-    """
+    """The layout of a file to write: the one asked for, if such a file can have it."""
     if path.suffix not in WRITTEN_ENDINGS:
         raise InputError(f"expected a file that ends in .safetensors, .pt or .pth, got {path}")
     if path.suffix == ".safetensors":

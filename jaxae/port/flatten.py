@@ -51,13 +51,12 @@ class Orders:
 
     def refine(self, place: Place) -> tuple[list[tuple[Row, dict[str, int]]], list[str]]:
         """A layer's rows with their axes split where its features are reordered, and problems."""
-        sides = []
-        problems = []
-        width = place.rule.width(place.layer) if place.rule.width else (0, 0)
-        norm = any("features" in row.pattern for row in place.rows)
+        sides, problems = [], []
+        norm = "features" if _is_norm(place) else None
+        into, out = _widths(place)
         for said, key, side in (
-            (self.inputs, "features" if norm else "inputs", width[0]),
-            (self.outputs, "features" if norm else "outputs", width[1]),
+            (self.inputs, norm or "inputs", into),
+            (self.outputs, norm or "outputs", out),
         ):
             order = said.get(place.path)
             if order is None or order == "CHW":
@@ -113,8 +112,7 @@ def _split(row: Row, sides: list[tuple[str, tuple[int, ...]]]) -> tuple[Row, dic
 
 
 def _ask(place: Place, channels: int, beside: str, argument: str, side: int) -> str:
-    assert place.rule.width is not None
-    features = place.rule.width(place.layer)[side]
+    features = _widths(place)[side]
     positions = features // channels
     root = math.isqrt(positions)
     shape = (channels, root, root) if root * root == positions else (channels, 1, positions)

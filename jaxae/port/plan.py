@@ -3,7 +3,7 @@
 A plan is made before anything is written. Weights and an optimizer's moments follow the same one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -57,6 +57,11 @@ class Transfer:
         """Whether an optimizer sees it."""
         return all(isinstance(one, nnx.Param) for one in self.variables)
 
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Equal for two transfers that fill the same variables."""
+        return tuple(map(id, self.variables))
+
 
 @dataclass
 class PortPlan:
@@ -82,34 +87,21 @@ class PortPlan:
 
 
 def raise_problems(expected: str, problems: Iterable[str]) -> None:
-    """Raise one InputError that names every problem, if there is any.
-
-    Args:
-        expected: Noun phrase of what was expected, "weights that port to Flax".
-        problems: Sentences, the same one once.
-    """
+    """Raise one InputError, "expected (noun phrase), got: ...", that names every problem if any."""
     found = "; ".join(dict.fromkeys(problems))
     if found:
         raise InputError(f"expected {expected}, got: {found}")
 
 
 def make_plan(module: nnx.Module, options: PortOptions, available: Iterable[str] = ()) -> PortPlan:
-    """Pair a module's variables with torch's names.
+    """Pair a module's variables with torch's names, of which those available may be known.
 
-    Args:
-        module: The NNX module; only its structure is read.
-        options: How the two networks correspond.
-        available: torch's tensor names, where they are known.
-
-    Raises:
-        InputError: If an argument has another type than it should, or two of torch's names are
-            one without their wrappers. Everything else becomes a problem of the plan.
+    Only the module's structure is read. What cannot be paired becomes a problem of the plan.
     """
     if not isinstance(module, nnx.Module):
         raise InputError(f"expected an nnx.Module, got {type(module).__name__}")
-    available = list(available)
-    targets = [path for path, _ in nnx.iter_modules(module)]
-    known = unwrap(available, [str(part) for path in targets for part in path])
+    targets = [str(part) for path, _ in nnx.iter_modules(module) for part in path]
+    known = unwrap(available, targets)
     paths = Paths(options.names, known)
     structure = Structure(module, paths)
     plan = PortPlan(structure.places, problems=structure.problems, names=known)
@@ -119,8 +111,13 @@ def make_plan(module: nnx.Module, options: PortOptions, available: Iterable[str]
     for place in plan.places:
         refined, problems = orders.refine(place)
         plan.problems += problems
-        for row, sizes in refined:
-            plan.transfers.append(_transfer(place, row, sizes, paths))
+        for transfer in (_transfer(place, row, sizes, paths) for row, sizes in refined):
+            if transfer.row.fits(transfer.flax_shape):
+                plan.transfers.append(transfer)
+            else:
+                axes = transfer.row.pattern.partition("->")[2].strip()
+                problem = f"{transfer.flax[0]!r} is {transfer.flax_shape}, not {axes!r}"
+                plan.problems.append(f"{problem}: stacked layers are not ported")
         plan.counters += [place.torch_name(name) for name in place.rule.counters]
     plan.notes += paths.notes
     plan.problems += [
@@ -154,13 +151,11 @@ def _in_order(plan: PortPlan, known: list[str]) -> list[Place]:
     if not known or known == sorted(known):
         return plan.places
     rank = {name: number for number, name in enumerate(known)}
-    first: dict[str, int] = {}
+    first = {place.path: len(rank) for place in plan.places}
     for transfer in plan.transfers:
         numbers = [rank[name] for name in transfer.torch if name in rank]
-        if numbers:
-            path = transfer.place.path
-            first[path] = min([*numbers, first.get(path, len(rank))])
-    if any(place.path not in first for place in plan.places):
+        first[transfer.place.path] = min([*numbers, first[transfer.place.path]])
+    if len(rank) in first.values():
         return plan.places
     return sorted(plan.places, key=lambda place: first[place.path])
 
@@ -170,46 +165,33 @@ def _clashes(plan: PortPlan) -> list[str]:
     owners: dict[str, tuple[int, ...]] = {}
     problems = []
     for transfer in plan.transfers:
-        ids = tuple(id(one) for one in transfer.variables)
         for name in transfer.torch:
-            if owners.setdefault(name, ids) != ids:
+            if owners.setdefault(name, transfer.ids) != transfer.ids:
                 problems.append(f"two variables of the NNX module claim the torch tensor {name!r}")
     return problems
 
 
-def ignored_names(names: Iterable[str], ignore: Iterable[str]) -> tuple[set[str], list[str]]:
+def ignored_names(names: Collection[str], ignore: Iterable[str]) -> tuple[set[str], list[str]]:
     """Names that match a pattern of `ignore`, and a sentence for each pattern without a match."""
-    if isinstance(ignore, str):
-        ignore = (ignore,)
-    names = list(names)
-    chosen: set[str] = set()
-    problems = []
-    for pattern in ignore:
-        found = {name for name in names if fnmatchcase(name, pattern)}
-        chosen |= found
-        if not found:
-            problems.append(f"ignore has {pattern!r}, which no tensor matches")
-    return chosen, problems
+    patterns = (ignore,) if isinstance(ignore, str) else ignore
+    found = {one: {name for name in names if fnmatchcase(name, one)} for one in patterns}
+    problems = [f"ignore has {one!r}, which no tensor matches" for one in found if not found[one]]
+    return set().union(*found.values()), problems
 
 
 def shared_variables(plan: PortPlan) -> dict[tuple[int, ...], list[Transfer]]:
     """Transfers by the variables that they fill: more than one where the module shares a weight."""
     groups: dict[tuple[int, ...], list[Transfer]] = {}
     for transfer in plan.transfers:
-        groups.setdefault(tuple(id(one) for one in transfer.variables), []).append(transfer)
+        groups.setdefault(transfer.ids, []).append(transfer)
     return groups
 
 
 def torch_layers(module: "torch.nn.Module", own: Iterable[str]) -> dict[str, "torch.nn.Module"]:
     """Submodules of a torch module by their paths without wrappers, which share their module's.
 
-    Args:
-        module: The torch module.
-        own: Names of its tensors without wrappers, as the plan has them.
+    Parts of paths that a tensor's own name without wrappers has are kept.
     """
-    own = list(own)
-    layers = {}
-    for path, layer in module.named_modules(remove_duplicate=False):
-        (short,) = unwrap([path], own) or [""]
-        layers[short] = layer
-    return layers
+    kept = list(own)
+    layers = module.named_modules(remove_duplicate=False)
+    return {next(iter(unwrap([path], kept)), ""): layer for path, layer in layers}

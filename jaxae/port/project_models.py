@@ -101,7 +101,7 @@ def _said(source: WeightSource) -> dict[str, Any]:
         elif source.content is not None:
             said = source.content.get("settings", {})
     except (TypeError, ValueError) as error:
-        raise InputError(f"expected settings as JSON in the file's metadata: {error}") from error
+        raise InputError(f"expected settings as JSON in the metadata, got: {error}") from error
     if not isinstance(said, Mapping):
         raise InputError(f"expected settings as a mapping in the file, got {said!r}")
     return {_RENAMED.get(str(name), str(name)): value for name, value in said.items()}

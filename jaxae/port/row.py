@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from einops import parse_shape, rearrange
+from einops import rearrange
 
 from jaxae.errors import InputError
 
@@ -65,35 +65,28 @@ class Row:
         """Whether torch's tensors are summed, so that only outputs survive the port."""
         return len(self.torch_names) > 1
 
-    @property
-    def reversed_pattern(self) -> str:
-        """The pattern from Flax's axes to torch's."""
-        left, _, right = self.pattern.partition("->")
-        return f"{right.strip()} -> {left.strip()}"
+    def fits(self, flax_shape: tuple[int, ...]) -> bool:
+        """Whether variables of this shape have the axes of the pattern."""
+        axes = _axes(self.pattern.partition("->")[2])
+        count = len(flax_shape) + (len(self.flax_names) > 1)
+        return count >= len(axes) - 1 if _REST in axes else count == len(axes)
 
-    def axes_of(self, flax_shape: tuple[int, ...]) -> dict[str, int]:
-        """Sizes of the axes that the Flax side names one by one."""
-        right = self.pattern.partition("->")[2].strip()
-        if not right or any(mark in right for mark in "(."):
-            return {}
-        parts = (len(self.flax_names),) if len(self.flax_names) > 1 else ()
-        names = right.replace("1", "_")
-        return parse_shape(np.broadcast_to(np.int8(0), (*parts, *flax_shape)), names)
+    def _sizes(self, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[dict[str, int], list[int]]:
+        """Sizes of the axes that the Flax side names one by one, and of its `...`."""
+        axes = _axes(self.pattern.partition("->")[2])
+        parts = [len(self.flax_names)] if len(self.flax_names) > 1 else []
+        shape = [*parts, *flax_shape]
+        begin = axes.index(_REST) if _REST in axes else len(axes)
+        end = begin + len(shape) - len(axes) + (_REST in axes)
+        named = zip([one for one in axes if one != _REST], shape[:begin] + shape[end:], strict=True)
+        known = {axis[0]: size for axis, size in named if len(axis) == 1}
+        return {**sizes, **known, "1": 1}, shape[begin:end]
 
     def torch_shape(self, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[int, ...]:
         """The shape that torch's tensor must have for variables of this shape."""
-        parts = (len(self.flax_names),) if len(self.flax_names) > 1 else ()
-        left, _, right = self.pattern.partition("->")
-        known: dict[str, int] = {**sizes, "1": 1}
-        rest = [*parts, *flax_shape]
-        axes = _axes(right)
-        for axis in axes[: axes.index(_REST)] if _REST in axes else axes:
-            size = rest.pop(0)
-            known |= {axis[0]: size} if len(axis) == 1 else {}
-        for axis in reversed(axes[axes.index(_REST) + 1 :] if _REST in axes else []):
-            known[axis[0]] = rest.pop()
+        known, rest = self._sizes(flax_shape, sizes)
         shape: list[int] = []
-        for axis in _axes(left):
+        for axis in _axes(self.pattern.partition("->")[0]):
             shape += rest if axis == _REST else [math.prod(known[name] for name in axis)]
         return tuple(shape)
 
@@ -101,7 +94,9 @@ class Row:
         self, tensor: np.ndarray, flax_shape: tuple[int, ...], sizes: Sizes
     ) -> tuple[np.ndarray, ...]:
         """New arrays, one a Flax variable, of torch's tensor."""
-        whole = rearrange(tensor, self.pattern, **{**self.axes_of(flax_shape), **sizes})
+        known, _ = self._sizes(flax_shape, sizes)
+        del known["1"]
+        whole = rearrange(tensor, self.pattern, **known)
         if self.flip:
             whole = _flip_space(whole)
         parts = whole if len(self.flax_names) > 1 else (whole,)
@@ -112,7 +107,8 @@ class Row:
         whole = np.stack(variables) if len(self.flax_names) > 1 else variables[0]
         if self.flip:
             whole = _flip_space(whole)
-        return np.array(rearrange(whole, self.reversed_pattern, **sizes), order="C")
+        left, arrow, right = self.pattern.partition("->")
+        return np.array(rearrange(whole, right + arrow + left, **sizes), order="C")
 
 
 def _axes(side: str) -> list[tuple[str, ...]]:

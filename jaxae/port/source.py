@@ -78,11 +78,7 @@ def read_source(weights: Weights) -> WeightSource:
 
 
 def read_torch_layout(weights: Weights) -> WeightSource:
-    """Read weights that must be in torch's layout.
-
-    Raises:
-        InputError: If they are in Flax's, or cannot be read.
-    """
+    """Read weights that must be in torch's layout."""
     source = read_source(weights)
     if source.layout != "torch":
         raise InputError(
@@ -93,11 +89,7 @@ def read_torch_layout(weights: Weights) -> WeightSource:
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
-    """All that a torch file holds.
-
-    Raises:
-        InputError: If it is no torch file, holds no mapping, is damaged, or would run code.
-    """
+    """Read all that a torch file holds."""
     path = Path(path)
     if path.suffix not in TORCH_ENDINGS:
         endings = ", ".join(TORCH_ENDINGS)
@@ -146,7 +138,7 @@ def _layout(path: Path, held: safetensors.TensorFile) -> Layout:
     flax, torch = leaves & _FLAX_LEAVES, leaves & _TORCH_LEAVES
     if bool(flax) != bool(torch):
         return "flax" if flax else "torch"
+    names = ", ".join(sorted(leaves)[:8])
     raise InputError(
-        f"expected metadata or names in {path} that tell torch's layout from Flax's, got "
-        + ", ".join(sorted(leaves)[:8])
+        f"expected metadata or names in {path} that tell torch's layout from Flax's, got {names}"
     )

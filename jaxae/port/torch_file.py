@@ -52,27 +52,18 @@ def read(path: Path) -> Any:
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Save by torch.save, whole or not at all.
-
-    Raises:
-        InputError: If the file cannot be written, or torch is not installed.
-    """
+    """Save by torch.save, whole or not at all."""
     torch = import_torch(path)
     try:
         with whole_or_absent(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
     except OSError as error:
-        raise InputError(
-            f"expected {path} to be written, got an error: {error.strerror}"
-        ) from error
+        reason = error.strerror
+        raise InputError(f"expected {path} to be written, got an error: {reason}") from error
 
 
 def import_torch(path: Path) -> ModuleType:
-    """Import torch for a file.
-
-    Raises:
-        InputError: If torch is not installed.
-    """
+    """Import torch for a file, or say that the file needs it."""
     try:
         import torch
     except ImportError as error:
@@ -101,18 +92,8 @@ class _Inert:
     def __call__(self, *_: Any, **__: Any) -> "_Inert":
         return _Inert()
 
-    def __setstate__(self, _: Any) -> None: ...
-
-    def __setitem__(self, *_: Any) -> None: ...
-
-    def append(self, _: Any) -> None: ...
-
-    def extend(self, _: Any) -> None: ...
-
-    def add(self, _: Any) -> None: ...
-
-    def __hash__(self) -> int:
-        return id(self)
+    # What the unpickler looks up in an object that it builds.
+    __setitem__ = __setstate__ = append = extend = add = __call__
 
 
 # The Python unpickler, for the C one reserves memory for any memo index that a file names.
@@ -176,7 +157,5 @@ def _check_zip(file: BinaryIO, size: int) -> None:
         for key, nbytes in _walk(BytesIO(archive.read(pickles[0]))).items():
             record = records.get(f"{folder}data/{key}")
             if record is None or record.file_size < nbytes:
-                there = 0 if record is None else record.file_size
-                raise _DamagedError(
-                    f"it declares {nbytes} bytes of the storage {key!r}, but has {there}"
-                )
+                there = f"{key!r}, but has {record.file_size if record else 0}"
+                raise _DamagedError(f"it declares {nbytes} bytes of the storage {there}")

@@ -1,7 +1,7 @@
 """Verification of a port between files: the networks of both, run on the same random input."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,34 +23,27 @@ _TOLERANCE = 32
 
 _BATCH = 8
 
+# Images or features, labels, noise.
+_Inputs = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
-@dataclass(frozen=True)
-class Verification:
+
+class Verification(NamedTuple):
     """How far the networks of two sources are apart on the same random input.
 
     Attributes:
         difference: Largest absolute difference of an output.
         largest: Largest absolute output.
-        sources: Layout and dtype of each source.
+        kinds: Layout and dtype of each source.
     """
 
     difference: float
     largest: float
-    sources: tuple[str, str]
+    kinds: tuple[str, str]
 
     def __str__(self) -> str:
         """The result as one line."""
-        return (
-            f"largest difference {self.difference:.2e} on random input, outputs up to "
-            f"{self.largest:.2f} ({', '.join(self.sources)})"
-        )
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    x: np.ndarray
-    label: np.ndarray | None = None
-    eps: np.ndarray | None = None
+        apart = f"largest difference {self.difference:.2e} on random input"
+        return f"{apart}, outputs up to {self.largest:.2f} ({', '.join(self.kinds)})"
 
 
 def verify(config: ModelConfig, one: WeightSource, two: WeightSource) -> Verification:
@@ -64,59 +57,55 @@ def verify(config: ModelConfig, one: WeightSource, two: WeightSource) -> Verific
     Raises:
         InputError: If the outputs differ by more than rounding, or torch is needed and missing.
     """
-    inputs = _draw(config)
-    first, second = (_run(config, source, inputs) for source in (one, two))
+    first, second = _run(config, one), _run(config, two)
     worst = max(float(np.abs(a - b).max()) for a, b in zip(first, second, strict=True))
-    largest = max(float(np.abs(a).max()) for a in first)
+    largest = max(float(np.abs(output).max()) for output in first)
     kinds = (f"{one.layout} {one.dtypes[0]}", f"{two.layout} {two.dtypes[0]}")
     result = Verification(worst, largest, kinds)
     coarsest = max(float(jnp.finfo(source.dtypes[0]).eps) for source in (one, two))
     if not worst <= _TOLERANCE * coarsest * largest:
-        raise InputError(f"expected networks that are equal, got a {result}")
+        raise InputError(f"expected networks that agree, got a {result}")
     return result
 
 
-def _draw(config: ModelConfig) -> _Inputs:
+def _run(config: ModelConfig, source: WeightSource) -> list[np.ndarray]:
+    """The network's outputs in float64, images channels last."""
     rng = np.random.default_rng(0)
     if isinstance(config, AutoencoderConfig):
-        return _Inputs(rng.random((_BATCH, config.num_features)))
-    x = rng.random((_BATCH, 28, 28, 1))
-    eps = rng.normal(size=(_BATCH, config.num_latent))
-    classes = config.num_classes
-    return _Inputs(x, rng.integers(classes, size=_BATCH) if classes else None, eps)
-
-
-def _run(config: ModelConfig, source: WeightSource, inputs: _Inputs) -> list[np.ndarray]:
-    """The outputs of the network in float64, images channels last."""
+        inputs = rng.random((_BATCH, config.num_features)), None, None
+    else:
+        x, eps = rng.random((_BATCH, 28, 28, 1)), rng.normal(size=(_BATCH, config.num_latent))
+        classes = config.num_classes
+        inputs = x, rng.integers(classes, size=_BATCH) if classes else None, eps
     run = _run_flax if source.layout == "flax" else _run_torch
     return [np.asarray(output, np.float64) for output in run(config, source, inputs)]
 
 
 def _run_flax(config: ModelConfig, source: WeightSource, inputs: _Inputs) -> list[jax.Array]:
+    x, label, eps = inputs
     model = build(config, rngs=nnx.Rngs(0))
     load(model, source)
     dtype = jax.tree.leaves(nnx.state(model))[0].dtype
-    x = jnp.asarray(inputs.x, dtype)
     with jax.default_matmul_precision("highest"):
         if not isinstance(model, ConditionalVAE):
-            return [model(x).reconstruction]
-        out = model(x, inputs.label, eps=jnp.asarray(inputs.eps, dtype))
+            return [model(jnp.asarray(x, dtype)).reconstruction]
+        labels = None if label is None else jnp.asarray(label)
+        out = model(jnp.asarray(x, dtype), labels, eps=jnp.asarray(eps, dtype))
     return [out.mean, out.log_var, out.reconstruction]
 
 
 def _run_torch(config: ModelConfig, source: WeightSource, inputs: _Inputs) -> list[np.ndarray]:
+    x, label, eps = inputs
     torch = import_torch(Path(source.origin))
-    net = reference_module(config)
-    state = {
-        short: to_tensor(from_tensor(full, source.tensors[full]))
-        for short, full in unwrap(source.tensors).items()
-    }
+    names = unwrap(source.tensors).items()
+    state = {short: to_tensor(from_tensor(full, source.tensors[full])) for short, full in names}
     dtype = next(iter(state.values())).dtype
-    net.to(dtype).load_state_dict(state)
+    net = reference_module(config).to(dtype)
+    net.load_state_dict(state)
     with torch.no_grad():
-        if inputs.eps is None:
-            return [net(torch.from_numpy(inputs.x).to(dtype)).double().numpy()]
-        x = torch.from_numpy(np.moveaxis(inputs.x, -1, 1).copy()).to(dtype)
-        label = None if inputs.label is None else torch.from_numpy(inputs.label)
-        mean, log_var, _, image = net(x, label, torch.from_numpy(inputs.eps).to(dtype))
+        if eps is None:
+            return [net(torch.from_numpy(x).to(dtype)).double().numpy()]
+        pixels = torch.from_numpy(np.moveaxis(x, -1, 1).copy()).to(dtype)
+        labels = None if label is None else torch.from_numpy(label)
+        mean, log_var, _, image = net(pixels, labels, torch.from_numpy(eps).to(dtype))
     return [one.double().numpy() for one in (mean, log_var, image.permute(0, 2, 3, 1))]

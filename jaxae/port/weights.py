@@ -231,10 +231,10 @@ def _report(
             )
         )
         if transfer.row.forward_only:
-            names = " and ".join(transfer.torch)
+            names, count = " and ".join(transfer.torch), len(transfer.torch)
             report.forward_only.append(
                 f"{names} are one variable in Flax: outputs are kept, but training moves their sum "
-                "half as fast, and they cannot be told apart again"
+                f"1/{count} as fast, and they cannot be told apart again"
             )
     if weights is None or weights.module is None:
         report.assumed += checks.assumed(plan)

@@ -103,12 +103,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, s
 
 
 def weight_metadata(layout: Layout, **more: str) -> dict[str, str]:
-    """What every file of weights that jaxae writes says of itself.
-
-    Args:
-        layout: Framework whose names and axes the tensors have.
-        **more: Further metadata.
-    """
+    """What every file of weights that jaxae writes says of itself, and more."""
     return {
         "format": "pt" if layout == "torch" else "flax",
         "framework": "torch" if layout == "torch" else "jax",

@@ -1,7 +1,6 @@
 """Files in both layouts, as people, accidents and attackers make them."""
 
 import collections
-import importlib.util
 import io
 import json
 import os
@@ -19,7 +18,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import REPOSITORY
 from flax import nnx
 
 from jaxae import port
@@ -30,15 +28,12 @@ from jaxae.port import torch_file
 from jaxae.port.project_models import recognise, settings_of
 from jaxae.port.source import read_source
 from jaxae.storage.safetensors import write
-from torch_ref.models import Autoencoder as TorchAutoencoder
-from torch_ref.models import ConditionalVariationalAutoencoder
-
-SCRIPT = REPOSITORY / "scripts" / "port_weights.py"
 
 
 def net() -> Any:
-    return nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.relu,
-                          nnx.Linear(4, 2, rngs=nnx.Rngs(1)))  # fmt: skip
+    return nnx.Sequential(
+        nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(4, 2, rngs=nnx.Rngs(1))
+    )
 
 
 def torch_net() -> Any:
@@ -329,10 +324,13 @@ def test_a_file_of_another_layout_or_net(tmp_path):
 @pytest.mark.parametrize(
     "config",
     [
-        AutoencoderConfig(), AutoencoderConfig(20, (9, 4), "tanh"), ConditionalVAEConfig(),
-        ConditionalVAEConfig(7, 0), ConditionalVAEConfig(3, 4, reconstruct_condition=True),
+        AutoencoderConfig(),
+        AutoencoderConfig(20, (9, 4), "tanh"),
+        ConditionalVAEConfig(),
+        ConditionalVAEConfig(7, 0),
+        ConditionalVAEConfig(3, 4, reconstruct_condition=True),
     ],
-)  # fmt: skip
+)
 def test_own_models_are_known_by_their_tensors(tmp_path, config):
     model = nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
     nnx.update(model, jax.tree.map(lambda leaf: np.zeros(leaf.shape, "f"), nnx.state(model)))
@@ -344,82 +342,6 @@ def test_own_models_are_known_by_their_tensors(tmp_path, config):
     port.save(other, net())
     with pytest.raises(InputError, match="expected one of jaxae's models"):
         recognise(read_source(other))
-
-
-@pytest.fixture
-def script() -> Any:
-    spec = importlib.util.spec_from_file_location("port_weights", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-def test_script_ports_there_and_back(tmp_path, script, capsys):
-    theirs = ConditionalVariationalAutoencoder(784, 5, 10)
-    source, flax, back = (tmp_path / name for name in ("a.pt", "b.safetensors", "c.pt"))
-    torch.save({"model_state_dict": theirs.state_dict(), "epoch": 3}, source)
-    script(source, flax, verify=True)
-    told = capsys.readouterr()
-    assert told.out.startswith("largest difference")
-    assert float(told.out.split()[2]) < 2e-6  # measured 6e-8
-    assert told.err == "only weights are written, not epoch\n"
-    script(flax, back)
-    again = torch.load(back)
-    assert all(torch.equal(again[name], one) for name, one in theirs.state_dict().items())
-
-
-def test_scripts_verification_can_fail(tmp_path, script, monkeypatch):
-    source = tmp_path / "a.pt"
-    torch.save(TorchAutoencoder(20, 4).state_dict(), source)
-    load = script.__globals__["_load"]
-
-    def spoiled(net: Any, *rest: Any) -> Any:
-        report = load(net, *rest)
-        net.linear_2.bias[...] += 0.1
-        return report
-
-    monkeypatch.setitem(script.__globals__, "_load", spoiled)
-    with pytest.raises(InputError, match="networks differ"):
-        script(source, tmp_path / "b.safetensors", verify=True)
-
-
-def test_script_inspects_a_users_module_and_writes_nothing(tmp_path, script, capsys, monkeypatch):
-    (tmp_path / "mine_of_a_user.py").write_text(
-        "from flax import nnx\n"
-        "def make():\n"
-        "    return nnx.Sequential(nnx.Conv(1, 2, (3, 3), rngs=nnx.Rngs(0)),\n"
-        "                          lambda x: x.reshape(len(x), -1),\n"
-        "                          nnx.Linear(2 * 6, 3, rngs=nnx.Rngs(0)))\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    source = tmp_path / "a.pt"
-    theirs = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Flatten(),
-                                 torch.nn.Linear(12, 3))  # fmt: skip
-    torch.save(theirs.state_dict(), source)
-    with pytest.raises(InputError, match=r"'layers\.2' takes 12 features"):
-        script(source, inspect=True, model="mine_of_a_user:make")
-    script(source, inspect=True, model="mine_of_a_user:make", flatten=("layers.2=2,2,3",))
-    assert "layers.2.kernel" in capsys.readouterr().out
-    names = {one.name for one in tmp_path.iterdir()} - {"__pycache__"}
-    assert names == {"a.pt", "mine_of_a_user.py"}
-    for wrong in ("mine_of_a_user", "mine_of_a_user:no", "no_such:make", ":"):
-        with pytest.raises(InputError, match=r"package\.module:factory"):
-            script(source, inspect=True, model=wrong)
-
-
-def test_script_leaves_one_line_and_no_partial_output(tmp_path):
-    source = tmp_path / "a.pt"
-    torch.save(TorchAutoencoder(784).state_dict(), source)
-    source.write_bytes(source.read_bytes()[:-1000])
-    command = [sys.executable, SCRIPT, source, tmp_path / "b.safetensors"]
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("error: ")
-    assert [one.name for one in tmp_path.iterdir()] == ["a.pt"]
 
 
 def test_a_run_directory_is_read(tmp_path):

@@ -74,8 +74,9 @@ def test_linear(x64):
     check(lambda: nnx.Linear(5, 3, rngs=RNGS, **ZEROS), torch.nn.Linear(5, 3), draw(7, 5))
     check(
         lambda: nnx.Linear(5, 3, use_bias=False, rngs=RNGS, **ZEROS),
-        torch.nn.Linear(5, 3, bias=False), draw(7, 5),
-    )  # fmt: skip
+        torch.nn.Linear(5, 3, bias=False),
+        draw(7, 5),
+    )
     check(lambda: layers.Linear(5, 3, rngs=RNGS), torch.nn.Linear(5, 3), draw(7, 5))
 
 
@@ -89,21 +90,34 @@ def test_conv(x64, rank, stride, padding, dilation, groups):
     pads = (padding,) * rank if isinstance(padding, int) else padding
     check(
         lambda: nnx.Conv(
-            4, 6, size, stride, padding=[(p, p) for p in pads], kernel_dilation=dilation,
-            feature_group_count=groups, rngs=RNGS, **ZEROS,
+            4,
+            6,
+            size,
+            stride,
+            padding=[(p, p) for p in pads],
+            kernel_dilation=dilation,
+            feature_group_count=groups,
+            rngs=RNGS,
+            **ZEROS,
         ),
         torch_type(4, 6, size, stride, padding, dilation, groups),
         draw(2, 4, *(7, 8, 9)[:rank]),
-    )  # fmt: skip
+    )
     if rank == 2:
         check(
             lambda: layers.Conv(
-                4, 6, size, stride=stride, padding=padding, dilation=dilation, groups=groups,
+                4,
+                6,
+                size,
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+                groups=groups,
                 rngs=RNGS,
             ),
             torch_type(4, 6, size, stride, padding, dilation, groups),
             draw(2, 4, 7, 8),
-        )  # fmt: skip
+        )
 
 
 @pytest.mark.parametrize("words", [("SAME", "same"), ("VALID", "valid")])
@@ -131,18 +145,28 @@ def test_conv_padding_modes(x64, mode):
 )
 def test_conv_transpose(x64, transpose_kernel, rank, stride, padding, extra, dilation):
     size = (3, 4, 2)[:rank]
-    each = lambda v: (v,) * rank if isinstance(v, int) else v  # noqa: E731
+
+    def each(v: Any) -> tuple[int, ...]:
+        return (v,) * rank if isinstance(v, int) else v
+
     settings = zip(size, each(padding), each(extra), each(dilation), strict=True)
     pads = [(d * (k - 1) - p, d * (k - 1) - p + o) for k, p, o, d in settings]
     torch_type = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
     check(
         lambda: nnx.ConvTranspose(
-            4, 3, size, stride, padding=pads, kernel_dilation=dilation,
-            transpose_kernel=transpose_kernel, rngs=RNGS, **ZEROS,
+            4,
+            3,
+            size,
+            stride,
+            padding=pads,
+            kernel_dilation=dilation,
+            transpose_kernel=transpose_kernel,
+            rngs=RNGS,
+            **ZEROS,
         ),
         torch_type[rank - 1](4, 3, size, stride, padding, extra, dilation=dilation),
         draw(2, 4, *(5, 6, 7)[:rank]),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -162,9 +186,9 @@ def test_words_for_transposed_padding_are_what_lax_does(x64, padding, size, stri
     """The numbers that the check compares, run as numbers, give what the word gives."""
     from jaxae.port.table.padding import flax_transpose_padding
 
-    make = lambda pad: nnx.ConvTranspose(  # noqa: E731
-        2, 3, (size,), stride, padding=pad, rngs=nnx.Rngs(0), **F64
-    )
+    def make(pad: Any) -> nnx.ConvTranspose:
+        return nnx.ConvTranspose(2, 3, (size,), stride, padding=pad, rngs=nnx.Rngs(0), **F64)
+
     word = make(padding)
     _, pads = flax_transpose_padding(word)
     x = jnp.asarray(draw(2, 7, 2))
@@ -192,8 +216,12 @@ def test_embed_that_computes_in_another_dtype_is_noted(x64):
 def test_batch_norm(x64, rank):
     theirs = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)[rank - 1]
     shape = (4, 3, *(5, 6, 7)[: rank if rank > 1 else 0])
-    make = lambda: nnx.BatchNorm(3, momentum=0.9, epsilon=1e-5, rngs=RNGS, **F64)  # noqa: E731
-    check(make, theirs(3), draw(*shape), use_running_average=True)
+    check(
+        lambda: nnx.BatchNorm(3, momentum=0.9, epsilon=1e-5, rngs=RNGS, **F64),
+        theirs(3),
+        draw(*shape),
+        use_running_average=True,
+    )
 
 
 def test_batch_norm_carries_its_counter():
@@ -342,8 +370,12 @@ def test_recurrent_networks(x64, both_ways):
 
     class Ours(nnx.Module):
         def __init__(self):
-            rnn = lambda cell: nnx.RNN(cell(4, 3, rngs=RNGS, **F64))  # noqa: E731
-            two = lambda cell: nnx.Bidirectional(rnn(cell), rnn(cell))  # noqa: E731
+            def rnn(cell: Any) -> nnx.RNN:
+                return nnx.RNN(cell(4, 3, rngs=RNGS, **F64))
+
+            def two(cell: Any) -> nnx.Bidirectional:
+                return nnx.Bidirectional(rnn(cell), rnn(cell))
+
             make = two if both_ways else rnn
             self.lstm, self.gru = make(nnx.OptimizedLSTMCell), make(nnx.GRUCell)
 
@@ -357,40 +389,82 @@ def test_recurrent_networks(x64, both_ways):
 
 
 REFUSED = [
-    (lambda: nnx.ConvTranspose(4, 6, (3,), transpose_kernel=True, rngs=RNGS),
-     lambda: torch.nn.ConvTranspose1d(4, 6, 3, groups=2), "nnx.ConvTranspose has no groups"),
+    (
+        lambda: nnx.ConvTranspose(4, 6, (3,), transpose_kernel=True, rngs=RNGS),
+        lambda: torch.nn.ConvTranspose1d(4, 6, 3, groups=2),
+        "nnx.ConvTranspose has no groups",
+    ),
     (lambda: nnx.PReLU(), lambda: torch.nn.PReLU(4), "one slope, not one a channel"),
-    (lambda: nnx.Conv(2, 3, (3,), padding="SAME", rngs=RNGS),
-     lambda: torch.nn.Conv1d(2, 3, 3, padding=1, padding_mode="replicate"), "replicate"),
-    (lambda: nnx.Conv(2, 3, (3,), padding="CIRCULAR", rngs=RNGS),
-     lambda: torch.nn.Conv1d(2, 3, 3, padding=2, padding_mode="circular"), "padding"),
-    (lambda: nnx.Conv(2, 3, (3,), 2, padding="SAME", rngs=RNGS),
-     lambda: torch.nn.Conv1d(2, 3, 3, 2, 1), "SAME"),
-    (lambda: nnx.Conv(2, 3, (3,), padding="VALID", rngs=RNGS),
-     lambda: torch.nn.Conv1d(2, 3, 3, dilation=2), "dilation is"),
-    (lambda: nnx.Conv(2, 3, (3,), mask=jnp.ones((3, 2, 3)), rngs=RNGS),
-     lambda: torch.nn.Conv1d(2, 3, 3), "masked"),
+    (
+        lambda: nnx.Conv(2, 3, (3,), padding="SAME", rngs=RNGS),
+        lambda: torch.nn.Conv1d(2, 3, 3, padding=1, padding_mode="replicate"),
+        "replicate",
+    ),
+    (
+        lambda: nnx.Conv(2, 3, (3,), padding="CIRCULAR", rngs=RNGS),
+        lambda: torch.nn.Conv1d(2, 3, 3, padding=2, padding_mode="circular"),
+        "padding",
+    ),
+    (
+        lambda: nnx.Conv(2, 3, (3,), 2, padding="SAME", rngs=RNGS),
+        lambda: torch.nn.Conv1d(2, 3, 3, 2, 1),
+        "SAME",
+    ),
+    (
+        lambda: nnx.Conv(2, 3, (3,), padding="VALID", rngs=RNGS),
+        lambda: torch.nn.Conv1d(2, 3, 3, dilation=2),
+        "dilation is",
+    ),
+    (
+        lambda: nnx.Conv(2, 3, (3,), mask=jnp.ones((3, 2, 3)), rngs=RNGS),
+        lambda: torch.nn.Conv1d(2, 3, 3),
+        "masked",
+    ),
     (lambda: nnx.BatchNorm(3, rngs=RNGS), lambda: torch.nn.BatchNorm1d(3), "momentum in torch"),
-    (lambda: nnx.BatchNorm(3, momentum=0.9, epsilon=1e-3, rngs=RNGS),
-     lambda: torch.nn.BatchNorm1d(3), "eps is 1e-05 in torch, but 0.001"),
-    (lambda: nnx.BatchNorm(3, rngs=RNGS), lambda: torch.nn.BatchNorm1d(3, momentum=None),
-     "momentum=None"),
-    (lambda: nnx.BatchNorm(3, rngs=RNGS),
-     lambda: torch.nn.BatchNorm1d(3, track_running_stats=False), "track_running_stats"),
+    (
+        lambda: nnx.BatchNorm(3, momentum=0.9, epsilon=1e-3, rngs=RNGS),
+        lambda: torch.nn.BatchNorm1d(3),
+        "eps is 1e-05 in torch, but 0.001",
+    ),
+    (
+        lambda: nnx.BatchNorm(3, rngs=RNGS),
+        lambda: torch.nn.BatchNorm1d(3, momentum=None),
+        "momentum=None",
+    ),
+    (
+        lambda: nnx.BatchNorm(3, rngs=RNGS),
+        lambda: torch.nn.BatchNorm1d(3, track_running_stats=False),
+        "track_running_stats",
+    ),
     (lambda: nnx.LayerNorm(3, rngs=RNGS), lambda: torch.nn.LayerNorm(3), "eps is 1e-05"),
-    (lambda: nnx.GroupNorm(6, 2, epsilon=1e-5, rngs=RNGS), lambda: torch.nn.GroupNorm(3, 6),
-     "groups is 3 in torch"),
-    (lambda: nnx.MultiHeadAttention(2, 6, rngs=RNGS),
-     lambda: torch.nn.MultiheadAttention(6, 3), "heads is 3 in torch"),
-    (lambda: nnx.MultiHeadAttention(2, 6, normalize_qk=True, rngs=RNGS),
-     lambda: torch.nn.MultiheadAttention(6, 2), "normalize_qk"),
-    (lambda: nnx.MultiHeadAttention(2, 6, rngs=RNGS),
-     lambda: torch.nn.MultiheadAttention(6, 2, add_bias_kv=True), "add_bias_kv"),
-    (lambda: nnx.RNN(nnx.OptimizedLSTMCell(4, 3, rngs=RNGS)),
-     lambda: torch.nn.LSTM(4, 3, num_layers=2), "stacks 2 layers"),
+    (
+        lambda: nnx.GroupNorm(6, 2, epsilon=1e-5, rngs=RNGS),
+        lambda: torch.nn.GroupNorm(3, 6),
+        "groups is 3 in torch",
+    ),
+    (
+        lambda: nnx.MultiHeadAttention(2, 6, rngs=RNGS),
+        lambda: torch.nn.MultiheadAttention(6, 3),
+        "heads is 3 in torch",
+    ),
+    (
+        lambda: nnx.MultiHeadAttention(2, 6, normalize_qk=True, rngs=RNGS),
+        lambda: torch.nn.MultiheadAttention(6, 2),
+        "normalize_qk",
+    ),
+    (
+        lambda: nnx.MultiHeadAttention(2, 6, rngs=RNGS),
+        lambda: torch.nn.MultiheadAttention(6, 2, add_bias_kv=True),
+        "add_bias_kv",
+    ),
+    (
+        lambda: nnx.RNN(nnx.OptimizedLSTMCell(4, 3, rngs=RNGS)),
+        lambda: torch.nn.LSTM(4, 3, num_layers=2),
+        "stacks 2 layers",
+    ),
     (lambda: nnx.Linear(3, 3, rngs=RNGS), lambda: torch.nn.Bilinear(3, 3, 3), "Bilinear"),
     (lambda: nnx.Einsum("ab,bc->ac", (3, 4), rngs=RNGS), lambda: torch.nn.Linear(3, 4), "Einsum"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("flax", "theirs", "why"), REFUSED, ids=[row[2] for row in REFUSED])
@@ -434,6 +508,31 @@ def test_a_layer_of_ones_own():
         port.register(Scale, port.Row("weight", "gain", "b a -> a b"))
     with pytest.raises(InputError, match="pattern"):
         port.Row("weight", "gain", "a b")
+
+
+def test_three_tensors_of_which_the_sum_matters():
+    class Shift(nnx.Module):
+        def __init__(self):
+            self.shift = nnx.Param(jnp.zeros(3))
+
+    names = ("first", "second", "third")
+    port.register(Shift, port.Row(names, "shift", "outputs -> outputs"))
+    rng = np.random.default_rng(0)
+    state = {name: torch.from_numpy(rng.normal(size=3).astype("f")) for name in names}
+    ours = Shift()
+    report = port.from_torch(ours, state)
+    expected = state["first"] + state["second"] + state["third"]
+    assert np.array_equal(ours.shift[...], expected.numpy())
+    assert report.rows[0].torch == "first + second + third"
+    assert "first and second and third are one variable" in report.forward_only[0]
+    back = port.to_torch(ours, like=state)
+    assert torch.equal(back["first"], expected)
+    assert not torch.stack([back["second"], back["third"]]).any()
+    for name in names:
+        with pytest.raises(InputError, match=rf"mis-shaped '{name}': expected \(3,\).*got \(4,\)"):
+            port.from_torch(Shift(), {**state, name: torch.zeros(4)})
+        with pytest.raises(InputError, match=rf"missing '{name}' \(3,\) for shift"):
+            port.from_torch(Shift(), {key: one for key, one in state.items() if key != name})
 
 
 def test_another_forward_pass_is_another_layer():

@@ -83,8 +83,11 @@ def test_lenet_with_both_orders_of_flattening(x64, channels_last):
 
 @pytest.mark.parametrize("port_of", [port.from_torch, lambda ours, _: port.to_torch(ours)])
 def test_a_flatten_that_shapes_cannot_tell_is_an_error(port_of):
-    with pytest.raises(InputError, match=r"'fc1' takes 240 features, 15 for each of the 16 channels"
-                       r" of 'conv2'") as caught:  # fmt: skip
+    with pytest.raises(
+        InputError,
+        match=r"'fc1' takes 240 features, 15 for each of the 16 channels"
+        r" of 'conv2'",
+    ) as caught:
         port_of(LeNet(), TorchLeNet())
     assert "fc2" not in str(caught.value)
     assert "fc3" not in str(caught.value)
@@ -138,17 +141,21 @@ class VAE(nnx.Module):
         more: Any = {"rngs": nnx.Rngs(0), "param_dtype": jnp.float64}
         norm = nnx.BatchNorm(8, momentum=0.9, use_running_average=True, **more)
         self.encoder = nnx.Sequential(
-            nnx.Conv(1, 8, (4, 4), 2, padding=1, **more), norm, nnx.leaky_relu,
-            nnx.Conv(8, 12, (4, 4), 2, padding=1, **more), nnx.relu,
-        )  # fmt: skip
+            nnx.Conv(1, 8, (4, 4), 2, padding=1, **more),
+            norm,
+            nnx.leaky_relu,
+            nnx.Conv(8, 12, (4, 4), 2, padding=1, **more),
+            nnx.relu,
+        )
         self.fc_mu = nnx.Linear(72, 5, **more)
         self.fc_var = nnx.Linear(72, 5, **more)
         self.decoder_input = nnx.Linear(5, 72, **more)
         up: Any = {"padding": [(1, 2), (1, 2)], "transpose_kernel": True, **more}
         self.decoder = nnx.Sequential(
-            nnx.ConvTranspose(12, 8, (3, 3), 2, **up), nnx.relu,
+            nnx.ConvTranspose(12, 8, (3, 3), 2, **up),
+            nnx.relu,
             nnx.ConvTranspose(8, 1, (3, 3), 2, **up),
-        )  # fmt: skip
+        )
 
     def __call__(self, x):
         x = self.encoder(x).reshape(len(x), -1)
@@ -179,8 +186,10 @@ def test_conv_vae_with_sequential_numbers(vaes):
     theirs, ours = vaes
     report = port.from_torch(ours, theirs, **ORDERS)
     check_vae(theirs, ours)
-    assert any("decoder: layers [0, 2] paired in order with torch's [1, 3]" in note
-               for note in report.notes)  # fmt: skip
+    assert any(
+        "decoder: layers [0, 2] paired in order with torch's [1, 3]" in note
+        for note in report.notes
+    )
     back = port.to_torch(ours, like=theirs, carried=report.carried, **ORDERS)
     assert all(torch.equal(back[name], one) for name, one in theirs.state_dict().items())
     assert list(back) == list(theirs.state_dict())
@@ -220,30 +229,63 @@ def test_merged_modules_have_lost_their_order_but_torch_keeps_it(vaes):
     with pytest.raises(InputError) as caught:
         port.from_torch(merged, theirs)
     assert re.findall(r"'(\w+)' (?:takes|gives)", str(caught.value)) == [
-        "fc_mu", "fc_var", "decoder_input",
-    ]  # fmt: skip
+        "fc_mu",
+        "fc_var",
+        "decoder_input",
+    ]
     port.from_torch(merged, theirs, **ORDERS)
     check_vae(theirs, merged)
 
 
+def test_files_of_ours_keep_the_order_of_declaration(vaes, tmp_path):
+    """A safetensors file sorts its tensors; what the layers' order tells is in its metadata."""
+    theirs, ours = vaes
+    port.from_torch(ours, theirs, **ORDERS)
+    path = tmp_path / "vae.safetensors"
+    port.save(path, ours, layout="torch", like=theirs, **ORDERS)
+    merged = nnx.merge(*nnx.split(ours))
+    with pytest.raises(InputError) as caught:
+        port.from_torch(merged, path)
+    assert re.findall(r"'(\w+)' (?:takes|gives)", str(caught.value)) == [
+        "fc_mu",
+        "fc_var",
+        "decoder_input",
+    ]
+
+
 def test_dcgan_halves(x64):
-    more: Any = {"use_bias": False, "rngs": nnx.Rngs(0), "param_dtype": jnp.float64,
-                 "kernel_init": nnx.initializers.zeros}  # fmt: skip
-    norm: Any = {"momentum": 0.9, "use_running_average": True, "rngs": nnx.Rngs(0),
-                 "param_dtype": jnp.float64}  # fmt: skip
+    more: Any = {
+        "use_bias": False,
+        "rngs": nnx.Rngs(0),
+        "param_dtype": jnp.float64,
+        "kernel_init": nnx.initializers.zeros,
+    }
+    norm: Any = {
+        "momentum": 0.9,
+        "use_running_average": True,
+        "rngs": nnx.Rngs(0),
+        "param_dtype": jnp.float64,
+    }
     generator = torch.nn.Sequential(
-        torch.nn.ConvTranspose2d(7, 12, 4, 1, 0, bias=False), torch.nn.BatchNorm2d(12),
-        torch.nn.ReLU(True), torch.nn.ConvTranspose2d(12, 6, 4, 2, 1, bias=False),
-        torch.nn.BatchNorm2d(6), torch.nn.ReLU(True),
-        torch.nn.ConvTranspose2d(6, 3, 4, 2, 1, bias=False), torch.nn.Tanh(),
-    )  # fmt: skip
+        torch.nn.ConvTranspose2d(7, 12, 4, 1, 0, bias=False),
+        torch.nn.BatchNorm2d(12),
+        torch.nn.ReLU(True),
+        torch.nn.ConvTranspose2d(12, 6, 4, 2, 1, bias=False),
+        torch.nn.BatchNorm2d(6),
+        torch.nn.ReLU(True),
+        torch.nn.ConvTranspose2d(6, 3, 4, 2, 1, bias=False),
+        torch.nn.Tanh(),
+    )
     ours = nnx.Sequential(
         nnx.ConvTranspose(7, 12, (4, 4), padding=3, transpose_kernel=True, **more),
-        nnx.BatchNorm(12, **norm), nnx.relu,
+        nnx.BatchNorm(12, **norm),
+        nnx.relu,
         nnx.ConvTranspose(12, 6, (4, 4), 2, padding=2, transpose_kernel=True, **more),
-        nnx.BatchNorm(6, **norm), nnx.relu,
-        nnx.ConvTranspose(6, 3, (4, 4), 2, padding=2, transpose_kernel=True, **more), nnx.tanh,
-    )  # fmt: skip
+        nnx.BatchNorm(6, **norm),
+        nnx.relu,
+        nnx.ConvTranspose(6, 3, (4, 4), 2, padding=2, transpose_kernel=True, **more),
+        nnx.tanh,
+    )
     code = images(2, 7, 1, 1)
     theirs = generator.double()
     theirs(torch.from_numpy(code))
@@ -252,16 +294,23 @@ def test_dcgan_halves(x64):
     assert relative(got, theirs(torch.from_numpy(code))) < 1e-13
 
     judge = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 6, 4, 2, 1, bias=False), torch.nn.LeakyReLU(0.2),
-        torch.nn.Conv2d(6, 8, 4, 2, 1, bias=False), torch.nn.BatchNorm2d(8),
-        torch.nn.LeakyReLU(0.2), torch.nn.Conv2d(8, 1, 4, 1, 0, bias=False), torch.nn.Sigmoid(),
-    ).double()  # fmt: skip
+        torch.nn.Conv2d(3, 6, 4, 2, 1, bias=False),
+        torch.nn.LeakyReLU(0.2),
+        torch.nn.Conv2d(6, 8, 4, 2, 1, bias=False),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.LeakyReLU(0.2),
+        torch.nn.Conv2d(8, 1, 4, 1, 0, bias=False),
+        torch.nn.Sigmoid(),
+    ).double()
     ours = nnx.Sequential(
-        nnx.Conv(3, 6, (4, 4), 2, padding=1, **more), lambda x: nnx.leaky_relu(x, 0.2),
-        nnx.Conv(6, 8, (4, 4), 2, padding=1, **more), nnx.BatchNorm(8, **norm),
-        lambda x: nnx.leaky_relu(x, 0.2), nnx.Conv(8, 1, (4, 4), padding="VALID", **more),
+        nnx.Conv(3, 6, (4, 4), 2, padding=1, **more),
+        lambda x: nnx.leaky_relu(x, 0.2),
+        nnx.Conv(6, 8, (4, 4), 2, padding=1, **more),
+        nnx.BatchNorm(8, **norm),
+        lambda x: nnx.leaky_relu(x, 0.2),
+        nnx.Conv(8, 1, (4, 4), padding="VALID", **more),
         nnx.sigmoid,
-    )  # fmt: skip
+    )
     report = port.from_torch(ours, judge.eval().state_dict())
     assert len(report.assumed) == 4
     expected = judge(theirs(torch.from_numpy(code)))
@@ -276,9 +325,10 @@ def test_the_projects_own_models_port_by_layer_type_alone(classes):
     x, eps = images(3, 1, 28, 28).astype("f"), images(3, 5).astype("f")
     label = np.array([1, 0, 9]) if classes else None
     expected = theirs(
-        torch.from_numpy(x), None if label is None else torch.from_numpy(label),
+        torch.from_numpy(x),
+        None if label is None else torch.from_numpy(label),
         torch.from_numpy(eps),
-    )  # fmt: skip
+    )
     got = ours(jnp.asarray(x).transpose(0, 2, 3, 1), label, eps=jnp.asarray(eps))
     pairs = zip((got.mean, got.log_var, got.code, got.reconstruction), expected, strict=True)
     for one, two in pairs:
@@ -293,8 +343,13 @@ def test_names_by_mapping_and_function():
             self.first = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
             self.rest = nnx.List([nnx.Linear(4, 4, rngs=nnx.Rngs(0)) for _ in range(2)])
 
-    theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4),
-                                 torch.nn.ReLU(), torch.nn.Linear(4, 4))  # fmt: skip
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(3, 4),
+        torch.nn.ReLU(),
+        torch.nn.Linear(4, 4),
+        torch.nn.ReLU(),
+        torch.nn.Linear(4, 4),
+    )
     both = {"rest": "", "first": "0"}
     with pytest.raises(InputError, match="missing"):
         port.from_torch(Ours(), theirs, names=both)  # three numbers for two layers
@@ -326,9 +381,13 @@ def test_every_fault_is_named_at_once_and_nothing_changes():
     with pytest.raises(InputError) as caught:
         port.from_torch(ours, state, flatten=FLAT)
     message = str(caught.value)
-    for part in ("missing 'conv1.weight' (6, 1, 5, 5) for conv1.kernel (did you mean",
-                 "unexpected 'conv1.wieght'", "mis-shaped 'fc2.bias': expected (84,)",
-                 "missing 'fc3.bias' (10,)", "unexpected 'extra' (2,)"):  # fmt: skip
+    for part in (
+        "missing 'conv1.weight' (6, 1, 5, 5) for conv1.kernel (did you mean",
+        "unexpected 'conv1.wieght'",
+        "mis-shaped 'fc2.bias': expected (84,)",
+        "missing 'fc3.bias' (10,)",
+        "unexpected 'extra' (2,)",
+    ):
         assert part in message
     assert "\n" not in message
     after = nnx.to_pure_dict(nnx.state(ours))
@@ -507,6 +566,19 @@ def test_ties_that_one_side_lacks():
     port.from_torch(Tied(), loose)  # a file that keeps one of two tied names
 
 
+def test_stacked_layers_are_refused_by_name():
+    class Block(nnx.Module):
+        def __init__(self, rngs):
+            self.fc = nnx.Linear(4, 4, rngs=rngs)
+
+    stacked = nnx.vmap(Block, in_axes=0, out_axes=0)(nnx.Rngs(0).split(3))
+    why = r"'fc\.kernel' is \(3, 4, 4\), not 'inputs outputs'"
+    with pytest.raises(InputError, match=why):  # though a single layer's kernel would broadcast
+        port.from_torch(stacked, {"fc.weight": torch.ones(4, 4), "fc.bias": torch.ones(4)})
+    with pytest.raises(InputError, match=why):
+        port.to_torch(stacked)
+
+
 def test_abstract_modules_are_filled():
     ours = nnx.eval_shape(LeNet)
     theirs = TorchLeNet()
@@ -523,8 +595,11 @@ def test_to_torch_that_does_not_fit():
     like["fc4.bias"] = like.pop("fc3.bias")
     with pytest.raises(InputError) as caught:
         port.to_torch(LeNet(), flatten=FLAT, like=like)
-    for part in ("mis-shaped 'fc3.weight': torch has (9, 84), Flax gives (10, 84)",
-                 "missing 'fc4.bias' (10,) of torch's", "unexpected 'fc3.bias' (10,)"):  # fmt: skip
+    for part in (
+        "mis-shaped 'fc3.weight': torch has (9, 84), Flax gives (10, 84)",
+        "missing 'fc4.bias' (10,) of torch's",
+        "unexpected 'fc3.bias' (10,)",
+    ):
         assert part in str(caught.value)
 
 

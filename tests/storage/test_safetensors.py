@@ -184,8 +184,9 @@ DAMAGED = {
         "names 'a' twice",
     ),
     "twice in an entry": (
-        container(b'{"a": {"dtype": "F32", "shape": [2], "shape": [2], "data_offsets": [0, 8]}}',
-                  bytes(8)),
+        container(
+            b'{"a": {"dtype": "F32", "shape": [2], "shape": [2], "data_offsets": [0, 8]}}', bytes(8)
+        ),
         "twice|duplicate|invalid.?header",
     ),
     "metadata twice": (
@@ -207,11 +208,12 @@ DAMAGED = {
         "invalid.?offset",
     ),
     "long names twice": (
-        container(b'{"%b": %b, "%b": %b}' % (2 * (b"n" * 9999, json.dumps(entry()).encode())),
-                  bytes(8)),
+        container(
+            b'{"%b": %b, "%b": %b}' % (2 * (b"n" * 9999, json.dumps(entry()).encode())), bytes(8)
+        ),
         "names 'nnn.*' twice",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DAMAGED)

@@ -1,6 +1,6 @@
 """Optimizer state: moments and step counts between torch's optimizers and optax's chains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Union, Unpack
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # What an optimizer may be given as, and what it trains.
 Optimizers = Union["torch.optim.Optimizer", Mapping[str, Any], str, Path]
-Trained = Union["torch.nn.Module", Mapping[str, Any], Sequence[str]]
+Trained = Union["torch.nn.Module", Mapping[str, Any], Iterable[str]]
 
 _PORTS = "an optimizer that ports"
 
@@ -99,8 +99,8 @@ def optimizer_from_torch(
             # A state_dict has buffers too, and a tied parameter twice.
             members = untied([name for name in members if name in owners], owners)
         if len(members) != len(group["params"]):
-            counts = f"{len(members)} parameters, got one of {len(group['params'])}"
-            raise InputError(f"expected an optimizer of the network's {counts}")
+            came = f"got one of {len(group['params'])}"
+            raise InputError(f"expected an optimizer of the {len(members)} parameters, {came}")
         groups.append(Group(read_group(group, kind), members))
     moments, steps = read_states(plan, owners, content, groups)
     frozen = [path for path in trained_paths(plan) if path not in steps]

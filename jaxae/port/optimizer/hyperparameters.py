@@ -1,7 +1,7 @@
 """Optimizers that both frameworks have, with torch's hyperparameters and optax's chains."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 import optax
@@ -11,21 +11,13 @@ from jaxae.errors import InputError
 
 @dataclass(frozen=True)
 class Adam:
-    """torch.optim.Adam, whose weight decay is an L2 term in the gradient.
-
-    Attributes:
-        lr: Learning rate.
-        betas: Decay rates of the moments.
-        eps: Term added to the denominator.
-        weight_decay: Weight decay.
-    """
+    """torch.optim.Adam and its arguments; its weight decay is an L2 term in the gradient."""
 
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
 
-    torch_name: ClassVar[str] = "Adam"
     moments: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
 
     def optax(self) -> optax.GradientTransformation:
@@ -37,21 +29,13 @@ class Adam:
 
 @dataclass(frozen=True)
 class AdamW:
-    """torch.optim.AdamW, whose weight decay is apart from the moments, times the learning rate.
-
-    Attributes:
-        lr: Learning rate.
-        betas: Decay rates of the moments.
-        eps: Term added to the denominator.
-        weight_decay: Weight decay.
-    """
+    """torch.optim.AdamW and its arguments; its weight decay is apart from the moments."""
 
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 1e-2
 
-    torch_name: ClassVar[str] = "AdamW"
     moments: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
 
     def optax(self) -> optax.GradientTransformation:
@@ -61,21 +45,12 @@ class AdamW:
 
 @dataclass(frozen=True)
 class SGD:
-    """torch.optim.SGD without dampening.
-
-    Attributes:
-        lr: Learning rate.
-        momentum: Momentum.
-        nesterov: Whether the momentum is Nesterov's.
-        weight_decay: Weight decay, an L2 term in the gradient.
-    """
+    """torch.optim.SGD and its arguments, without dampening."""
 
     lr: float
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
-
-    torch_name: ClassVar[str] = "SGD"
 
     @property
     def moments(self) -> tuple[str, ...]:
@@ -104,8 +79,11 @@ class Group(NamedTuple):
     names: tuple[str, ...]
 
 
-# How torch computes, not what.
+_KINDS = {kind.__name__: kind for kind in (Adam, AdamW, SGD)}
+# What must be off, for optax has no counterpart; and what says how torch computes, not what.
+_OFF = ("amsgrad", "maximize", "dampening")
 _SILENT = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}
+_READ = {*_OFF, *_SILENT, "decoupled_weight_decay", "initial_lr"}
 
 
 def read_group(group: Mapping[str, Any], kind: str | None = None) -> TorchOptimizer:
@@ -117,36 +95,29 @@ def read_group(group: Mapping[str, Any], kind: str | None = None) -> TorchOptimi
             2.7, so a group with weight decay needs it.
 
     Raises:
-        InputError: If optax has no such optimizer, naming the option.
+        InputError: If optax has no such optimizer; it names the option.
     """
-    for option in ("amsgrad", "maximize"):
+    for option in _OFF:
         if group.get(option):
-            raise InputError(f"expected options that optax has, got {option}=True")
+            raise InputError(f"expected options that optax has, got {option}={group[option]}")
     kind = kind or _kind(group)
-    known = {"lr", "weight_decay", "amsgrad", "maximize", "initial_lr"} | _SILENT
-    weight_decay = float(group.get("weight_decay", 0.0))
-    if kind in ("Adam", "AdamW"):
-        _check_keys(kind, group, known | {"betas", "eps", "decoupled_weight_decay"})
-        decoupled = group.get("decoupled_weight_decay")
-        if kind == "Adam" and decoupled:
-            kind = "AdamW"
-        made = AdamW if kind == "AdamW" else Adam
-        one, two = (float(beta) for beta in group["betas"])
-        return made(float(group["lr"]), (one, two), float(group["eps"]), weight_decay)
-    if kind == "SGD":
-        _check_keys(kind, group, known | {"momentum", "dampening", "nesterov"})
-        dampening = group.get("dampening")
-        if dampening:
-            raise InputError(f"expected options that optax has, got dampening={dampening}")
-        momentum, nesterov = float(group["momentum"]), bool(group["nesterov"])
-        return SGD(float(group["lr"]), momentum, nesterov, weight_decay)
-    raise InputError(f"expected Adam, AdamW or SGD, got {kind}")
-
-
-def _check_keys(kind: str, group: Mapping[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(group) - known)
+    if kind == "Adam" and group.get("decoupled_weight_decay"):
+        kind = "AdamW"
+    if kind not in _KINDS:
+        raise InputError(f"expected Adam, AdamW or SGD, got {kind}")
+    names = [field.name for field in fields(_KINDS[kind])]
+    unknown = sorted(set(group) - {*names, *_READ})
     if unknown:
         raise InputError(f"expected options of {kind} that port, got {', '.join(unknown)}")
+    given = {"weight_decay": 0.0, **group}
+    return _KINDS[kind](**{name: _plain(given[name]) for name in names})
+
+
+def _plain(value: Any) -> Any:
+    """A hyperparameter as a Python number, which torch may hold in a tensor, or a pair of them."""
+    if isinstance(value, tuple | list):
+        return tuple(map(float, value))
+    return value if isinstance(value, bool) else float(value)
 
 
 def _kind(group: Mapping[str, Any]) -> str:
@@ -161,22 +132,15 @@ def _kind(group: Mapping[str, Any]) -> str:
         return "Adam"
     if {"momentum", "dampening", "nesterov"} <= set(group):
         return "SGD"
-    return f"optimizer with {', '.join(sorted(set(group) - _SILENT))}"
+    return f"an optimizer with {', '.join(sorted(set(group) - _SILENT))}"
 
 
 def torch_group(settings: TorchOptimizer) -> dict[str, Any]:
     """A torch param_group with these hyperparameters and torch's defaults for the rest."""
     import torch
 
-    empty = [torch.nn.Parameter(torch.zeros(()))]
-    lr, weight_decay = settings.lr, settings.weight_decay
-    if isinstance(settings, SGD):
-        made = torch.optim.SGD(
-            empty, lr, settings.momentum, weight_decay=weight_decay, nesterov=settings.nesterov
-        )
-    else:
-        kind = torch.optim.AdamW if isinstance(settings, AdamW) else torch.optim.Adam
-        made = kind(empty, lr, settings.betas, settings.eps, weight_decay)
+    empty = torch.nn.Parameter(torch.zeros(()))
+    made = getattr(torch.optim, type(settings).__name__)([empty], **asdict(settings))
     group = made.state_dict()["param_groups"][0]
     del group["params"]
     return group

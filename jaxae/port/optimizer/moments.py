@@ -59,8 +59,8 @@ def fill(state: Any, moments: Moments, steps: Mapping[str, int]) -> Any:
         def leaf(name: str, before: Any) -> jax.Array:
             array = moments[name][index]
             if array.shape != before.shape:
-                shapes = f"{before.shape} for {name!r}, got {array.shape}"
-                raise InputError(f"expected a moment of {shapes}")
+                came = f"{array.shape} for {name!r}"
+                raise InputError(f"expected a moment of shape {before.shape}, got {came}")
             return jnp.array(array, copy=True)
 
         return _map_named(leaf, old)

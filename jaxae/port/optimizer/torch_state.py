@@ -1,7 +1,7 @@
 """A torch optimizer's state: whose parameters its numbers are, and what it keeps of each."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,16 +20,10 @@ def names_of(model: Any) -> list[str]:
     if hasattr(model, "named_parameters"):
         return [name for name, _ in model.named_parameters()]
     if isinstance(model, Mapping):
-        model = weights_of(model)
-        seen: set[tuple] = set()
-        found = []
-        for name, value in model.items():
-            key = tie_key(value)
-            if key is None or key not in seen:
-                found.append(name)
-            if key is not None:
-                seen.add(key)
-        return found
+        first: dict[object, str] = {}
+        for name, value in weights_of(model).items():
+            first.setdefault(tie_key(value) or name, name)
+        return list(first.values())
     if isinstance(model, Iterable) and not isinstance(model, str):
         return list(model)
     kind = type(model).__name__
@@ -65,11 +59,11 @@ def parameter_names(
             "torch optimizer and module, or the names), got a state_dict, which does not tell "
             "which group has which"
         )
-    starts = np.cumsum([0, *(len(group["params"]) for group in groups)])
-    if named:
-        pairs = pairwise(starts)
-        return [tuple(order[begin:end]) for begin, end in pairs], []
-    return [tuple(order)], ["the optimizer is taken to have been given model.parameters() in order"]
+    if not named:
+        note = "the optimizer is taken to have been given model.parameters() in order"
+        return [tuple(order)], [note]
+    rest = iter(order)
+    return [tuple(islice(rest, len(group["params"]))) for group in groups], []
 
 
 def owners_of(plan: PortPlan) -> dict[str, Transfer]:
@@ -88,7 +82,7 @@ def untied(names: Sequence[str], owners: Mapping[str, Transfer]) -> tuple[str, .
     for name in names:
         owner = owners[name]
         own = (name,) if owner.row.forward_only else ()
-        first.setdefault((*map(id, owner.variables), *own), name)
+        first.setdefault((*owner.ids, *own), name)
     return tuple(first.values())
 
 
@@ -110,10 +104,8 @@ def read_states(
                 plan.problems.append(f"the optimizer trains {said}")
                 continue
             if transfer.row.forward_only:
-                said = f"{name!r} is one of {len(transfer.torch)} tensors"
-                plan.problems.append(
-                    f"{said} that are one variable in Flax: that port is forward-only"
-                )
+                said = "tensors that are one variable in Flax: that port is forward-only"
+                plan.problems.append(f"{name!r} is one of {len(transfer.torch)} {said}")
                 continue
             arrays, step = _read_state(plan, name, transfer, settings, content["state"].get(number))
             counts.setdefault(step, name)
@@ -122,9 +114,8 @@ def read_states(
                 steps[path] = step
         if len(counts) > 1:
             said = " and ".join(f"{name!r} at {step}" for step, name in list(counts.items())[:2])
-            plan.problems.append(
-                f"parameters of one group are at different steps: {said}; optax counts once"
-            )
+            said = f"parameters of one group are at different steps: {said}"
+            plan.problems.append(f"{said}; optax counts once")
     return moments, steps
 
 
@@ -142,7 +133,7 @@ def _read_state(
     extra = set(held) - {"step", *settings.moments}
     buffer = held.get("momentum_buffer")
     if extra - ({"momentum_buffer"} if buffer is None else set()):
-        kind = f"{settings.torch_name} with these options"
+        kind = f"{type(settings).__name__} with these options"
         said = f"{', '.join(sorted(extra))}, which {kind} does not keep"
         plan.problems.append(f"the state of {name!r} has {said}")
     arrays = []
@@ -184,10 +175,9 @@ def torch_state(
         return {}
     kept = [found.get(path, ()) for path in transfer.flax]
     if any(len(one) != len(settings.moments) for one in kept):
-        theirs = f"torch's {settings.torch_name} {len(settings.moments)}"
-        plan.problems.append(
-            f"optax keeps {len(kept[0])} moments of {transfer.flax[0]!r}, {theirs}"
-        )
+        theirs = f"torch's {type(settings).__name__} {len(settings.moments)}"
+        ours = f"optax keeps {len(kept[0])} moments of {transfer.flax[0]!r}"
+        plan.problems.append(f"{ours}, {theirs}")
         return {}
     made: dict[str, Any] = {}
     if "exp_avg" in settings.moments:

@@ -107,14 +107,16 @@ _CONVS = ("Conv1d", "Conv2d", "Conv3d")
 _TRANSPOSES = ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
 
 
+def _convolution(flax: type, torch: tuple[str, ...], rows: tuple[Row, ...], **more: Any) -> Layer:
+    return Layer(flax, torch, rows, spatial=True, **{"width": _stock_width, **more})
+
+
 def _stock_transpose(rows: tuple[Row, ...], *, transpose_kernel: bool) -> Layer:
-    return Layer(
+    return _convolution(
         nnx.ConvTranspose,
         _TRANSPOSES,
         rows,
-        _STOCK_TRANSPOSE,
-        width=_stock_width,
-        spatial=True,
+        settings=_STOCK_TRANSPOSE,
         when=lambda layer: layer.transpose_kernel == transpose_kernel,
         refuse=_refuse_conv,
         refuse_torch=_refuse_torch_transpose,
@@ -125,32 +127,28 @@ def _stock_transpose(rows: tuple[Row, ...], *, transpose_kernel: bool) -> Layer:
 CONVOLUTIONS = (
     Layer(layers.Linear, ("Linear",), _LINEAR, width=_stock_width),
     Layer(nnx.Linear, ("Linear",), _LINEAR, width=_stock_width),
-    Layer(
+    _convolution(
         layers.Conv,
         ("Conv2d",),
         _CONV,
-        _OWN_CONV,
+        settings=_OWN_CONV,
         width=_own_width,
-        spatial=True,
         refuse_torch=_refuse_torch_conv,
     ),
-    Layer(
+    _convolution(
         nnx.Conv,
         _CONVS,
         _CONV,
-        _STOCK_CONV,
-        width=_stock_width,
-        spatial=True,
+        settings=_STOCK_CONV,
         refuse=_refuse_conv,
         refuse_torch=_refuse_torch_conv,
     ),
-    Layer(
+    _convolution(
         layers.ConvTranspose,
         ("ConvTranspose2d",),
         _TRANSPOSED,
-        _OWN_TRANSPOSE,
+        settings=_OWN_TRANSPOSE,
         width=_own_width,
-        spatial=True,
     ),
     _stock_transpose(_TRANSPOSED, transpose_kernel=True),
     _stock_transpose(_FLIPPED, transpose_kernel=False),

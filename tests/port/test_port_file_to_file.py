@@ -1,0 +1,254 @@
+"""Ports from file to file, and the script that makes them."""
+
+import importlib.util
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+from flax import nnx
+
+from jaxae import port
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
+from jaxae.errors import InputError
+from jaxae.network.models import build
+from jaxae.port import file_to_file, torch_file
+from jaxae.port.file_to_file import make_module, port_file
+from jaxae.port.source import read_source
+from jaxae.port.verify import verify
+from torch_ref.models import Autoencoder as TorchAutoencoder
+from torch_ref.models import ConditionalVariationalAutoencoder
+
+SCRIPT = REPOSITORY / "scripts" / "port_weights.py"
+
+
+@pytest.fixture
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("port_weights", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture
+def autoencoder(tmp_path: Path) -> Path:
+    """A torch file of an autoencoder of 20 features with a code of 4."""
+    path = tmp_path / "a.pt"
+    torch.save(TorchAutoencoder(20, 4).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of a user's with factories, on the path."""
+    (tmp_path / "mine_of_a_user.py").write_text(
+        "from flax import nnx\n"
+        "def linear():\n"
+        "    return nnx.Linear(3, 2, rngs=nnx.Rngs(0))\n"
+        "def number():\n"
+        "    return 3\n"
+        "def make():\n"
+        "    return nnx.Sequential(nnx.Conv(1, 2, (3, 3), rngs=nnx.Rngs(0)),\n"
+        "                          lambda x: x.reshape(len(x), -1),\n"
+        "                          nnx.Linear(2 * 6, 3, rngs=nnx.Rngs(0)))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return "mine_of_a_user"
+
+
+def test_script_ports_there_and_back(tmp_path, script, capsys):
+    theirs = ConditionalVariationalAutoencoder(784, 5, 10)
+    source, flax, back = (tmp_path / name for name in ("a.pt", "b.safetensors", "c.pt"))
+    torch.save({"model_state_dict": theirs.state_dict(), "epoch": 3}, source)
+    script(source, flax, verify=True)
+    told = capsys.readouterr()
+    assert told.out.startswith("largest difference")
+    assert float(told.out.split()[2]) < 2e-6  # measured 6e-8
+    assert told.err == "only weights are written, not epoch\n"
+    script(flax, back)
+    again = torch.load(back)
+    assert all(torch.equal(again[name], one) for name, one in theirs.state_dict().items())
+
+
+def test_a_port_to_the_same_layout_and_in_float64(tmp_path, script, capsys):
+    torch.save(TorchAutoencoder(20, 4).double().state_dict(), tmp_path / "a.pt")
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['port_weights.py', 'a.pt', 'b.safetensors', '--to', 'torch', '--verify']\n"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("largest difference 0.00e+00")
+    assert "(torch float64, torch float64)" in done.stdout
+    kept = torch.load(tmp_path / "a.pt")
+    arrays = read_source(tmp_path / "b.safetensors").tensors
+    assert list(arrays) == list(kept)
+    assert all(np.array_equal(arrays[name], one.numpy()) for name, one in kept.items())
+
+
+def test_the_source_is_read_once(tmp_path, script, autoencoder, monkeypatch):
+    read: list[Path] = []
+    whole = torch_file.read
+
+    def counted(path: Path) -> Any:
+        read.append(path)
+        return whole(path)
+
+    monkeypatch.setattr(torch_file, "read", counted)
+    script(autoencoder, tmp_path / "b.safetensors", verify=True)
+    assert read == [autoencoder]
+
+
+def test_a_verification_that_fails_writes_nothing(tmp_path, script, autoencoder, monkeypatch):
+    load = file_to_file.load
+
+    def spoiled(net: Any, *rest: Any) -> Any:
+        report = load(net, *rest)
+        net.linear_2.bias[...] += 0.1
+        return report
+
+    monkeypatch.setattr(file_to_file, "load", spoiled)
+    with pytest.raises(InputError, match="expected networks that agree"):
+        script(autoencoder, tmp_path / "b.safetensors", verify=True)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.pt"]
+    before = b"what was there before"
+    (tmp_path / "b.safetensors").write_bytes(before)
+    with pytest.raises(InputError, match="expected networks that agree"):
+        script(autoencoder, tmp_path / "b.safetensors", verify=True)
+    assert (tmp_path / "b.safetensors").read_bytes() == before
+    script(autoencoder, tmp_path / "b.safetensors")  # unverified, it is written
+    assert (tmp_path / "b.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    "config",
+    [AutoencoderConfig(20, (9, 4), "tanh"), ConditionalVAEConfig(3, 0), ConditionalVAEConfig(2, 4)],
+)
+def test_every_model_can_be_verified(tmp_path, config):
+    model = build(config, rngs=nnx.Rngs(0))
+    for layout in ("torch", "flax"):
+        port.save(tmp_path / f"{layout}.safetensors", model, layout=layout)
+    one, two = (read_source(tmp_path / f"{name}.safetensors") for name in ("torch", "flax"))
+    result = verify(config, one, two)
+    assert result.kinds == ("torch float32", "flax float32")
+    assert 0 <= result.difference <= 1e-6 * result.largest
+    first = next(name for name in two.tensors if name.endswith("kernel"))
+    two.tensors[first].flat[0] += 0.1
+    with pytest.raises(InputError, match="expected networks that agree"):
+        verify(config, one, two)
+
+
+def test_script_inspects_a_users_module_and_writes_nothing(tmp_path, script, capsys, factory):
+    source = tmp_path / "a.pt"
+    theirs = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(12, 3)
+    )
+    torch.save(theirs.state_dict(), source)
+    make = f"{factory}:make"
+    with pytest.raises(InputError, match=r"'layers\.2' takes 12 features"):
+        script(source, inspect=True, model=make)
+    script(source, inspect=True, model=make, flatten=("layers.2=2,2,3",))
+    assert "layers.2.kernel" in capsys.readouterr().out
+    names = {one.name for one in tmp_path.iterdir()} - {"__pycache__"}
+    assert names == {"a.pt", "mine_of_a_user.py"}
+    for wrong in (factory, f"{factory}:no", "no_such:make", ":"):
+        with pytest.raises(InputError, match=r"package\.module:factory"):
+            script(source, inspect=True, model=wrong)
+
+
+def test_a_factory_must_make_a_module(factory):
+    assert isinstance(make_module(f"{factory}:linear"), nnx.Linear)
+    with pytest.raises(InputError, match=r"nnx\.Module, got int"):
+        make_module(f"{factory}:number")
+
+
+def test_a_users_module_is_ported_there_and_back(tmp_path, script, factory):
+    theirs = torch.nn.Linear(3, 2)
+    torch.save(theirs.state_dict(), tmp_path / "a.pt")
+    script(tmp_path / "a.pt", tmp_path / "b.safetensors", model=f"{factory}:linear")
+    script(tmp_path / "b.safetensors", tmp_path / "c.pt", model=f"{factory}:linear")
+    again = torch.load(tmp_path / "c.pt")
+    assert all(torch.equal(again[name], one) for name, one in theirs.state_dict().items())
+
+
+FLAGS = {
+    "to": (None, "flax", "torch"),
+    "verify": (False, True),
+    "model": (None, "mine_of_a_user:linear"),
+    "flatten": ((), ("CHW",), ("linear_9=2,2,1",)),
+    "names": ((), ("gone=linear_1",)),
+}
+
+
+@pytest.mark.parametrize("source", ["a.pt", "a.safetensors", "own.safetensors"])
+@pytest.mark.parametrize("name", ["b.safetensors", "b.pt", "b.onnx", "no/b.pt", "same"])
+def test_flags_that_are_refused_are_refused_before_anything_is_written(
+    tmp_path, script, factory, source, name
+):
+    torch.save(TorchAutoencoder(4, 2).state_dict(), tmp_path / "a.pt")
+    model = build(AutoencoderConfig(4, (2,)), rngs=nnx.Rngs(0))
+    port.save(tmp_path / "a.safetensors", model)
+    port.save(tmp_path / "own.safetensors", make_module("mine_of_a_user:linear"))
+    path = tmp_path / (source if name == "same" else name)
+    before = {one: one.read_bytes() for one in tmp_path.glob("*.*")}
+    refused, written = 0, 0
+    for values in itertools.product(*FLAGS.values()):
+        flags: Any = dict(zip(FLAGS, values, strict=True))
+        try:
+            script(tmp_path / source, path, **flags)
+        except InputError:
+            refused += 1
+        else:
+            written += 1
+            path.unlink()
+        assert {one: one.read_bytes() for one in tmp_path.glob("*.*")} == before, flags
+    assert refused
+    assert bool(written) == (name in ("b.safetensors", "b.pt"))
+
+
+def test_inspect_and_a_file_to_write_exclude_each_other(tmp_path, script, autoencoder):
+    for flags in (
+        {},
+        {"inspect": True, "dst": tmp_path / "b.pt"},
+        {"inspect": True, "verify": True},
+    ):
+        with pytest.raises(InputError, match="expected DST to write to, or --inspect alone"):
+            script(autoencoder, **flags)
+
+
+def test_what_has_no_use_is_refused(tmp_path):
+    model = build(AutoencoderConfig(4, (2,)), rngs=nnx.Rngs(0))
+    port.save(tmp_path / "a.safetensors", model)
+    source = read_source(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="expected no names for Flax's layout"):
+        port_file(source, tmp_path / "b.safetensors", model, layout="flax", names={"a": "b"})
+    with pytest.raises(InputError, match="expected no untie for weights in Flax's layout"):
+        port.load(model, source, untie=True)
+    with pytest.raises(TypeError, match="flaten"):
+        port.from_torch(model, TorchAutoencoder(4, 2), flaten="CHW")  # pyright: ignore
+
+
+def test_script_leaves_one_line_and_no_partial_output(tmp_path):
+    source = tmp_path / "a.pt"
+    torch.save(TorchAutoencoder(784).state_dict(), source)
+    source.write_bytes(source.read_bytes()[:-1000])
+    command = [sys.executable, SCRIPT, source, tmp_path / "b.safetensors"]
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert [one.name for one in tmp_path.iterdir()] == ["a.pt"]
