@@ -29,7 +29,7 @@ from torch_ref import (
     to_float,
 )
 
-Cost = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+CostFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class TorchRunner:
@@ -176,7 +176,7 @@ class _Training:
             if device.type == "cpu" and not any(map(shutil.which, compilers)):
                 raise RuntimeError("no C++ compiler, which torch.compile needs on a cpu")
             cost = torch.compile(cost, dynamic=False)
-        self._cost: Cost = cost
+        self._cost: CostFunction = cost
         self._costs: list[Tensor] = []
         self._given_noise = True
 

@@ -228,7 +228,7 @@ def test_an_interrupted_sweep_keeps_what_it_has(broken, monkeypatch, capsys):
     assert [(row.batch_size, row.status) for row in result.rows] == [(32, "ok")]
     bench.print_report(result)
     assert "interrupted: further comparisons" in capsys.readouterr().out
-    seen = "batch 32: round"
+    seen = "batch 32: setting up"
     with pytest.raises(KeyboardInterrupt):
         bench.run(settings, log=interrupt)
 
@@ -402,10 +402,10 @@ def test_the_benchmarks_own_process_holds_no_framework(code):
 
 def test_the_torch_workers_process_holds_no_jax(torch, tmp_path):
     path = str(tmp_path / "problem.npz")
-    problem.write(path, model="cvae", data="digits", data_dir=None, examples=16, batch_size=8)
+    problem.write(path, model="ae", data="digits", data_dir=None, examples=64, batch_size=8)
     task = Task(
         contender="torch_eager",
-        model="cvae",
+        model="ae",
         problem=path,
         device="cpu",
         devices=None,
@@ -415,7 +415,7 @@ def test_the_torch_workers_process_holds_no_jax(torch, tmp_path):
         tf32=False,
         deterministic=False,
         drawn_noise=False,
-        learning_rate=1e-3,
+        learning_rate=5e-3,
         beta=1.0,
     )
     found = loaded_modules(
