@@ -14,18 +14,18 @@ class Contender:
     """One way to take a training step.
 
     Attributes:
-        name: As on the command line and in JSON.
-        label: As in the table.
-        framework: Whose process it runs in.
-        bce: The form of the cross-entropy.
-        rewrite: torch only: class planes as a bias, as jaxae has them. A plain autoencoder has no
-            planes; there it is the cross-entropy from logits alone.
-        compiled: torch only: the step goes through torch.compile.
-        feed: Batches are gathered by index from preloaded arrays, or come from a DataLoader.
-        graph: torch only: steps are replayed as a CUDA graph.
-        lowering: JAX only: how convolutions become XLA operations.
-        whole_epoch: JAX only: an epoch is one program; otherwise each step is one call.
-        all_devices: JAX only: a batch is shared by all devices; otherwise one device has it.
+        name: Name on the command line and in JSON.
+        label: Label in tables and figures.
+        framework: Framework of the process that it runs in.
+        bce: Form of the cross-entropy.
+        rewrite: Whether class planes are a bias, as jaxae has them (torch only). A plain
+            autoencoder has no planes; there it is the cross-entropy from logits alone.
+        compiled: Whether the step goes through torch.compile (torch only).
+        feed: Source of the batches: gathered by index from preloaded arrays, or a DataLoader.
+        graph: Whether steps are replayed as a CUDA graph (torch only).
+        lowering: Form of the convolutions as XLA operations (JAX only).
+        whole_epoch: Whether an epoch is one program; otherwise each step is a call (JAX only).
+        all_devices: Whether all devices share a batch; otherwise one device has it (JAX only).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a benchmark ran on: machine, versions, commit."""
+"""What a benchmark runs on: frameworks, processor, load, commit."""
 
 import os
 import platform
@@ -6,24 +6,24 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from jaxae.bench.wire import Worker, WorkerError
+from jaxae.bench.runner import FrameworkInfo
+from jaxae.bench.worker import Worker, WorkerError
 from jaxae.errors import InputError
 
 
 def probe(
     device: str, frameworks: list[str], environment: Mapping[str, str]
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+) -> tuple[dict[str, FrameworkInfo], dict[str, str]]:
     """Versions and devices of each framework, asked of a process of its own.
 
     Returns:
-        What is there, and for each framework that is not why.
+        Each framework that is there, and the reason for each that is not.
 
     Raises:
-        InputError: If none has such a device, naming what there is.
+        InputError: If none is there, or none has such a device.
     """
-    there: dict[str, dict[str, Any]] = {}
+    there: dict[str, FrameworkInfo] = {}
     missing: dict[str, str] = {}
     with ExitStack() as stack:
         workers = {
@@ -34,26 +34,22 @@ def probe(
         }
         for framework, worker in workers.items():
             try:
-                there[framework] = worker.ask("describe", device=device)
+                there[framework] = FrameworkInfo(*worker.ask("describe", device=device))
             except WorkerError as error:
                 missing[framework] = error.reason
     if not there:
-        raise InputError("; ".join(missing.values()))
+        raise absent(missing)
     return there, missing
 
 
-def machine() -> dict[str, Any]:
-    """The processor, the system and Python."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
+def absent(missing: Mapping[str, str]) -> InputError:
+    """The error that no framework can run, with the reason for each."""
+    reasons = "; ".join(f"{framework}: {reason}" for framework, reason in missing.items())
+    return InputError(f"expected a framework that can train here, got none: {reasons}")
 
 
 def load() -> float | None:
-    """Processes that wanted to run at once over the last minute; None where that is not told."""
+    """Load average of the last minute; None where the system tells none."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
@@ -72,7 +68,8 @@ def commit() -> str | None:
     return done.stdout.strip()
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's name."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():

@@ -1,12 +1,15 @@
 """A benchmark's figure: bars of a run, curves of a sweep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from jaxae.bench.result import BenchmarkResult, ContenderResult
+from jaxae.bench.settings import Sweep
 from jaxae.storage.files import whole_or_absent
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Told apart without colour: shades and hatches for bars, markers and dashes for curves.
 _FACES = {"torch": ("0.75", "///"), "jax": ("0.35", "")}
@@ -14,21 +17,21 @@ _DASHES = {"torch": "--", "jax": "-"}
 _MARKERS = "osD^vP*X<>h"
 
 
-def plot(document: Mapping[str, Any], path: Path) -> None:
-    """Draw the document as a PNG, whole or absent."""
+def plot(result: BenchmarkResult, path: Path) -> None:
+    """Draw a result as a PNG, whole or absent."""
     from matplotlib.figure import Figure
 
-    where = document["environment"]
-    sweep = where["settings"]["sweep"]
-    groups: dict[tuple, list[Row]] = {}
-    for row in document["rows"]:
-        key = (row["model"],) if sweep else (row["model"], row["batch_size"])
+    where = result.environment
+    sweep = where.settings.sweep
+    groups: dict[tuple, list[ContenderResult]] = {}
+    for row in result.rows:
+        key = (row.model,) if sweep else (row.model, row.batch_size)
         groups.setdefault(key, []).append(row)
     most = max(len(rows) for rows in groups.values())
     height = 4.6 if sweep else 1.3 + 0.36 * most
     figure = Figure(figsize=(6.4 * len(groups), height), layout="constrained")
-    machine = f"{where['gpu'] or where['cpu']}, {where['threads']} CPU threads"
-    figure.suptitle(f"{machine}, {where['settings']['dtype']}", fontsize=10)
+    machine = f"{where.gpu or where.cpu}, {where.threads} CPU threads"
+    figure.suptitle(f"{machine}, {where.settings.dtype}", fontsize=10)
     axes = figure.subplots(1, len(groups), squeeze=False)[0]
     for axis, (key, rows) in zip(axes, groups.items(), strict=True):
         if sweep:
@@ -46,52 +49,51 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         figure.savefig(temporary, dpi=150, format="png")
 
 
-def _draw_bars(axis: Any, title: str, rows: Sequence[Row]) -> None:
-    longest = max((row["quartiles_ms"][1] for row in rows if row["quartiles_ms"]), default=1.0)
+def _draw_bars(axis: "Axes", title: str, rows: Sequence[ContenderResult]) -> None:
+    longest = max((row.quartiles_ms[1] for row in rows if row.quartiles_ms), default=1.0)
     for place, row in enumerate(rows):
-        if row["step_ms"] is None:
-            axis.text(0.01 * longest, place, row["status"], va="center", style="italic")
+        if row.step_ms is None or row.quartiles_ms is None:
+            axis.text(0.01 * longest, place, row.status, va="center", style="italic")
             continue
-        low, high = row["quartiles_ms"]
-        face, hatch = _FACES[row["framework"]]
-        middle = row["step_ms"]
+        low, high = row.quartiles_ms
+        face, hatch = _FACES[row.framework]
+        middle = row.step_ms
         axis.barh(place, middle, color=face, hatch=hatch, edgecolor="black", linewidth=0.6)
         axis.errorbar(
             middle, place, xerr=[[middle - low], [high - middle]], color="black", capsize=3
         )
         text = f"{middle:.2f}"
-        if row["times_best_torch"] is not None and row["framework"] == "jax":
-            text += f"  ({row['times_best_torch'][0]:.1f}x best torch)"
+        if row.times_best_torch is not None and row.framework == "jax":
+            text += f"  ({row.times_best_torch.median:.1f}x best torch)"
         axis.annotate(
             text, (high, place), (6, 0), textcoords="offset points", va="center", fontsize=8
         )
-    axis.set_yticks(range(len(rows)), [row["label"] for row in rows])
+    axis.set_yticks(range(len(rows)), [row.label for row in rows])
     axis.invert_yaxis()
     axis.set_xlim(0, 1.4 * longest)
-    axis.set_xlabel("ms a step (median; whiskers: quartiles)")
+    axis.set_xlabel("ms per step (median; whiskers: quartiles)")
     axis.set_title(title)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_sweep(axis: Any, model: str, rows: Sequence[Row], sweep: str) -> None:
+def _draw_sweep(axis: "Axes", model: str, rows: Sequence[ContenderResult], sweep: Sweep) -> None:
     from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-    field = "batch_size" if sweep == "batch" else "models"
-    curves: dict[str, list[Row]] = {}
+    curves: dict[str, list[ContenderResult]] = {}
     for row in rows:
-        curves.setdefault(row["contender"], []).append(row)
+        curves.setdefault(row.contender, []).append(row)
     for marker, own in zip(_MARKERS, curves.values(), strict=False):
-        done = [row for row in own if row["images_per_s"] is not None]
+        done = [row for row in own if row.images_per_s is not None]
         axis.plot(
-            [row[field] for row in done],
-            [row["images_per_s"] for row in done],
+            [row.size(sweep) for row in done],
+            [row.images_per_s or 0.0 for row in done],
             marker=marker,
             markersize=5,
-            linestyle=_DASHES[own[0]["framework"]],
-            color="0.5" if own[0]["framework"] == "torch" else "black",
-            label=own[0]["label"],
+            linestyle=_DASHES[own[0].framework],
+            color="0.5" if own[0].framework == "torch" else "black",
+            label=own[0].label,
         )
-    sizes = sorted({row[field] for row in rows})
+    sizes = sorted({row.size(sweep) for row in rows})
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     axis.set_xticks(sizes, [str(size) for size in sizes])

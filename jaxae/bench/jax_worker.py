@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxae.bench.contenders import find
 from jaxae.bench.problem import PRESETS, read
-from jaxae.bench.turns import Task, Turns
-from jaxae.bench.wire import serve
+from jaxae.bench.runner import FrameworkInfo, Task, TimedRunner
+from jaxae.bench.worker import serve
 from jaxae.config import ConditionalVAEConfig
 from jaxae.network.parameters import Parameters
 from jaxae.training.placement import init_state, put_examples, put_many_states, put_plan
@@ -124,19 +124,15 @@ class JaxRunner:
         return time.perf_counter() - begun
 
     @staticmethod
-    def describe(device: str) -> dict[str, Any]:
-        """Versions and devices; InputError where the device is not there."""
+    def describe(device: str) -> FrameworkInfo:
+        """Versions and device; InputError where the device is not there."""
         if device == "cpu":
             jax.config.update("jax_platforms", "cpu")
         set_xla_flags()
         mesh = make_mesh(device=device)
         names = ("jax", "jaxlib", "flax", "optax", "numpy")
-        return {
-            "versions": {name: importlib.metadata.version(name) for name in names},
-            "device": mesh.devices.flat[0].device_kind,
-            "platform": mesh.devices.flat[0].platform,
-            "count": len(jax.devices()),
-        }
+        versions = {name: importlib.metadata.version(name) for name in names}
+        return FrameworkInfo(versions, mesh.devices.flat[0].device_kind)
 
     def _put(self, order: np.ndarray, noise: Noise) -> list[Plan]:
         """The epoch's plan, or, for a runner that goes step by step, one plan a step."""
@@ -181,4 +177,4 @@ def _nested(flat: dict[str, np.ndarray]) -> Parameters:
 
 def main() -> None:
     """Answer the benchmark's questions."""
-    serve(Turns(JaxRunner).handlers)
+    serve(TimedRunner(JaxRunner).handlers)

@@ -6,11 +6,12 @@ holds no JAX.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float32, Int32, UInt8
 
-from jaxae.bench.wire import serve
+from jaxae.bench.worker import serve
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig
 
 PRESETS: dict[str, RunConfig] = {"ae": AUTOENCODER, "cvae": CONDITIONAL_VAE}
@@ -21,23 +22,23 @@ _LATENT_SCALE = 16.0
 
 
 class Problem(NamedTuple):
-    """What `read` gives.
+    """What all contenders are given.
 
     Attributes:
-        flax: Weights under dotted names in Flax's layout.
-        torch: The same in torch's.
-        images: uint8 [n, 28, 28, 1].
-        labels: int32 [n].
-        order: Indices of the examples of each step of an epoch, int32 [steps, batch].
-        noise: Standard normal noise of each, float32 [steps, batch, latent].
+        flax: Weights by their dotted names in Flax's layout.
+        torch: Weights by their dotted names in torch's layout.
+        images: Images of the examples.
+        labels: Labels of the examples.
+        order: Indices of the examples of each step of an epoch.
+        noise: Standard normal noise of each step's examples.
     """
 
     flax: dict[str, np.ndarray]
     torch: dict[str, np.ndarray]
-    images: np.ndarray
-    labels: np.ndarray
-    order: np.ndarray
-    noise: np.ndarray
+    images: UInt8[np.ndarray, "n 28 28 1"]
+    labels: Int32[np.ndarray, " n"]
+    order: Int32[np.ndarray, "steps batch"]
+    noise: Float32[np.ndarray, "steps batch latent"]
 
 
 def read(path: str | Path) -> Problem:
@@ -58,7 +59,7 @@ def read(path: str | Path) -> Problem:
 
 def write(
     path: str, *, model: str, data: str, data_dir: str | None, examples: int, batch_size: int
-) -> dict[str, Any]:
+) -> None:
     """Write a model's problem; a data set with fewer examples than asked for is repeated.
 
     The last, smaller batch of an epoch is left out.
@@ -71,6 +72,7 @@ def write(
     from jaxae.data.dataset import load
     from jaxae.errors import InputError
     from jaxae.network.models import build
+    from jaxae.network.parameters import named_leaves, parameters_of
     from jaxae.port import to_arrays
     from jaxae.torch_rng.generator import Generator
 
@@ -89,7 +91,7 @@ def write(
         if hasattr(network, name):
             kernel = getattr(network, name).kernel
             kernel.set_value(_LATENT_SCALE * kernel[...])
-    flax = {".".join(map(str, key)): leaf for key, leaf in nnx.to_flat_state(_state(network))}
+    flax = named_leaves(parameters_of(network))
     torch, _ = to_arrays(network, flatten="CHW", unflatten="CHW")
     chosen = np.arange(examples) % count
     steps = examples // batch_size
@@ -102,17 +104,10 @@ def write(
         "labels": dataset.train.labels[chosen],
         "order": order.astype(np.int32),
         "noise": noise,
-        **{f"flax/{name}": np.asarray(leaf[...]) for name, leaf in flax.items()},
+        **{f"flax/{name}": np.asarray(leaf) for name, leaf in flax.items()},
         **{f"torch/{name}": array for name, array in torch.items()},
     }
     np.savez(path, allow_pickle=False, **arrays)
-    return {"distinct": min(count, examples), "steps": steps}
-
-
-def _state(network: Any) -> Any:
-    from flax import nnx
-
-    return nnx.state(network, nnx.Param)
 
 
 def main() -> None:

@@ -16,13 +16,11 @@ from torch import Tensor
 
 from jaxae.bench.contenders import find
 from jaxae.bench.problem import PRESETS, Problem, read
-from jaxae.bench.turns import Task, Turns
-from jaxae.bench.wire import serve
-from jaxae.config import AutoencoderConfig
+from jaxae.bench.runner import FrameworkInfo, Task, TimedRunner
+from jaxae.bench.worker import serve
 from jaxae.errors import InputError
+from jaxae.port.reference import reference_module
 from torch_ref import (
-    Autoencoder,
-    ConditionalVariationalAutoencoder,
     ImageDataset,
     Split,
     autoencoder_cost,
@@ -31,7 +29,7 @@ from torch_ref import (
     to_float,
 )
 
-Cost = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+CostFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class TorchRunner:
@@ -94,16 +92,13 @@ class TorchRunner:
         return time.perf_counter() - begun
 
     @staticmethod
-    def describe(device: str) -> dict[str, Any]:
-        """Versions and devices; InputError where the device is not there."""
+    def describe(device: str) -> FrameworkInfo:
+        """Versions and device; InputError where the device is not there."""
         there = torch.cuda.is_available()
         if device == "gpu" and not there:
             raise InputError("expected a gpu that torch can use, got only: cpu")
-        return {
-            "versions": {"torch": torch.__version__, "numpy": np.__version__},
-            "device": torch.cuda.get_device_name() if device == "gpu" else platform.machine(),
-            "count": torch.cuda.device_count() if device == "gpu" else 1,
-        }
+        name = torch.cuda.get_device_name() if device == "gpu" else platform.machine()
+        return FrameworkInfo({"torch": torch.__version__, "numpy": np.__version__}, name)
 
 
 class _IndexFeed:
@@ -156,7 +151,7 @@ class _Training:
     ):
         contender = find(task.contender)
         self._feed = feed
-        self._model = _model(task.model).to(device)
+        self._model = reference_module(PRESETS[task.model].model).to(device)
         self._initial = {name: torch.from_numpy(a).to(device) for name, a in problem.torch.items()}
         # The post's loop has the plain optimizer; the others have torch's fastest.
         settings: dict[str, Any] = {"fused": True, "capturable": capturable}
@@ -181,7 +176,7 @@ class _Training:
             if device.type == "cpu" and not any(map(shutil.which, compilers)):
                 raise RuntimeError("no C++ compiler, which torch.compile needs on a cpu")
             cost = torch.compile(cost, dynamic=False)
-        self._cost: Cost = cost
+        self._cost: CostFunction = cost
         self._costs: list[Tensor] = []
         self._given_noise = True
 
@@ -314,19 +309,6 @@ def _cvae_cost_rewritten(
     return beta * kl_divergence(mean.float(), log_var.float()) + bce
 
 
-def _model(name: str) -> torch.nn.Module:
-    config = PRESETS[name].model
-    if isinstance(config, AutoencoderConfig):
-        return Autoencoder(config.num_features, config.hidden, activation=config.activation)
-    return ConditionalVariationalAutoencoder(
-        28 * 28,
-        config.num_latent,
-        config.num_classes,
-        reconstruct_condition=config.reconstruct_condition,
-        output_leaky_relu=config.output_leaky_relu,
-    )
-
-
 def _configure(task: Task) -> None:
     """Choose threads and arithmetic, before torch's first parallel operation."""
     torch.set_num_threads(task.threads)
@@ -347,4 +329,4 @@ def _nchw(images: np.ndarray) -> Tensor:
 
 def main() -> None:
     """Answer the benchmark's questions."""
-    serve(Turns(TorchRunner).handlers)
+    serve(TimedRunner(TorchRunner).handlers)

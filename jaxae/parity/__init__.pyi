@@ -3,20 +3,20 @@
 Needs torch.
 """
 
-from .compare import Comparison as Comparison
-from .compare import Difference as Difference
+from .cases import CASES as CASES
 from .compare import compare as compare
-from .ladder import RUNGS as RUNGS
-from .ladder import Plan as Plan
-from .ladder import Report as Report
-from .ladder import climb as climb
-from .mutation import MUTATIONS as MUTATIONS
-from .pair import CASES as CASES
-from .report import markdown as markdown
+from .comparison import Comparison as Comparison
+from .comparison import Difference as Difference
+from .gap import Gap as Gap
+from .ladder import LadderResult as LadderResult
+from .ladder import run_ladder as run_ladder
+from .mutations import MUTATIONS as MUTATIONS
 from .report import table as table
 from .report import verdict as verdict
 from .report import write_json as write_json
 from .report import write_plot as write_plot
-from .row import Gap as Gap
-from .row import Row as Row
+from .rung_result import RungResult as RungResult
+from .settings import RUNGS as RUNGS
+from .settings import LadderSettings as LadderSettings
 from .trajectory import Curve as Curve
+from .workers import run_in_workers as run_in_workers

@@ -2,109 +2,45 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from numpy.typing import ArrayLike
 
 from jaxae.errors import InputError
-from jaxae.parity.layouts import align, closest
-from jaxae.parity.row import Gap, measure
-from jaxae.parity.trace import Call, trace_nnx, trace_torch
+from jaxae.parity.calls import Call, record_nnx, record_torch
+from jaxae.parity.channel_order import align, closest
+from jaxae.parity.comparison import (
+    GRADIENT,
+    INPUT,
+    OUTPUT,
+    RESULT,
+    TOLERANCE,
+    Comparison,
+    Difference,
+    difference,
+)
+from jaxae.parity.gap import Gap, measure
 from jaxae.port import describe, from_torch, to_arrays
 from jaxae.port.flatten import Flatten
 from jaxae.port.names import Names
 
-TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+if TYPE_CHECKING:
+    import torch
 
-OUTPUT, INPUT, GRADIENT, RESULT = "output", "input", "gradient", "result"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What two networks made of the same weights and inputs, layer by layer.
-
-    Attributes:
-        rows: Inputs and outputs of each paired layer in the order of execution, the result of the
-            whole, then gradients of each layer's parameters from the last layer to the first.
-        unpaired: Layers of one network that the other has not under a corresponding name.
-        notes: What was assumed, or left out.
-    """
-
-    rows: tuple["Difference", ...]
-    unpaired: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def first_difference(self) -> "Difference | None":
-        """Where the networks part first, in the order of the forward pass; None if they do not.
-
-        An "input" that differs, where all before it agrees, is made by what lies between the
-        layers: an activation, a flatten. An "output" is the layer's own.
-        """
-        return next((row for row in self.rows if row.what != GRADIENT and not row.passed), None)
-
-    @property
-    def first_gradient_difference(self) -> "Difference | None":
-        """Where the backward pass parts first, which begins at the last layer."""
-        return next((row for row in self.rows if row.what == GRADIENT and not row.passed), None)
-
-    @property
-    def passed(self) -> bool:
-        """Whether everything agrees."""
-        return all(row.passed for row in self.rows)
-
-    def __str__(self) -> str:
-        titles = ("layer", "kind", "what", "max abs", "max rel", "tolerance", "")
-        lines = [titles, *(row.cells() for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-        for title, first in (
-            ("first difference", self.first_difference),
-            ("first difference of gradients", self.first_gradient_difference),
-        ):
-            text.append(f"{title}: {'none' if first is None else first.sentence()}")
-        text += [f"without a counterpart: {path}" for path in self.unpaired]
-        return "\n".join([*text, *self.notes])
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far a layer's input, output or gradients are apart, relative to the largest magnitude."""
-
-    layer: str
-    kind: str
-    what: str
-    gap: Gap
-    tolerance: float
-    hint: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the relative gap is within the tolerance; NaN is not."""
-        return self.gap.max_rel <= self.tolerance
-
-    def cells(self) -> tuple[str, ...]:
-        """The cells of the printed table."""
-        verdict = "same" if self.passed else "DIFFERS"
-        numbers = (f"{self.gap.max_abs:.1e}", f"{self.gap.max_rel:.1e}", f"{self.tolerance:.0e}")
-        return (self.layer or "(whole)", self.kind, self.what, *numbers, verdict)
-
-    def sentence(self) -> str:
-        """The finding in words."""
-        where = f"{self.what} of {self.layer or 'the whole'} ({self.kind}), {self.gap.max_rel:.1e}"
-        return f"{where}: {self.hint}" if self.hint else where
+# A network's one argument, or a tuple or list of them.
+Inputs = ArrayLike | Sequence[ArrayLike]
 
 
 def compare(
-    torch_module: Any,
+    torch_module: "torch.nn.Module",
     nnx_module: nnx.Module,
-    inputs: Any,
+    inputs: Inputs,
     *,
-    nnx_inputs: Any = None,
+    nnx_inputs: Inputs | None = None,
     torch_call: Callable[..., Any] | None = None,
     nnx_call: Callable[..., Any] | None = None,
     port: bool = True,
@@ -122,21 +58,23 @@ def compare(
     weighted by a fixed random number.
 
     Args:
-        torch_module: The torch network.
-        nnx_module: Its twin; what it holds is replaced by the torch network's weights.
-        inputs: The torch network's argument, or a tuple of them: NumPy arrays.
-        nnx_inputs: The twin's; left out, float arrays of four or more axes have their channels
-            moved to the end, and others are the same.
-        torch_call: How to call it, `lambda module, *inputs: module(*inputs)[0]` say; the result
-            may be any tree of arrays.
-        nnx_call: The same for the twin. Both results must have as many arrays, in one order.
+        torch_module: Torch network.
+        nnx_module: Twin of the torch network, whose weights it is given.
+        inputs: Argument of the torch network, or a tuple of them: arrays.
+        nnx_inputs: Argument or arguments of the twin; by default those of torch, float arrays of
+            four or more axes with their channels moved to the end.
+        torch_call: Call of the torch network, `lambda module, *inputs: module(*inputs)[0]` say;
+            the result may be any tree of arrays.
+        nnx_call: Call of the twin. Both results must have as many arrays, in one order.
         port: Whether to port the weights; otherwise both networks keep what they hold.
-        names: As in `jaxae.port.from_torch`, as are flatten and unflatten.
-        flatten: The order of flattened images; as torch's where nothing is said.
-        unflatten: The same for images made of vectors.
-        gradients: Whether to compare those too.
+        names: Names of tensors in torch, as in `jaxae.port.from_torch`.
+        flatten: Order of flattened images, as in `jaxae.port.from_torch`; by default torch's.
+        unflatten: Order of images made of vectors, as in `jaxae.port.from_torch`; by default
+            torch's.
+        gradients: Whether to compare gradients too.
         train: Whether both run in training mode (batch statistics); dropout must be off.
-        tolerance: Of all layers; by default 1e-10 in float64, 1e-4 in float32.
+        tolerance: Largest relative gap of every layer; by default 1e-10 in float64, 1e-4 in
+            float32.
 
     Raises:
         InputError: If the weights cannot be ported, the results do not correspond, or the inputs
@@ -162,13 +100,12 @@ def compare(
         paths = {_parent(row.flax): _parent(row.torch) for row in rows}
         wide = [_widened(one) for one in arguments]
         twin_wide = [jnp.asarray(_widened(one)) for one in twin_arguments]
-        result, calls = trace_torch(
+        result, calls = record_torch(
             module, lambda model: run_torch(model, *(torch.from_numpy(one) for one in wide))
         )
-        twin_result, twin_calls = trace_nnx(twin, lambda model: run_nnx(model, *twin_wide))
+        twin_result, twin_calls = record_nnx(twin, lambda model: run_nnx(model, *twin_wide))
         forward, unpaired, notes = _pair_calls(calls, twin_calls, paths, tolerance)
         result = [leaf for leaf in jax.tree.leaves(result) if torch.is_tensor(leaf)]
-        flat = lambda model: jax.tree.leaves(run_nnx(model, *twin_wide))  # noqa: E731
         twin_result = jax.tree.leaves(twin_result)
         if len(result) != len(twin_result):
             raise InputError(
@@ -180,7 +117,7 @@ def compare(
             for leaf, other in zip(result, twin_result, strict=True)
         ]
         forward += [
-            _difference("", f"result {index}", RESULT, end, np.asarray(other), tolerance)
+            difference("", f"result {index}", RESULT, end, np.asarray(other), tolerance)
             for index, (end, other) in enumerate(zip(ends, twin_result, strict=True))
         ]
         backward: list[Difference] = []
@@ -192,23 +129,29 @@ def compare(
             pairs = zip(weights, result, ends, strict=True)
             twin_weights = [_like(w, leaf.detach().numpy(), end) for w, leaf, end in pairs]
             wanted = _torch_gradients(module, result, weights)
-            holder = _nnx_gradients(twin, flat, twin_weights)
+            holder = _nnx_gradients(
+                twin, lambda model: jax.tree.leaves(run_nnx(model, *twin_wide)), twin_weights
+            )
             got, _ = to_arrays(holder, names=names, **order)
             backward = _pair_gradients(got, wanted, calls, tolerance)
     return Comparison((*forward, *backward), tuple(unpaired), tuple(notes))
 
 
-def _call(module: Any, *inputs: Any) -> Any:
+def _call(module: Callable[..., Any], *inputs: Any) -> Any:
     return module(*inputs)
 
 
-def _tuple(inputs: Any) -> tuple[np.ndarray, ...]:
-    inputs = inputs if isinstance(inputs, tuple | list) else (inputs,)
-    arrays = tuple(np.asarray(one.detach() if hasattr(one, "detach") else one) for one in inputs)
+def _tuple(inputs: Inputs) -> tuple[np.ndarray, ...]:
+    several = inputs if isinstance(inputs, tuple | list) else (inputs,)
+    arrays = tuple(map(_as_array, several))
     for index, array in enumerate(arrays):
         if array.dtype.kind not in "fiub":
             raise InputError(f"expected arrays of numbers, got input {index} of {array.dtype}")
     return arrays
+
+
+def _as_array(value: Any) -> np.ndarray:
+    return np.asarray(value.detach() if hasattr(value, "detach") else value)
 
 
 def _channels_last(array: np.ndarray) -> np.ndarray:
@@ -258,7 +201,7 @@ def _pair_calls(
         found = {
             # A twin may take more (a label), or give more (a carry), than can be told apart.
             what: [
-                _difference(call.path, call.kind, what, align(call, left, right), right, tolerance)
+                difference(call.path, call.kind, what, align(call, left, right), right, tolerance)
                 for left, right in zip(*sides, strict=False)
             ]
             for what, sides in (
@@ -278,31 +221,10 @@ def _pair_calls(
 
 def _in_order(rows: list[Difference]) -> list[Difference]:
     """A container ends after its parts, whose difference is the more telling: inputs of it go."""
-    inner = {row.layer for row in rows}
-    holds = lambda path: any(other.startswith(f"{path}.") for other in inner)  # noqa: E731
-    return [row for row in rows if not (row.what == INPUT and holds(row.layer))]
-
-
-def _difference(
-    layer: str, kind: str, what: str, left: np.ndarray, right: np.ndarray, tolerance: float | None
-) -> Difference:
-    gap = measure({layer: right}, {layer: left})
-    coarse = "float64" if min(left.itemsize, right.itemsize) == 8 else "float32"
-    allowed = TOLERANCE[coarse] if tolerance is None else tolerance
-    hint = "" if gap.max_rel <= allowed else _hint(what, left, right)
-    return Difference(layer, kind, what, gap, allowed, hint)
-
-
-def _hint(what: str, left: np.ndarray, right: np.ndarray) -> str:
-    if left.shape != right.shape:
-        return f"shape {left.shape} in torch, {right.shape} in NNX"
-    if what == INPUT:
-        if np.allclose(np.sort(left, axis=None), np.sort(right, axis=None), rtol=1e-9, atol=1e-12):
-            return "the same numbers in another order: a flatten, reshape or transpose before it"
-        return "an activation or another operation between it and the layers before it"
-    if what == OUTPUT:
-        return "given the same input: its weights or its settings"
-    return "given the same layers: what follows the last of them"
+    containers = {
+        one.layer for one in rows if any(other.layer.startswith(f"{one.layer}.") for other in rows)
+    }
+    return [row for row in rows if not (row.what == INPUT and row.layer in containers)]
 
 
 def _like(weight: np.ndarray, before: np.ndarray, after: np.ndarray) -> jax.Array:
@@ -322,7 +244,9 @@ def _nnx_gradients(twin: Any, run: Callable[[Any], list], weights: list[jax.Arra
     return nnx.merge(graph, jax.jit(jax.grad(objective))(parameters), rest)
 
 
-def _torch_gradients(module: Any, result: list, weights: list[np.ndarray]) -> dict[str, np.ndarray]:
+def _torch_gradients(
+    module: "torch.nn.Module", result: "list[torch.Tensor]", weights: list[np.ndarray]
+) -> dict[str, np.ndarray]:
     import torch
 
     module.zero_grad()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from jaxae.parity.row import Gap
+from jaxae.parity.gap import Gap
 
 # Kolmogorov's limit law exceeds 3 with probability 2 exp(-18) = 3e-8.
 CRITICAL = 3.0

@@ -1,7 +1,6 @@
 """Rungs before any step: initial weights, and codes drawn by each framework's own noise."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,66 +8,72 @@ import numpy as np
 import torch
 from flax import nnx
 
-from jaxae.config import ModelConfig
 from jaxae.network.models import ConditionalVAE, build, init_parameters
-from jaxae.network.parameters import Parameters, parameters_of
+from jaxae.network.parameters import Parameters, named_leaves, parameters_of
 from jaxae.parity.distribution import CRITICAL, kolmogorov_smirnov
-from jaxae.parity.pair import Feed, Pair, build_reference
-from jaxae.parity.row import Gap, Row, measure
+from jaxae.parity.gap import Gap, measure
+from jaxae.parity.pair import Feed, Pair
+from jaxae.parity.rung_result import RungResult
+from jaxae.port.reference import reference_module
 from jaxae.torch_rng.generator import Generator
 
 DRAWS = 64
-# Of a tensor, in each draw: enough to see a bound off by a few per cent, cheap to sort.
+# Elements of a tensor in each draw: enough to see a bound off by a few per cent, cheap to sort.
 ELEMENTS = 256
-# Of each example of a batch of 8 or more: a deviation off by five per cent is seen.
+# Codes of each example of a batch of 8 or more: a deviation off by five per cent is seen.
 CODES = 1024
 
-Draw = Callable[[ModelConfig, Any], Parameters]
+
+Array = TypeVar("Array", np.ndarray, jax.Array)
 
 
-def initialisation_row(pair: Pair, *, draw: Draw = init_parameters) -> Row:
+def initialisation_row(pair: Pair) -> RungResult:
     """Fresh parameters drawn from JAX's keys against torch's, tensor by tensor, in distribution.
 
     Elements of both layouts are pooled over many models; a tensor's elements are alike.
     """
     config = pair.config.model
-    sample = jax.jit(lambda keys: jax.lax.map(lambda k: jax.tree.map(_some, draw(config, k)), keys))
-    pooled = jax.device_get(sample(jax.random.split(jax.random.key(1), DRAWS)))
+
+    @jax.jit
+    def sample(keys: jax.Array) -> Parameters:
+        return jax.lax.map(lambda key: jax.tree.map(_some, init_parameters(config, key)), keys)
+
+    pooled = named_leaves(jax.device_get(sample(jax.random.split(jax.random.key(1), DRAWS))))
     torch.manual_seed(1)
-    references = [dict(build_reference(pair.config).named_parameters()) for _ in range(DRAWS)]
+    references = [
+        dict(reference_module(pair.config.model).named_parameters()) for _ in range(DRAWS)
+    ]
     worst = Gap(0.0, 0.0)
     for path, (name, _) in pair.patterns.items():
-        layer, _, leaf = path.rpartition(".")
         values = [_some(torch_draw[name].detach().numpy()) for torch_draw in references]
-        gap = kolmogorov_smirnov(pooled[layer][leaf].reshape(-1), np.concatenate(values), name)
+        gap = kolmogorov_smirnov(pooled[path].reshape(-1), np.concatenate(values), name)
         worst = max(worst, gap, key=lambda gap: gap.max_rel)
     note = "Kolmogorov-Smirnov distance; relative: to chance"
-    return Row(pair.name, "initial distributions", "float32", worst, CRITICAL, note)
+    return RungResult(pair.name, "initial distributions", "float32", worst, CRITICAL, note)
 
 
-def _some(values: Any) -> Any:
+def _some(values: Array) -> Array:
     """At most twice ELEMENTS of a tensor, spread over it."""
     return values.reshape(-1)[:: max(1, values.size // ELEMENTS)]
 
 
-def replayed_weights_row(pair: Pair, *, seed: int = 123) -> Row:
+def replayed_weights_row(pair: Pair, *, seed: int = 123) -> RungResult:
     """Initial weights of a replay against torch's after `manual_seed`, bit for bit.
 
     The autoencoder's normals pass through logarithm and cosine, which vector units round by their
     own rules: 4 units in the last place are allowed.
     """
     torch.manual_seed(seed)
-    expected = build_reference(pair.config).state_dict()
+    expected = reference_module(pair.config.model).state_dict()
     network = build(pair.config.model, rngs=nnx.Rngs(0))
     network.reset_parameters(Generator(seed))
     gap = measure(pair.named(jax.device_get(parameters_of(network))), expected)
-    return Row(pair.name, "initial weights, replayed", "float32", gap, 0.0 if pair.is_vae else 5e-7)
+    return RungResult(
+        pair.name, "initial weights, replayed", "float32", gap, 0.0 if pair.is_vae else 5e-7
+    )
 
 
-Reparameterize = Callable[[Any, Any, Any], Any]
-
-
-def own_noise_row(pair: Pair, feed: Feed, *, reparameterize: Reparameterize | None = None) -> Row:
+def own_noise_row(pair: Pair, feed: Feed) -> RungResult:
     """Codes of one batch where each framework draws its own eps, in distribution.
 
     A code less its mean over its deviation is standard normal, whatever the batch.
@@ -85,9 +90,7 @@ def own_noise_row(pair: Pair, feed: Feed, *, reparameterize: Reparameterize | No
     @jax.jit
     def draw(key: jax.Array) -> jax.Array:
         eps = jax.random.normal(key, (CODES, *means.shape), means.dtype)
-        return jax.vmap(reparameterize or twin.reparameterize, (None, None, 0))(
-            means, log_vars, eps
-        )
+        return jax.vmap(twin.reparameterize, (None, None, 0))(means, log_vars, eps)
 
     center, deviation = mean.numpy(), np.exp(log_var.numpy() / 2)
     standard = [
@@ -96,4 +99,4 @@ def own_noise_row(pair: Pair, feed: Feed, *, reparameterize: Reparameterize | No
     ]
     gap = kolmogorov_smirnov(standard[0], standard[1], "code")
     note = "Kolmogorov-Smirnov distance; relative: to chance"
-    return Row(pair.name, "codes of own noise", pair.dtype, gap, CRITICAL, note)
+    return pair.result("codes of own noise", gap, CRITICAL, note)

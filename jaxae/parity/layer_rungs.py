@@ -12,25 +12,25 @@ import torch.nn.functional as F
 from flax import nnx
 
 from jaxae.network import layers
-from jaxae.parity.pair import Precision
-from jaxae.parity.row import Row, measure
+from jaxae.parity.cases import Precision
+from jaxae.parity.gap import measure
+from jaxae.parity.rung_result import RungResult
 from jaxae.parity.tolerance import FORWARD, GRADIENT
 from jaxae.port import from_torch
 
-Settings = dict[str, Any]
-Transfer = Callable[[nnx.Module, torch.nn.Module], object]
+LayerSettings = dict[str, Any]
 
 # Nothing here is square, and no two sizes are equal where the setting allows.
 BATCH, HEIGHT, WIDTH = 3, 11, 8
 CHANNELS = (4, 6)
 
-LINEAR: tuple[Settings, ...] = (
+LINEAR: tuple[LayerSettings, ...] = (
     {"features": (5, 7)},
     {"features": (7, 3), "use_bias": False},
     {"features": (1, 4)},
 )
 
-CONV: tuple[Settings, ...] = (
+CONV: tuple[LayerSettings, ...] = (
     {"kernel_size": (3, 2)},
     {"kernel_size": (3, 2), "use_bias": False},
     {"kernel_size": 1},
@@ -43,7 +43,7 @@ CONV: tuple[Settings, ...] = (
     {"kernel_size": (5, 2), "padding": (4, 3), "use_bias": False},
 )
 
-CONV_TRANSPOSE: tuple[Settings, ...] = (
+CONV_TRANSPOSE: tuple[LayerSettings, ...] = (
     {"kernel_size": (3, 2)},
     {"kernel_size": (3, 2), "use_bias": False},
     {"kernel_size": 1, "stride": (2, 3)},
@@ -59,24 +59,20 @@ CONV_TRANSPOSE: tuple[Settings, ...] = (
 )
 
 
-def layer_rows(dtype: Precision, *, transfer: Transfer = from_torch) -> Iterator[Row]:
+def layer_rows(dtype: Precision) -> Iterator[RungResult]:
     """Each kind of layer and lowering: outputs, and gradients of input and parameters.
 
     Gradients in float32 are held against torch's in float64.
-
-    Args:
-        dtype: In which both sides compute.
-        transfer: Gives a layer its torch twin's weights.
     """
     linear = [_linear(settings) for settings in LINEAR]
-    yield from _rows("Linear", dtype, linear, transfer)
+    yield from _rows("Linear", dtype, linear)
     for lowering in ("plain", "matmul"):
         for kind, grid in (("Conv", CONV), ("ConvTranspose", CONV_TRANSPOSE)):
             cases = [_convolution(kind, lowering, settings) for settings in grid]
-            yield from _rows(f"{kind}, {lowering} lowering", dtype, cases, transfer)
+            yield from _rows(f"{kind}, {lowering} lowering", dtype, cases)
 
 
-def condition_rows(dtype: Precision) -> Iterator[Row]:
+def condition_rows(dtype: Precision) -> Iterator[RungResult]:
     """A convolution that takes a class as a bias against one of an image with one-hot planes."""
     for lowering in ("plain", "matmul"):
         flax, reference, _ = _convolution("Conv", lowering, {"kernel_size": (4, 3), "stride": 2})
@@ -91,10 +87,12 @@ def condition_rows(dtype: Precision) -> Iterator[Row]:
         gap = measure(
             {"output": flax(jnp.asarray(image), jnp.asarray(label))}, {"output": expected}
         )
-        yield Row("layers", f"Conv of a class, {lowering} lowering", dtype, gap, FORWARD[dtype])
+        yield RungResult(
+            "layers", f"Conv of a class, {lowering} lowering", dtype, gap, FORWARD[dtype]
+        )
 
 
-ACTIVATIONS = {
+ACTIVATION_PAIRS = {
     "leaky_relu": (layers.leaky_relu, F.leaky_relu),
     "sigmoid": (jax.nn.sigmoid, torch.sigmoid),
     "tanh": (jnp.tanh, torch.tanh),
@@ -102,29 +100,30 @@ ACTIVATIONS = {
 }
 
 
-def activation_rows(
-    dtype: Precision, *, activations: dict[str, tuple[Callable, Callable]] = ACTIVATIONS
-) -> Iterator[Row]:
+def activation_rows(dtype: Precision) -> Iterator[RungResult]:
     """The activations and their slopes, from -30 to 30."""
     points = np.linspace(-30, 30, 2001).astype(dtype)
-    for name, (function, reference) in activations.items():
+    for name, (function, reference) in ACTIVATION_PAIRS.items():
         x = torch.from_numpy(points.copy()).requires_grad_()
         expected = reference(x)
         expected.sum().backward()
+        assert x.grad is not None
         value, pull = jax.vjp(function, jnp.asarray(points))
         slope = pull(jnp.ones_like(value))[0]
         gap = measure({"value": value, "slope": slope}, {"value": expected, "slope": x.grad})
-        yield Row("layers", name, dtype, gap, FORWARD[dtype])
+        yield RungResult("layers", name, dtype, gap, FORWARD[dtype])
 
 
-def _linear(settings: Settings) -> tuple[Any, Any, tuple[int, ...]]:
+def _linear(settings: LayerSettings) -> tuple[Any, Any, tuple[int, ...]]:
     inputs, outputs = settings["features"]
     bias = settings.get("use_bias", True)
     flax = _abstract(partial(layers.Linear, inputs, outputs, use_bias=bias))
     return flax, torch.nn.Linear(inputs, outputs, bias=bias), (BATCH, 2, inputs)
 
 
-def _convolution(kind: str, lowering: str, settings: Settings) -> tuple[Any, Any, tuple[int, ...]]:
+def _convolution(
+    kind: str, lowering: str, settings: LayerSettings
+) -> tuple[Any, Any, tuple[int, ...]]:
     flax = _abstract(partial(getattr(layers, kind), *CHANNELS, lowering=lowering, **settings))
     rest = {key: value for key, value in settings.items() if key != "use_bias"}
     make = torch.nn.Conv2d if kind == "Conv" else torch.nn.ConvTranspose2d
@@ -137,14 +136,14 @@ def _abstract(make: Callable[..., nnx.Module]) -> Any:
     return nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
 
 
-def _rows(name: str, dtype: Precision, cases: list, transfer: Transfer) -> Iterator[Row]:
+def _rows(name: str, dtype: Precision, cases: list) -> Iterator[RungResult]:
     torch.manual_seed(0)
     outputs, gradients = [], []
     arrays, functions = [], []
     for flax, reference, shape in cases:
         reference.reset_parameters()
         reference.to(getattr(torch, dtype))
-        transfer(flax, reference)
+        from_torch(flax, reference)
         x = np.random.default_rng(1).standard_normal(shape).astype(dtype)
         _, cotangent, exact = _torch_side(reference, x, torch.float64)
         outputs.append(_torch_side(reference, x, getattr(torch, dtype))[0])
@@ -166,8 +165,8 @@ def _rows(name: str, dtype: Precision, cases: list, transfer: Transfer) -> Itera
         got[f"case {index}"], wanted[f"case {index}"] = value, outputs[index]
         slopes |= {f"case {index} {key}": leaf for key, leaf in gradient.items()}
         right |= {f"case {index} {key}": leaf for key, leaf in gradients[index].items()}
-    yield Row("layers", name, dtype, measure(got, wanted), FORWARD[dtype])
-    yield Row("layers", f"{name}: gradients", dtype, measure(slopes, right), GRADIENT[dtype])
+    yield RungResult("layers", name, dtype, measure(got, wanted), FORWARD[dtype])
+    yield RungResult("layers", f"{name}: gradients", dtype, measure(slopes, right), GRADIENT[dtype])
 
 
 def _torch_side(

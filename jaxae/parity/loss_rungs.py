@@ -1,7 +1,7 @@
 """Rungs of the losses: values and gradients against torch's functions, saturation included."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,25 +11,16 @@ import torch.nn.functional as F
 
 import torch_ref
 from jaxae.network import losses
-from jaxae.parity.pair import Precision
-from jaxae.parity.row import Row, measure
+from jaxae.parity.cases import Precision
+from jaxae.parity.gap import measure
+from jaxae.parity.rung_result import RungResult
 from jaxae.parity.tolerance import FORWARD
 
 BETA = 0.3
 
 
-class Losses(NamedTuple):
-    """The functions under test, each one value an example."""
-
-    from_probabilities: Callable[..., jax.Array] = losses.bce_from_probabilities
-    from_logits: Callable[..., jax.Array] = losses.bce_from_logits
-    kl: Callable[..., jax.Array] = losses.kl_from_standard_normal
-    negative_elbo: Callable[..., jax.Array] = losses.negative_elbo
-
-
-def loss_rows(dtype: Precision, *, functions: Losses | None = None) -> Iterator[Row]:
+def loss_rows(dtype: Precision) -> Iterator[RungResult]:
     """The cross-entropy in both forms (sum and mean), the KL divergence and the beta-ELBO."""
-    functions = functions or Losses()
     rng = np.random.default_rng(0)
     shape = (5, 7, 3)
     targets = rng.uniform(size=shape).astype(dtype)
@@ -43,11 +34,11 @@ def loss_rows(dtype: Precision, *, functions: Losses | None = None) -> Iterator[
     logits = rng.uniform(-6, 6, shape).astype(dtype)
     logits[0, :, 0] = [-200, -90, -30, 0, 30, 90, 200]
 
-    def row(rung: str, got: dict, wanted: dict) -> Row:
-        return Row("losses", rung, dtype, measure(got, wanted), FORWARD[dtype])
+    def row(rung: str, got: dict, wanted: dict) -> RungResult:
+        return RungResult("losses", rung, dtype, measure(got, wanted), FORWARD[dtype])
 
     bce = F.binary_cross_entropy
-    form = functions.from_probabilities
+    form = losses.bce_from_probabilities
     for name, p, t in (("", inner, targets), (", saturated", ends, at_ends)):
         got = _value_and_slopes(lambda p, t=t: form(p, jnp.asarray(t)).sum(), p)
         wanted = _torch_side(lambda p, t=t: bce(p, torch.from_numpy(t), reduction="sum"), p)
@@ -57,24 +48,28 @@ def loss_rows(dtype: Precision, *, functions: Losses | None = None) -> Iterator[
     yield row("BCE from probabilities, mean", got, wanted)
 
     stable = F.binary_cross_entropy_with_logits
-    got = _value_and_slopes(lambda x: functions.from_logits(x, jnp.asarray(targets)).sum(), logits)
+    got = _value_and_slopes(lambda x: losses.bce_from_logits(x, jnp.asarray(targets)).sum(), logits)
     wanted = _torch_side(lambda x: stable(x, torch.from_numpy(targets), reduction="sum"), logits)
     yield row("BCE from logits, sum", got, wanted)
 
     mean, log_var = rng.standard_normal((2, 5, 4)).astype(dtype)
-    got = _value_and_slopes(lambda m, v: functions.kl(m, v).sum(), mean, log_var)
+    got = _value_and_slopes(lambda m, v: losses.kl_from_standard_normal(m, v).sum(), mean, log_var)
     wanted = _torch_side(torch_ref.kl_divergence, mean, log_var)
     yield row("KL divergence, sum", got, wanted)
 
     def elbo(m: jax.Array, v: jax.Array, p: jax.Array) -> jax.Array:
         reconstruction = form(p, jnp.asarray(targets))
-        return functions.negative_elbo(reconstruction, functions.kl(m, v), BETA).sum()
+        return losses.negative_elbo(
+            reconstruction, losses.kl_from_standard_normal(m, v), BETA
+        ).sum()
 
     got = _value_and_slopes(elbo, mean, log_var, inner)
     wanted = _torch_side(
         lambda m, v, p: torch_ref.cvae_cost(m, v, p, torch.from_numpy(targets), BETA),
-        mean, log_var, inner,
-    )  # fmt: skip
+        mean,
+        log_var,
+        inner,
+    )
     yield row(f"beta-ELBO, beta {BETA}", got, wanted)
 
 

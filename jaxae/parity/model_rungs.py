@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,58 +11,70 @@ import numpy as np
 import optax
 import torch
 
-from jaxae.network.models import Autoencoder, with_parameters
-from jaxae.parity.layouts import align
-from jaxae.parity.pair import Batch, Feed, Pair
-from jaxae.parity.row import Gap, Row, measure
+from jaxae.network.models import (
+    AutoencoderOutput,
+    ConditionalVAE,
+    VAEOutput,
+    with_parameters,
+)
+from jaxae.network.parameters import Parameters
+from jaxae.parity.calls import record_nnx, record_torch
+from jaxae.parity.channel_order import align
+from jaxae.parity.gap import Gap, measure
+from jaxae.parity.pair import Feed, Pair, TorchBatch
+from jaxae.parity.rung_result import RungResult
 from jaxae.parity.tolerance import ADAM_IDENTICAL, ADAM_OWN, FORWARD, GRADIENT
-from jaxae.parity.trace import trace_nnx, trace_torch
 from jaxae.parity.trajectory import Snapshot, jax_steps, torch_steps
 
-Adam = Callable[[float], optax.GradientTransformation]
 
-
-def stage_row(pair: Pair, feed: Feed) -> Row:
+def stage_row(pair: Pair, feed: Feed) -> RungResult:
     """Outputs of every named layer."""
     batch = pair.batch(feed, 0)
     with torch.no_grad():
-        _, calls = trace_torch(pair.reference, lambda model: _call_torch(model, batch))
-    _, twin_calls = trace_nnx(pair.twin, lambda model: _call_twin(model, pair, feed))
+        _, calls = record_torch(pair.reference, lambda model: _call_torch(model, batch))
+    _, twin_calls = record_nnx(pair.twin, lambda model: _call_twin(model, pair, feed))
     stages = {call.path: call for call in calls if call.path}
     got = {call.path: call.outputs[0] for call in twin_calls if call.path}
     wanted = {path: align(call, call.outputs[0], got.get(path)) for path, call in stages.items()}
-    return Row(pair.name, "stages", pair.dtype, measure(got, wanted), FORWARD[pair.dtype])
+    return pair.result("stages", measure(got, wanted), FORWARD[pair.dtype])
 
 
-def forward_row(pair: Pair, feed: Feed, *, rung: str = "forward pass") -> Row:
+def forward_row(pair: Pair, feed: Feed, *, rung: str = "forward pass") -> RungResult:
     """Mean, log variance, code (given eps) and reconstruction; shapes first."""
     batch = pair.batch(feed, 0)
     with torch.no_grad():
         output = _call_torch(pair.reference, batch)
+
     # Parameters as an argument: XLA would fold constants through the whole network.
-    run = jax.jit(lambda values: _call_twin(with_parameters(pair.config.model, values), pair, feed))
+    @jax.jit
+    def run(parameters: Parameters) -> AutoencoderOutput | VAEOutput:
+        return _call_twin(with_parameters(pair.config.model, parameters), pair, feed)
+
     found = run(pair.parameters)
-    if isinstance(pair.twin, Autoencoder):
+    if isinstance(found, AutoencoderOutput):
         wanted: dict[str, Any] = {"reconstruction": output}
         got = {"reconstruction": found.reconstruction}
     else:
         wanted = dict(zip(("mean", "log_var", "code", "reconstruction"), output, strict=True))
         wanted["reconstruction"] = wanted["reconstruction"].permute(0, 2, 3, 1)
         got = {name: getattr(found, name) for name in wanted}
-    return Row(pair.name, rung, pair.dtype, measure(got, wanted), FORWARD[pair.dtype])
+    return pair.result(rung, measure(got, wanted), FORWARD[pair.dtype])
 
 
-def reparameterization_row(pair: Pair, *, reparameterize: Callable | None = None) -> Row:
+def reparameterization_row(pair: Pair) -> RungResult:
     """A code of given mean, log variance and eps."""
     dtype = np.dtype(pair.dtype)
     mean, log_var, eps = np.random.default_rng(3).standard_normal((3, 5, 4)).astype(dtype)
-    function = reparameterize or pair.twin.reparameterize  # type: ignore[union-attr]
+    twin = pair.twin
+    assert isinstance(twin, ConditionalVAE)
     wanted = pair.reference.reparameterize(*map(torch.from_numpy, (mean, log_var, eps)))
-    gap = measure({"code": function(*map(jnp.asarray, (mean, log_var, eps)))}, {"code": wanted})
-    return Row(pair.name, "reparameterization, same eps", pair.dtype, gap, FORWARD[pair.dtype])
+    gap = measure(
+        {"code": twin.reparameterize(*map(jnp.asarray, (mean, log_var, eps)))}, {"code": wanted}
+    )
+    return pair.result("reparameterization, same eps", gap, FORWARD[pair.dtype])
 
 
-def step_rows(pair: Pair, feed: Feed) -> Iterator[Row]:
+def step_rows(pair: Pair, feed: Feed) -> Iterator[RungResult]:
     """One step of training from the same start: cost, gradients, parameters, both moments.
 
     The gradient that the compiled step takes is read off Adam's first moment, a tenth of it.
@@ -74,9 +86,9 @@ def step_rows(pair: Pair, feed: Feed) -> Iterator[Row]:
     own, expected = _torch_step(pair, feed, pair.torch_dtype)
     found = next(jax_steps(pair, feed))
 
-    def row(rung: str, gap: Gap, tolerance: float, note: str = "") -> Row:
+    def row(rung: str, gap: Gap, tolerance: float, note: str = "") -> RungResult:
         note = note if pair.dtype == "float32" else ""
-        return Row(pair.name, rung, pair.dtype, gap, tolerance, note)
+        return pair.result(rung, gap, tolerance, note)
 
     yield row("cost", measure({"cost": found.cost}, {"cost": expected.cost}), FORWARD[pair.dtype])
     gradients = {name: 10 * value for name, value in found.first_moments.items()}
@@ -92,19 +104,19 @@ def step_rows(pair: Pair, feed: Feed) -> Iterator[Row]:
     yield row("Adam step, own gradients", gap, ADAM_OWN[pair.dtype], note)
 
 
-def adam_row(pair: Pair, feed: Feed, *, adam: Adam = optax.adam) -> Row:
+def adam_row(pair: Pair, feed: Feed) -> RungResult:
     """One step of Adam on torch's gradients: parameters and both moments."""
     stepped = _own(pair)
     expected = next(torch_steps(stepped, feed))
     gradients = {name: jnp.array(value) for name, value in stepped.named_gradients().items()}
-    optimizer = adam(pair.config.train.learning_rate)
+    optimizer = optax.adam(pair.config.train.learning_rate)
     start = pair.reference.state_dict()
     parameters = {name: jnp.array(value) for name, value in start.items()}
     updates, state = optimizer.update(gradients, optimizer.init(parameters))
     moments: Any = state[0]  # type: ignore[index]
     found = (0.0, optax.apply_updates(parameters, updates), moments.mu, moments.nu)
     gap = measure(_flat(found), _flat(expected))
-    return Row(pair.name, "Adam step, same gradients", pair.dtype, gap, ADAM_IDENTICAL[pair.dtype])
+    return pair.result("Adam step, same gradients", gap, ADAM_IDENTICAL[pair.dtype])
 
 
 def _own(pair: Pair, dtype: torch.dtype | None = None) -> Pair:
@@ -133,7 +145,7 @@ def _flat(snapshot: Any) -> dict[str, Any]:
     }
 
 
-def _call_torch(model: Any, batch: Batch) -> Any:
+def _call_torch(model: Any, batch: TorchBatch) -> Any:
     if batch.eps is None:
         return model(batch.images)
     return model(batch.images, batch.labels, batch.eps)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,28 +11,17 @@ from flax import nnx
 from jaxtyping import Float, Int32, UInt8
 
 import torch_ref
-from jaxae.config import (
-    AUTOENCODER,
-    CONDITIONAL_VAE,
-    AutoencoderConfig,
-    ConditionalVAEConfig,
-    RunConfig,
-)
+from jaxae.config import ConditionalVAEConfig, Lowering, RunConfig
 from jaxae.data.dataset import Split, load
 from jaxae.network.models import Model, build, with_parameters
-from jaxae.network.parameters import Parameters, parameters_of
+from jaxae.network.parameters import Parameters, named_leaves, parameters_of
+from jaxae.parity.cases import CASES, Precision
+from jaxae.parity.gap import Gap
+from jaxae.parity.rung_result import RungResult
 from jaxae.port import describe, from_torch
+from jaxae.port.reference import reference_module
 from jaxae.training.program import Program, program_of
 from jaxae.training.runtime import make_mesh
-
-Precision = Literal["float64", "float32"]
-
-CASES: dict[str, RunConfig] = {
-    "Autoencoder": AUTOENCODER,
-    "ConditionalVAE": CONDITIONAL_VAE,
-    "ConditionalVAE, 11 channels": CONDITIONAL_VAE.replace(reconstruct_condition=True),
-    "VAE": CONDITIONAL_VAE.replace(num_classes=0),
-}
 
 
 class Feed(NamedTuple):
@@ -44,7 +33,7 @@ class Feed(NamedTuple):
     noise: Float[np.ndarray, "steps batch latent"]
 
 
-class Batch(NamedTuple):
+class TorchBatch(NamedTuple):
     """One step's share of a feed, as torch takes it."""
 
     images: torch.Tensor
@@ -52,8 +41,8 @@ class Batch(NamedTuple):
     eps: torch.Tensor | None
 
 
-Cost = Callable[[Any, Batch], torch.Tensor]
-Optimizer = Callable[[Iterable[torch.Tensor]], torch.optim.Optimizer]
+Cost = Callable[[Any, TorchBatch], torch.Tensor]
+MakeOptimizer = Callable[[Iterable[torch.Tensor]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -64,15 +53,16 @@ class Pair:
     its place: torch runs eagerly, and no compiled program can hide the change.
 
     Attributes:
-        name: Of the case.
-        config: The post's settings.
-        dtype: In which both compute.
-        reference: The torch module.
-        parameters: The twin's parameters, ported from it.
-        program: The twin's compiled training step, with torch's form of the cross-entropy.
-        cost: The torch module's cost of a batch.
-        optimizer: Makes torch's optimizer.
-        patterns: torch's name and axes of each of the twin's parameters.
+        name: Name of the case.
+        config: Settings of the network and its training.
+        dtype: Dtype in which both compute.
+        reference: Torch module.
+        parameters: Parameters of the twin, ported from the torch module.
+        program: Compiled training step of the twin, with torch's form of the cross-entropy.
+        cost: Cost of a batch in torch.
+        optimizer: Maker of torch's optimizer.
+        patterns: Name in torch and einops pattern to torch's axes, by the dotted name of each of
+            the twin's parameters.
     """
 
     name: str
@@ -82,7 +72,7 @@ class Pair:
     parameters: Parameters
     program: Program
     cost: Cost
-    optimizer: Optimizer
+    optimizer: MakeOptimizer
     patterns: Mapping[str, tuple[str, str]]
 
     @property
@@ -100,24 +90,24 @@ class Pair:
         """The dtype in torch's terms."""
         return getattr(torch, self.dtype)
 
-    def batch(self, feed: Feed, step: int) -> Batch:
+    def batch(self, feed: Feed, step: int) -> TorchBatch:
         """What torch is given at a step."""
         rows = feed.order[step][feed.order[step] >= 0]
         images = torch.from_numpy(feed.images[rows]).reshape(-1, 1, 28, 28)
         pixels = torch_ref.to_float(images).to(self.torch_dtype)
         if not self.is_vae:
-            return Batch(pixels.flatten(1), None, None)
+            return TorchBatch(pixels.flatten(1), None, None)
         labels = torch.from_numpy(feed.labels[rows].astype(np.int64))
         eps = torch.from_numpy(feed.noise[step][: len(rows)]).to(self.torch_dtype)
-        return Batch(pixels, labels if self.reference.num_classes else None, eps)
+        return TorchBatch(pixels, labels if self.reference.num_classes else None, eps)
+
+    def result(self, rung: str, gap: Gap, tolerance: float, note: str = "") -> RungResult:
+        """The result of a rung that compared the two."""
+        return RungResult(self.name, rung, self.dtype, gap, tolerance, note)
 
     def named(self, tree: Parameters) -> dict[str, np.ndarray]:
         """The twin's parameters, or their moments, by torch's names in torch's layout."""
-        leaves = {
-            f"{layer}.{name}": leaf
-            for layer, leaves in tree.items()
-            for name, leaf in leaves.items()
-        }
+        leaves = named_leaves(tree)
         return {
             name: rearrange(np.asarray(leaves[path]), pattern)
             for path, (name, pattern) in self.patterns.items()
@@ -134,7 +124,7 @@ def make_pair(
     dtype: Precision,
     *,
     seed: int = 0,
-    lowering: Literal["auto", "plain", "matmul"] = "auto",
+    lowering: Lowering = "auto",
 ) -> Pair:
     """Both networks of a case, with the weights that torch draws after `manual_seed(seed)`.
 
@@ -144,7 +134,7 @@ def make_pair(
     if name != "Autoencoder":
         config = config.replace(lowering=lowering)
     torch.manual_seed(seed)
-    reference = build_reference(config).to(getattr(torch, dtype))
+    reference = reference_module(config.model).to(getattr(torch, dtype))
     twin = build(config.model, rngs=nnx.Rngs(0))
     from_torch(twin, reference, flatten="CHW", unflatten="CHW")
     rate = config.train.learning_rate
@@ -163,30 +153,20 @@ def make_pair(
 
 def _patterns(twin: Model) -> dict[str, tuple[str, str]]:
     rows = describe(twin, flatten="CHW", unflatten="CHW").rows
-    reverse = lambda pattern: " -> ".join(pattern.split(" -> ")[::-1])  # noqa: E731
-    return {row.flax: (row.torch, reverse(row.pattern)) for row in rows}
+    return {row.flax: (row.torch, _reversed(row.pattern)) for row in rows}
 
 
-def build_reference(config: RunConfig) -> Any:
-    """The torch network of a configuration, drawn from torch's global generator."""
-    model = config.model
-    if isinstance(model, AutoencoderConfig):
-        return torch_ref.Autoencoder(model.num_features, model.hidden, activation=model.activation)
-    return torch_ref.ConditionalVariationalAutoencoder(
-        784,
-        model.num_latent,
-        model.num_classes,
-        reconstruct_condition=model.reconstruct_condition,
-        output_leaky_relu=model.output_leaky_relu,
-    )
+def _reversed(pattern: str) -> str:
+    before, after = pattern.split(" -> ")
+    return f"{after} -> {before}"
 
 
-def autoencoder_cost(model: Any, batch: Batch) -> torch.Tensor:
+def autoencoder_cost(model: Any, batch: TorchBatch) -> torch.Tensor:
     """The post's cost of the autoencoder, a mean over batch and pixels."""
     return torch_ref.autoencoder_cost(model(batch.images), batch.images)
 
 
-def vae_cost(model: Any, batch: Batch) -> torch.Tensor:
+def vae_cost(model: Any, batch: TorchBatch) -> torch.Tensor:
     """The post's cost of the VAEs, a sum over the batch."""
     mean, log_var, _, decoded = model(batch.images, batch.labels, batch.eps)
     target = torch_ref.reconstruction_target(model, batch.images, batch.labels)

@@ -1,34 +1,39 @@
 """The report: the ladder as a table, as JSON, and its trajectories as a figure."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jaxae.errors import InputError
-from jaxae.parity.row import Row
+from jaxae.parity.ladder import LadderResult
+from jaxae.parity.rung_result import RungResult
+from jaxae.parity.trajectory import Curve
+from jaxae.storage.files import whole_or_absent, write_text
+from jaxae.tables import format_table
 
 if TYPE_CHECKING:
-    from jaxae.parity.ladder import Report
-    from jaxae.parity.trajectory import Curve
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
 
-_TITLES = ("model", "rung", "dtype", "max abs", "max rel", "tolerance", "", "largest at; notes")
-
-
-def table(rows: list[Row]) -> str:
-    """Rows as text, a line each, columns aligned."""
-    lines = [_TITLES, *(_cells(row) for row in rows)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(_TITLES))]
-    return "\n".join(_line(cells, widths) for cells in lines)
-
-
-def markdown(rows: list[Row]) -> str:
-    """The same as a Markdown table."""
-    titles = [title or "verdict" for title in _TITLES]
-    lines = [titles, ["---"] * len(titles), *(_cells(row) for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+_TITLES = (
+    "model",
+    "rung",
+    "dtype",
+    "max abs",
+    "max rel",
+    "tolerance",
+    "verdict",
+    "largest at; notes",
+)
 
 
-def verdict(rows: list[Row]) -> str:
+def table(rows: Sequence[RungResult], *, style: Literal["plain", "markdown"] = "plain") -> str:
+    """Results as text, a line each, or as a Markdown table."""
+    return format_table(_TITLES, [_cells(row) for row in rows], style=style)
+
+
+def verdict(rows: Sequence[RungResult]) -> str:
     """One sentence: how many rungs hold, and which do not."""
     failed = [row for row in rows if not row.passed]
     if not failed:
@@ -38,27 +43,23 @@ def verdict(rows: list[Row]) -> str:
     )
 
 
-def write_json(report: "Report", path: Path) -> None:
-    """Write rows, and the trajectories' curves, as JSON.
-
-    Raises:
-        InputError: If the file cannot be written.
-    """
+def write_json(result: LadderResult, path: Path) -> None:
+    """Write rows, and the trajectories' curves, as JSON, whole or absent."""
     document = {
-        "rows": [row.to_json() for row in report.rows],
-        "curves": [_curve_to_json(curve) for curve in report.curves],
+        "rows": [row.to_json() for row in result.rows],
+        "curves": [_curve_to_json(curve) for curve in result.curves],
     }
-    _write(path, json.dumps(document, indent=1, allow_nan=False).encode())
+    write_text(path, json.dumps(document, indent=1, allow_nan=False))
 
 
-def write_plot(curves: list["Curve"], path: Path) -> None:
+def write_plot(curves: Sequence[Curve], path: Path) -> None:
     """Draw the trajectories' relative errors against the step, one panel a network.
 
-    Raises:
-        InputError: If the file cannot be written, or its suffix is no image format.
-    """
-    import io
+    The file is whole or absent.
 
+    Raises:
+        InputError: If the file's suffix is no image format.
+    """
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(curve.model for curve in curves))
@@ -77,20 +78,19 @@ def write_plot(curves: list["Curve"], path: Path) -> None:
         panel.annotate("tolerance in float64", (1, 1e-9), fontsize=7, va="bottom")
     for panel in panels[len(names) :]:
         panel.axis("off")
-    entries: dict[str, Any] = {}
+    entries: dict[str, Artist] = {}
     for panel in panels:
         handles, labels = panel.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=2, fontsize=8)
-    content = io.BytesIO()
-    try:
-        figure.savefig(content, format=path.suffix.removeprefix(".") or "png", dpi=130)
-    except ValueError as error:
-        raise InputError(f"expected a figure format, got {path.suffix!r}: {error}") from error
-    _write(path, content.getvalue())
+    with whole_or_absent(path) as temporary:
+        try:
+            figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=130)
+        except ValueError as error:
+            raise InputError(f"expected a figure format, got {path.suffix!r}: {error}") from error
 
 
-# Who, in which dtype: line style, shade and width, told apart without colour.
+# Line style and shade, told apart without colour, by what drifts and the dtype.
 _STYLES = {
     ("jax", "float64"): ("JAX from torch, float64", "-", "black"),
     ("torch, one bit off", "float64"): (
@@ -103,20 +103,19 @@ _STYLES = {
 }
 
 
-def _draw(panel: Any, curve: "Curve") -> None:
-    who, style, shade = _STYLES[curve.who, curve.dtype]
+def _draw(panel: "Axes", curve: Curve) -> None:
+    name, style, shade = _STYLES[curve.who, curve.dtype]
     for quantity, width in (("parameters", 1.4), ("cost", 0.7)):
         values = curve.quantities[quantity]
         steps = range(1, len(values) + 1)
         # An error of exactly zero has no place on a logarithmic axis.
         shown = [value if value > 0 else float("nan") for value in values]
-        label = f"{quantity}: {who}"
+        label = f"{quantity}: {name}"
         panel.plot(steps, shown, linestyle=style, color=shade, linewidth=width, label=label)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: RungResult) -> list[str]:
     gap = row.gap
-    note = "; ".join(part for part in (gap.where, row.note) if part)
     return [
         row.model,
         row.rung,
@@ -125,15 +124,11 @@ def _cells(row: Row) -> list[str]:
         f"{gap.max_rel:.1e}",
         f"{row.tolerance:.1e}",
         "pass" if row.passed else "FAIL",
-        note,
+        "; ".join(part for part in (gap.where, row.note) if part),
     ]
 
 
-def _line(cells: Any, widths: list[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
-def _curve_to_json(curve: "Curve") -> dict[str, Any]:
+def _curve_to_json(curve: Curve) -> dict[str, Any]:
     return {
         "model": curve.model,
         "dtype": curve.dtype,
@@ -144,12 +139,3 @@ def _curve_to_json(curve: "Curve") -> dict[str, Any]:
             for name, values in curve.quantities.items()
         },
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from jaxae.parity.gap import Gap, measure
 from jaxae.parity.pair import Feed, Pair
-from jaxae.parity.row import Gap, Row, measure
+from jaxae.parity.rung_result import RungResult
 from jaxae.parity.tolerance import DRIFT, TRAJECTORY
 from jaxae.training.plan import Noise, Plan
 from jaxae.training.state import hyperparameters_of
@@ -101,7 +102,7 @@ def gaps(actual: Snapshot, expected: Snapshot) -> list[Gap]:
 
 def trajectory_rows(
     pair: Pair, feed: Feed, single: Pair | None = None
-) -> tuple[list[Row], list[Curve]]:
+) -> tuple[list[RungResult], list[Curve]]:
     """A training in float64 from one start, with the same batches and noise, compared at each step.
 
     Each row is the largest gap of any step. Training amplifies the last bit until, in some networks
@@ -133,7 +134,7 @@ def trajectory_rows(
         column = [step[index] for step in exact[: max(judged, 1)]]
         worst = max(column, key=lambda gap: gap.max_rel)
         largest = Gap(max(gap.max_abs for gap in column), worst.max_rel, worst.where)
-        rows.append(Row(pair.name, f"trajectory: {name}", pair.dtype, largest, TRAJECTORY, note))
+        rows.append(pair.result(f"trajectory: {name}", largest, TRAJECTORY, note))
     if single is not None:
         theirs, ours = rest
         curves += [_curve(single, "torch", "torch in float64", theirs)]
@@ -158,7 +159,7 @@ def _own_sensitivity(pair: Pair, feed: Feed) -> list[list[Gap]]:
     return [gaps(other, truth) for truth, other in walks]
 
 
-def _drift(pair: Pair, ours: list[list[Gap]], theirs: list[list[Gap]]) -> Row:
+def _drift(pair: Pair, ours: list[list[Gap]], theirs: list[list[Gap]]) -> RungResult:
     """How both frameworks in float32 drift from torch in float64.
 
     Rounding is amplified by training itself, until any two arithmetics follow paths of their own;
@@ -175,7 +176,7 @@ def _drift(pair: Pair, ours: list[list[Gap]], theirs: list[list[Gap]]) -> Row:
         f"parameters at the end: {ours[-1][1].max_rel:.0e}, torch's {theirs[-1][1].max_rel:.0e}"
     )
     allowed = max(10 * torch_drift, DRIFT)
-    return Row(pair.name, "trajectory: drift of cost", pair.dtype, gap, allowed, note)
+    return pair.result("trajectory: drift of cost", gap, allowed, note)
 
 
 def _curve(pair: Pair, who: str, against: str, found: list[list[Gap]]) -> Curve:

@@ -1,30 +1,38 @@
-"""Workers: the ladder climbed by several processes, each with one thread of each framework."""
+"""Workers: the ladder run by several processes, each with one thread of each framework."""
 
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
-from jaxae.parity.ladder import Plan, Report, climb
+from jaxae.parity.ladder import LadderResult, run_ladder
+from jaxae.parity.mutations import mutation_of
+from jaxae.parity.settings import LadderSettings
 
 # Rungs that share compiled programs stay together.
-_TOGETHER = (("layers", "losses"), ("initialisation", "model", "step", "run"), ("trajectory",))
+_OF_NO_NETWORK = ("layers", "losses")
+_TOGETHER = (("initialisation", "model", "step", "run"), ("trajectory",))
 
 
-def climb_together(plan: Plan, workers: int) -> Iterator[Report]:
-    """Climb the ladder with so many processes; parts of the report in the order of the ladder.
+def run_in_workers(settings: LadderSettings, workers: int) -> Iterator[LadderResult]:
+    """Run the ladder with so many processes; parts of the result in the order of the ladder.
 
     torch's threads spin while they wait, so a thread a process is faster than many in one.
+
+    Raises:
+        InputError: If the mutation is unknown, or MNIST cannot be had.
     """
+    if settings.mutation:
+        mutation_of(settings.mutation)
     context = multiprocessing.get_context("spawn")
-    plans = list(_divide(plan))
+    parts = list(_divide(settings))
     with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare) as pool:
         # The longest first, so that none is left to run alone at the end.
-        longest = sorted(plans, key=lambda part: "trajectory" not in part.rungs)
-        futures = {id(part): pool.submit(climb, part) for part in longest}
+        longest = sorted(parts, key=lambda part: "trajectory" not in part.rungs)
+        futures = {part: pool.submit(run_ladder, part) for part in longest}
         try:
-            for part in plans:
-                yield futures[id(part)].result()
+            for part in parts:
+                yield futures[part].result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -44,11 +52,10 @@ def prepare() -> None:
     torch.set_num_threads(1)
 
 
-def _divide(plan: Plan) -> Iterator[Plan]:
-    shared, *others = (tuple(rung for rung in group if rung in plan.rungs) for group in _TOGETHER)
-    if shared:
-        yield replace(plan, models=(), rungs=shared)
-    for rungs in others:
-        if rungs:
-            for name in plan.models:
-                yield replace(plan, models=(name,), rungs=rungs)
+def _divide(settings: LadderSettings) -> Iterator[LadderSettings]:
+    if shared := tuple(rung for rung in _OF_NO_NETWORK if rung in settings.rungs):
+        yield replace(settings, rungs=shared)
+    for group in _TOGETHER:
+        if rungs := tuple(rung for rung in group if rung in settings.rungs):
+            for name in settings.models:
+                yield replace(settings, models=(name,), rungs=rungs)

@@ -1,28 +1,70 @@
+import dataclasses
 import json
 import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from conftest import REPOSITORY
 
 from jaxae import bench
-from jaxae.bench import problem, rounds
-from jaxae.bench.contenders import CONTENDERS, find, select
+from jaxae.bench import (
+    BenchmarkResult,
+    BenchmarkSettings,
+    ContenderResult,
+    case,
+    environment,
+    problem,
+)
+from jaxae.bench.case import Case
+from jaxae.bench.contenders import CONTENDERS, EAGER, find, select
 from jaxae.bench.flops import step_flops
+from jaxae.bench.result import Gate
+from jaxae.bench.runner import FrameworkInfo, Task
 from jaxae.bench.statistics import largest_gap, spread, times_faster
-from jaxae.bench.wire import Worker, WorkerError
+from jaxae.bench.worker import Worker, WorkerError
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
 from jaxae.errors import InputError
 
 TINY = {"rounds": 2, "turn_seconds": 0.01, "threads": 1, "batch_size": 64, "examples": 256}
 
 
-def by_name(document):
-    return {row["contender"]: row for row in document["rows"]}
+def by_name(rows):
+    return {row.contender: row for row in rows}
+
+
+class Meddling(Worker):
+    """A worker whose contenders of these names are given other tasks than the benchmark's."""
+
+    changes: ClassVar[dict[str, dict[str, float]]] = {}
+
+    def ask(self, do, **fields):
+        if do == "prepare":
+            fields |= self.changes.get(fields["contender"], {})
+        return super().ask(do, **fields)
+
+
+def meddle(monkeypatch, **changes):
+    kind = type("Meddling", (Meddling,), {"changes": changes})
+    monkeypatch.setattr(case, "Worker", kind)
+
+
+@pytest.fixture
+def run_case(torch, tmp_path):
+    """One case on one core, without asking first which frameworks there are."""
+
+    def run(*names, model="ae", models=1, **fields):
+        settings = BenchmarkSettings(models=(model,), contenders=names, **TINY | fields)
+        ((_, batch_size, _),) = settings.cases()
+        cores = sorted(os.sched_getaffinity(0))[:1]
+        one = Case(settings, model, batch_size, models, cores, tmp_path, lambda line: None)
+        return one.run(settings.chosen, find(EAGER))[0]
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -34,52 +76,51 @@ def torch():
 def broken(torch):
     """A run in which one contender of each framework trains with something else."""
     names = ("torch_eager", "torch_rewrite", "jax_step", "jax_epoch")
-    return bench.run(
-        bench.Settings(models=("ae",), contenders=names, **TINY),
-        overrides={"jax_step": {"learning_rate": 0.00501}, "torch_rewrite": {"learning_rate": 0}},
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        meddle(patch, jax_step={"learning_rate": 0.00501}, torch_rewrite={"learning_rate": 0})
+        return bench.run(BenchmarkSettings(models=("ae",), contenders=names, **TINY))
 
 
 def test_gate_closes_on_a_contender_that_trains_otherwise(broken):
-    rows = by_name(broken)
+    rows = by_name(broken.rows)
     for name in ("jax_step", "torch_rewrite"):
-        assert rows[name]["status"] == "differs"
-        assert rows[name]["gap"] > 1e-5
-        assert rows[name]["step_ms"] is None
-        assert rows[name]["samples_ms"] == []
+        assert rows[name].status == "differs"
+        assert rows[name].gap > 1e-5
+        assert rows[name].step_ms is None
+        assert rows[name].samples_ms == ()
 
 
 def test_gate_lets_equal_contenders_through(broken):
-    rows = by_name(broken)
+    rows = by_name(broken.rows)
     for name in ("torch_eager", "jax_epoch"):
         row = rows[name]
-        assert row["status"] == "ok"
+        assert row.status == "ok"
         # Measured: 2e-6 between the frameworks after 20 steps.
-        assert row["gap"] <= 1e-5
-        assert len(row["samples_ms"]) == TINY["rounds"]
-        assert row["step_ms"] == pytest.approx(np.median(row["samples_ms"]))
-        assert row["images_per_s"] == pytest.approx(64 / row["step_ms"] * 1e3)
-        assert row["compile_s"] >= 0
-        assert row["matmul_share"] > 0
-        assert row["peak_memory_bytes"] > 50e6
-        assert row["final_cost"] == pytest.approx(rows["torch_eager"]["final_cost"], rel=1e-5)
-    assert rows["torch_eager"]["bce"] == "probabilities"
-    assert rows["jax_epoch"]["bce"] == "logits"
-    assert rows["jax_epoch"]["times_best_torch"] == rows["jax_epoch"]["times_eager"]
+        assert row.gap <= 1e-5
+        assert len(row.samples_ms) == TINY["rounds"]
+        assert row.step_ms == pytest.approx(np.median(row.samples_ms))
+        assert row.images_per_s == pytest.approx(64 / row.step_ms * 1e3)
+        assert row.compile_s >= 0
+        assert row.matmul_share > 0
+        assert row.peak_memory_bytes > 50e6
+        assert row.final_cost == pytest.approx(rows["torch_eager"].final_cost, rel=1e-5)
+    assert rows["torch_eager"].bce == "probabilities"
+    assert rows["jax_epoch"].bce == "logits"
+    assert rows["jax_epoch"].times_best_torch == rows["jax_epoch"].times_eager
 
 
-def test_gate_closes_on_another_beta(torch):
-    names = ("torch_eager", "torch_rewrite")
-    settings = bench.Settings(models=("cvae",), contenders=names, **TINY)
-    rows = by_name(bench.run(settings, overrides={"torch_rewrite": {"beta": 1.01}}))
-    assert rows["torch_rewrite"]["status"] == "differs"
-    assert rows["torch_eager"]["status"] == "ok"
+def test_gate_closes_on_another_beta(run_case, monkeypatch):
+    meddle(monkeypatch, torch_rewrite={"beta": 1.01})
+    rows = by_name(run_case("torch_eager", "torch_rewrite", model="cvae"))
+    assert rows["torch_rewrite"].status == "differs"
+    assert rows["torch_eager"].status == "ok"
 
 
 def test_report_and_files(broken, tmp_path, capsys):
     path = tmp_path / "now.json"
     bench.save(broken, path)
-    assert json.loads(path.read_text()) == bench.read(path) == json.loads(bench.to_json(broken))
+    assert json.loads(path.read_text()) == json.loads(broken.to_json())
+    assert bench.read(path) == broken
     bench.print_report(broken, bench.read(path))
     printed = capsys.readouterr().out
     assert "differs" in printed
@@ -91,10 +132,25 @@ def test_report_and_files(broken, tmp_path, capsys):
 
 
 def test_environment(broken):
-    where = broken["environment"]
-    assert {"jax", "torch", "numpy"} <= where["versions"].keys()
-    assert where["threads"] == 1
-    assert where["gate"] == {"steps": 20, "tolerance": 1e-5, "reference": "torch_eager"}
+    where = broken.environment
+    assert {"jax", "torch", "numpy"} <= where.versions.keys()
+    assert where.threads == 1
+    assert where.gate == Gate(20, 1e-5, "torch_eager")
+
+
+@pytest.mark.parametrize("name", ["batch", "cpu", "models"])
+def test_results_written_before_are_read_and_compared(name, capsys):
+    path = REPOSITORY / "docs" / f"benchmark-{name}.json"
+    document = json.loads(path.read_text())
+    result = bench.read(path)
+    written = json.loads(result.to_json())
+    assert written["rows"] == document["rows"]
+    # What the file itself does not say is the default.
+    settings = document["environment"]["settings"] | {"data_dir": None}
+    assert written["environment"] == document["environment"] | {"settings": settings}
+    bench.print_report(result, result)
+    compared = capsys.readouterr().out.split("beside the earlier run")[1]
+    assert compared.count("1.00") == sum(row.step_ms is not None for row in result.rows)
 
 
 def test_without_torch_and_with_a_program_compiled_late(tmp_path, monkeypatch, capsys):
@@ -108,22 +164,22 @@ def test_without_torch_and_with_a_program_compiled_late(tmp_path, monkeypatch, c
 
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(rounds, "Worker", Retracing)
+    monkeypatch.setattr(case, "Worker", Retracing)
     names = ("torch_eager", "jax_step", "jax_epoch")
-    document = bench.run(bench.Settings(models=("ae",), contenders=names, **TINY))
-    rows = by_name(document)
+    document = bench.run(BenchmarkSettings(models=("ae",), contenders=names, **TINY))
+    rows = by_name(document.rows)
     assert list(rows) == ["jax_step", "jax_epoch"]
-    assert rows["jax_epoch"]["status"] == "ok"
-    assert rows["jax_epoch"]["times_eager"] is None
-    assert rows["jax_step"]["status"] == "retraced"
-    assert rows["jax_step"]["step_ms"] is None
-    assert bench.retraced(document) == ["JAX step by step"]
+    assert rows["jax_epoch"].status == "ok"
+    assert rows["jax_epoch"].times_eager is None
+    assert rows["jax_step"].status == "retraced"
+    assert rows["jax_step"].step_ms is None
+    assert document.retraced == ["JAX step by step"]
     bench.print_report(document)
     assert "left out: torch_eager (No module named 'torch')" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits a running process's memory")
-def test_out_of_memory_and_no_compiler_mark_their_cells(torch, monkeypatch):
+def test_out_of_memory_and_no_compiler_mark_their_cells(run_case, monkeypatch):
     class Starving(Worker):
         def ask(self, do, **fields):
             if do == "prepare":
@@ -134,82 +190,73 @@ def test_out_of_memory_and_no_compiler_mark_their_cells(torch, monkeypatch):
                 resource.prlimit(self.process.pid, resource.RLIMIT_AS, (limit, limit))
             return super().ask(do, **fields)
 
-    monkeypatch.setattr(rounds, "Worker", Starving)
+    monkeypatch.setattr(case, "Worker", Starving)
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CXX", raising=False)
-    settings = bench.Settings(
-        models=("ae",),
-        sweep="batch",
-        sizes=(4096,),
-        contenders=("torch_eager", "torch_compile", "torch_rewrite"),
-        **(TINY | {"batch_size": None, "examples": 8192}),
-    )
-    rows = by_name(bench.run(settings))
-    assert rows["torch_rewrite"]["status"] == "out of memory"
-    assert rows["torch_rewrite"]["step_ms"] is None
-    assert rows["torch_compile"]["status"] == "failed"
-    assert "no C++ compiler" in rows["torch_compile"]["reason"]
-    assert rows["torch_eager"]["status"] == "ok"
+    names = ("torch_eager", "torch_compile", "torch_rewrite")
+    rows = by_name(run_case(*names, batch_size=4096, examples=8192))
+    assert rows["torch_rewrite"].status == "out of memory"
+    assert rows["torch_rewrite"].step_ms is None
+    assert rows["torch_compile"].status == "failed"
+    assert "no C++ compiler" in rows["torch_compile"].reason
+    assert rows["torch_eager"].status == "ok"
 
 
-def test_models_trained_at_once(torch):
-    settings = bench.Settings(
-        models=("ae",), sweep="models", sizes=(3,), contenders=("torch_eager", "jax_epoch"), **TINY
-    )
-    document = bench.run(settings)
-    assert not document["interrupted"]
-    rows = document["rows"]
-    assert [row["status"] for row in rows] == ["ok", "ok"]
-    assert all(row["images_per_s"] == pytest.approx(3 * 64e3 / row["step_ms"]) for row in rows)
+def test_models_trained_at_once(run_case):
+    rows = run_case("torch_eager", "jax_epoch", models=3)
+    assert [row.status for row in rows] == ["ok", "ok"]
+    assert all(row.images_per_s == pytest.approx(3 * 64e3 / row.step_ms) for row in rows)
 
 
-def test_an_interrupted_sweep_keeps_what_it_has(torch, capsys):
+def test_an_interrupted_sweep_keeps_what_it_has(broken, monkeypatch, capsys):
     def interrupt(line: str) -> None:
         if seen in line:
             raise KeyboardInterrupt
 
-    fields = {**TINY, "batch_size": None}
-    settings = bench.Settings(
-        models=("ae",), sweep="batch", sizes=(32, 64), contenders=("jax_epoch",), **fields
+    versions = FrameworkInfo(broken.environment.versions, "cpu")
+    monkeypatch.setattr(environment, "probe", lambda *_: ({"torch": versions}, {"jax": "no need"}))
+    settings = BenchmarkSettings(
+        models=("ae",),
+        sweep="batch",
+        sizes=(32, 64),
+        contenders=("torch_eager",),
+        **TINY | {"batch_size": None},
     )
     seen = "batch 64: round"
-    document = bench.run(settings, log=interrupt)
-    assert document["interrupted"]
-    assert [(row["batch_size"], row["status"]) for row in document["rows"]] == [(32, "ok")]
-    bench.print_report(document)
+    result = bench.run(settings, log=interrupt)
+    assert result.interrupted
+    assert [(row.batch_size, row.status) for row in result.rows] == [(32, "ok")]
+    bench.print_report(result)
     assert "interrupted: further comparisons" in capsys.readouterr().out
-    seen = "batch 32: round"
+    seen = "batch 32: setting up"
     with pytest.raises(KeyboardInterrupt):
         bench.run(settings, log=interrupt)
 
 
-def test_sweep_is_drawn(tmp_path, capsys):
+def test_sweep_is_drawn(broken, tmp_path, capsys):
+    done = ContenderResult("ae", "torch_eager", "torch eager", "torch", "logits", 32, 1, "cpu")
+    done = dataclasses.replace(
+        done, step_ms=1.0, quartiles_ms=(0.9, 1.1), images_per_s=32e3, samples_ms=(1.0,)
+    )
     rows = [
-        {**rounds._row(find(name), "ae", size, 1, bench.Settings()), "step_ms": 1.0}
+        dataclasses.replace(
+            done, contender=name, framework=name[: name.index("_")], batch_size=size
+        )
         for name in ("torch_eager", "jax_epoch")
         for size in (32, 64)
     ]
-    for row in rows:
-        row["images_per_s"] = 1e3 * row["batch_size"]
-    rows[-1] |= {"step_ms": None, "images_per_s": None, "status": "out of memory"}
-    where = {
-        "settings": {"sweep": "batch", "rounds": 1, "dtype": "float32"},
-        "versions": {},
-        "gpu": None,
-        "cpu": "a CPU",
-        "threads": 1,
-        "python": "3",
-        "commit": None,
-        "matmul_gflops": {},
-        "gate": {"steps": 20, "tolerance": 1e-5, "reference": "torch_eager"},
-        "load_before": 3.0,
-    }
-    document = {"environment": where, "rows": rows, "left_out": []}
-    bench.print_report(document)
+    rows[-1] = dataclasses.replace(
+        rows[-1], step_ms=None, quartiles_ms=None, images_per_s=None, status="out of memory"
+    )
+    where = dataclasses.replace(
+        broken.environment, settings=BenchmarkSettings(sweep="batch"), load_before=3.0
+    )
+    result = BenchmarkResult(where, rows=tuple(rows))
+    bench.print_report(result)
     printed = capsys.readouterr().out
     assert "out of memory" in printed
     assert "provisional" in printed
-    bench.plot(document, tmp_path / "sweep.png")
+    bench.plot(result, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").stat().st_size > 1000
 
 
@@ -232,7 +279,7 @@ def test_sweep_is_drawn(tmp_path, capsys):
 )
 def test_bad_settings(fields):
     with pytest.raises(InputError, match="expected"):
-        bench.Settings(**fields)
+        BenchmarkSettings(**fields)
 
 
 def test_a_gpu_that_is_not_there():
@@ -249,22 +296,17 @@ def test_a_gpu_that_is_not_there():
     assert "got only: cpu" in done.stderr
 
 
-@pytest.mark.parametrize("text", [None, "", "{}", "[1]", '{"rows": [{}]}'])
+@pytest.mark.parametrize("text", [None, "", "{}", "[1]", '{"rows": [{}]}', "BROKEN"])
 def test_a_document_that_is_none(tmp_path, text):
     path = tmp_path / "old.json"
+    if text == "BROKEN":
+        document = json.loads((REPOSITORY / "docs" / "benchmark-cpu.json").read_text())
+        document["rows"][0]["step_ms"] = "fast"
+        text = json.dumps(document)
     if text is not None:
         path.write_text(text)
     with pytest.raises(InputError, match=r"expected .*old\.json, got"):
         bench.read(path)
-
-
-def test_a_file_that_cannot_be_written(tmp_path):
-    with pytest.raises(InputError, match="No such file"):
-        bench.check_writable(tmp_path / "no" / "a.json")
-    with pytest.raises(InputError, match="got the folder"):
-        bench.check_writable(tmp_path)
-    bench.check_writable(tmp_path / "a.json")
-    assert not list(tmp_path.iterdir())
 
 
 def test_batch_larger_than_an_epoch(tmp_path):
@@ -303,7 +345,10 @@ def test_flops_of_the_autoencoder():
 def test_flops_of_the_vae_count_taps_inside_images(torch):
     conv = torch.nn.functional.conv2d
     transpose = torch.nn.functional.conv_transpose2d
-    ones = lambda side: torch.ones(1, 1, side, side, dtype=torch.float64)  # noqa: E731
+
+    def ones(side):
+        return torch.ones(1, 1, side, side, dtype=torch.float64)
+
     # The sum over a convolution of ones with ones is its number of multiplications.
     products = [
         conv(ones(28), ones(6), stride=2).sum() * 16,
@@ -324,3 +369,61 @@ def test_statistics():
     assert times_faster([1.0, 10.0], [3.0, 30.0]) == (3.0, 3.0, 3.0)
     assert largest_gap([1.0, 2.2], [1.0, 2.0]) == pytest.approx(0.1)
     assert largest_gap([1.0, None], [1.0, 2.0]) == float("inf")
+
+
+def loaded_modules(code, *, folder="."):
+    """Packages that a fresh process holds after this code."""
+    code += (
+        "\nimport json, sys\nprint(json.dumps([name for name in sys.modules if '.' not in name]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import jaxae.bench; jaxae.bench.run; jaxae.bench.plot; jaxae.bench.print_report",
+        "import sys; sys.path.insert(0, 'scripts'); import benchmark",
+    ],
+)
+def test_the_benchmarks_own_process_holds_no_framework(code):
+    found = loaded_modules(code, folder=REPOSITORY)
+    assert "jaxae" in found
+    assert not found & {"jax", "jaxlib", "flax", "torch"}
+
+
+def test_the_torch_workers_process_holds_no_jax(torch, tmp_path):
+    path = str(tmp_path / "problem.npz")
+    problem.write(path, model="ae", data="digits", data_dir=None, examples=64, batch_size=8)
+    task = Task(
+        contender="torch_eager",
+        model="ae",
+        problem=path,
+        device="cpu",
+        devices=None,
+        threads=1,
+        models=1,
+        dtype="float32",
+        tf32=False,
+        deterministic=False,
+        drawn_noise=False,
+        learning_rate=5e-3,
+        beta=1.0,
+    )
+    found = loaded_modules(
+        "from jaxae.bench.torch_worker import TorchRunner\n"
+        "from jaxae.bench.runner import TimedRunner\n"
+        "runner = TimedRunner(TorchRunner)\n"
+        f"runner.prepare(**{task._asdict()!r})\n"
+        "assert runner.gate(2)[0] > 0"
+    )
+    assert {"torch", "torch_ref"} <= found
+    assert not found & {"jax", "jaxlib", "flax"}

@@ -1,6 +1,7 @@
 """The ladder, each rung a test, and for each rung a mistake that turns it red."""
 
 import dataclasses
+import os
 from collections.abc import Iterable
 
 import jax
@@ -11,20 +12,25 @@ import pytest
 import torch
 
 from jaxae.data.dataset import Dataset, Split, load
+from jaxae.errors import InputError
 from jaxae.network import losses
-from jaxae.network.models import init_parameters
+from jaxae.network.models import ConditionalVAE, init_parameters
 from jaxae.parity import (
     initial_rungs,
     layer_rungs,
     loss_rungs,
     model_rungs,
-    mutation,
-    runs,
+    mutations,
+    report,
+    run_rungs,
     trajectory,
 )
-from jaxae.parity.ladder import Plan, climb
-from jaxae.parity.pair import CASES, Feed, Pair, make_feed, make_pair, make_shifted_feed
-from jaxae.parity.row import Gap, Row, measure
+from jaxae.parity.cases import CASES
+from jaxae.parity.gap import Gap, measure
+from jaxae.parity.ladder import LadderResult, run_ladder
+from jaxae.parity.pair import Feed, Pair, make_feed, make_pair, make_shifted_feed
+from jaxae.parity.rung_result import RungResult
+from jaxae.parity.settings import LadderSettings
 from jaxae.parity.trajectory import trajectory_rows
 from jaxae.port import from_torch
 
@@ -49,7 +55,7 @@ def feed(steps: int = 1, batch_size: int = 8) -> Feed:
     return make_feed(steps=steps, batch_size=batch_size)
 
 
-def check(rows: Iterable[Row]) -> list[Row]:
+def check(rows: Iterable[RungResult]) -> list[RungResult]:
     rows = list(rows)
     assert rows
     failed = [f"{row.model}, {row.rung} ({row.dtype}): {row.gap}" for row in rows if not row.passed]
@@ -57,7 +63,7 @@ def check(rows: Iterable[Row]) -> list[Row]:
     return rows
 
 
-def red(rows: Iterable[Row]) -> set[str]:
+def red(rows: Iterable[RungResult]) -> set[str]:
     return {row.rung for row in rows if not row.passed}
 
 
@@ -86,16 +92,18 @@ def test_red_when_kernels_have_their_axes_swapped(monkeypatch):
             layer.kernel.set_value(kernel.T.reshape(kernel.shape))
 
     square = ({"kernel_size": 3},)
+    monkeypatch.setattr(layer_rungs, "from_torch", swapped)
     monkeypatch.setattr(layer_rungs, "CONV", square)
     monkeypatch.setattr(layer_rungs, "CONV_TRANSPOSE", square)
-    rows = list(layer_rungs.layer_rows("float32", transfer=swapped))
+    rows = list(layer_rungs.layer_rows("float32"))
     kinds = ("Conv, plain lowering", "Conv, matmul lowering", "ConvTranspose, plain lowering")
     assert red(rows) >= {"Linear", "Linear: gradients", *kinds, *(f"{k}: gradients" for k in kinds)}
 
 
-def test_red_when_a_slope_is_jaxs_own():
-    wrong = {"leaky_relu": (jax.nn.leaky_relu, torch.nn.functional.leaky_relu)}
-    assert red(layer_rungs.activation_rows("float64", activations=wrong)) == {"leaky_relu"}
+def test_red_when_a_slope_is_jaxs_own(monkeypatch):
+    wrong = (jax.nn.leaky_relu, torch.nn.functional.leaky_relu)
+    monkeypatch.setitem(layer_rungs.ACTIVATION_PAIRS, "leaky_relu", wrong)
+    assert red(layer_rungs.activation_rows("float64")) == {"leaky_relu"}
 
 
 @both
@@ -108,26 +116,32 @@ def clamped_bce(p, t):
     return -(t * log_p + (1 - t) * log_q).reshape(len(p), -1).sum(1)
 
 
+# What the mistakes below are made of, for they replace the functions themselves.
+own_kl, own_bce = losses.kl_from_standard_normal, losses.bce_from_probabilities
+
+
 @pytest.mark.parametrize(
-    ("change", "rungs"),
+    ("name", "wrong", "rungs"),
     [
         # The same formula, differentiated: NaN or nothing where torch has its own slope.
-        ({"from_probabilities": clamped_bce}, {"BCE from probabilities, sum, saturated"}),
+        ("bce_from_probabilities", clamped_bce, {"BCE from probabilities, sum, saturated"}),
         (
-            {"kl": lambda m, v: losses.kl_from_standard_normal(m, v) / m.shape[1]},
+            "kl_from_standard_normal",
+            lambda m, v: own_kl(m, v) / m.shape[1],
             {"KL divergence, sum", "beta-ELBO, beta 0.3"},
         ),
-        ({"negative_elbo": lambda r, kl, beta: r + kl}, {"beta-ELBO, beta 0.3"}),
-        ({"negative_elbo": lambda r, kl, beta: r}, {"beta-ELBO, beta 0.3"}),
+        ("negative_elbo", lambda r, kl, beta: r + kl, {"beta-ELBO, beta 0.3"}),
+        ("negative_elbo", lambda r, kl, beta: r, {"beta-ELBO, beta 0.3"}),
         (
-            {"from_logits": lambda x, t: losses.bce_from_probabilities(jax.nn.sigmoid(x), t)},
+            "bce_from_logits",
+            lambda x, t: own_bce(jax.nn.sigmoid(x), t),
             {"BCE from logits, sum"},
         ),
     ],
 )
-def test_red_when_a_loss_is_wrong(change, rungs):
-    functions = loss_rungs.Losses(**change)
-    assert red(loss_rungs.loss_rows("float64", functions=functions)) == rungs
+def test_red_when_a_loss_is_wrong(name, wrong, rungs, monkeypatch):
+    monkeypatch.setattr(losses, name, wrong)
+    assert red(loss_rungs.loss_rows("float64")) == rungs
 
 
 @pytest.mark.parametrize("name", ["Autoencoder", "ConditionalVAE"])
@@ -135,12 +149,13 @@ def test_initial_distributions(name):
     check([initial_rungs.initialisation_row(make_pair(name, "float32"))])
 
 
-def test_red_when_an_initial_bound_is_off():
+def test_red_when_an_initial_bound_is_off(monkeypatch):
     def wider(config, key):
         return jax.tree.map(lambda leaf: 1.1 * leaf, init_parameters(config, key))
 
     pair = make_pair("Autoencoder", "float32")
-    assert red([initial_rungs.initialisation_row(pair, draw=wider)])
+    monkeypatch.setattr(initial_rungs, "init_parameters", wider)
+    assert red([initial_rungs.initialisation_row(pair)])
 
 
 @every_case
@@ -150,13 +165,13 @@ def test_replayed_initial_weights(name):
 
 def test_red_when_a_replay_draws_out_of_order(monkeypatch):
     pair = make_pair("VAE", "float32")
-    build = initial_rungs.build_reference
+    build = initial_rungs.reference_module
 
     def late(config):
         torch.rand(1)
         return build(config)
 
-    monkeypatch.setattr(initial_rungs, "build_reference", late)
+    monkeypatch.setattr(initial_rungs, "reference_module", late)
     assert red([initial_rungs.replayed_weights_row(pair)])
 
 
@@ -178,7 +193,7 @@ def test_forward_pass_of_each_lowering(name, lowering):
     check([model_rungs.forward_row(make_pair(name, "float64", lowering=lowering), feed())])
 
 
-@pytest.mark.parametrize("mutate", [mutation.perturbed_weight, mutation.reshaped_kernel])
+@pytest.mark.parametrize("mutate", [mutations.perturbed_weight, mutations.reshaped_kernel])
 @pytest.mark.parametrize("name", ["Autoencoder", "VAE"])
 def test_red_when_a_weight_is_wrong(name, mutate):
     pair = mutate(make_pair(name, "float32"))
@@ -189,7 +204,7 @@ def test_red_when_a_weight_is_wrong(name, mutate):
 
 
 def test_red_when_axes_are_swapped():
-    pair = mutation.swapped_axes(make_pair("ConditionalVAE", "float32"))
+    pair = mutations.swapped_axes(make_pair("ConditionalVAE", "float32"))
     row = model_rungs.stage_row(pair, feed())
     assert red([row]) == {"stages"}
 
@@ -200,22 +215,24 @@ def test_reparameterization(dtype):
     check([model_rungs.reparameterization_row(pair), initial_rungs.own_noise_row(pair, feed())])
 
 
-def test_red_when_log_variance_is_taken_for_log_deviation():
+def test_red_when_log_variance_is_taken_for_log_deviation(monkeypatch):
     pair = make_pair("VAE", "float64")
 
-    def wrong(mean, log_var, eps):
+    def wrong(model, mean, log_var, eps):
         return mean + eps * jnp.exp(log_var)
 
-    assert red([model_rungs.reparameterization_row(pair, reparameterize=wrong)])
+    monkeypatch.setattr(ConditionalVAE, "reparameterize", wrong)
+    assert red([model_rungs.reparameterization_row(pair)])
 
 
-def test_red_when_own_noise_is_not_normal():
+def test_red_when_own_noise_is_not_normal(monkeypatch):
     pair = make_pair("VAE", "float64")
 
-    def wrong(mean, log_var, eps):
+    def wrong(model, mean, log_var, eps):
         return mean + 1.05 * eps * jnp.exp(log_var / 2)
 
-    assert red([initial_rungs.own_noise_row(pair, feed(), reparameterize=wrong)])
+    monkeypatch.setattr(ConditionalVAE, "reparameterize", wrong)
+    assert red([initial_rungs.own_noise_row(pair, feed())])
 
 
 @both
@@ -231,23 +248,23 @@ def test_adam_on_the_same_gradients(name, dtype):
     check([model_rungs.adam_row(make_pair(name, dtype), feed())])
 
 
-@pytest.mark.parametrize("mutate", [mutation.dropped_kl, mutation.averaged_kl])
+@pytest.mark.parametrize("mutate", [mutations.dropped_kl, mutations.averaged_kl])
 def test_red_when_the_kl_term_is_wrong(mutate):
     rows = list(model_rungs.step_rows(mutate(make_pair("VAE", "float64")), feed()))
     assert red(rows) == {"cost", "gradients", "Adam step, own gradients"}
 
 
-@pytest.mark.parametrize("mutate", [mutation.eps_inside_root, mutation.uncorrected_moments])
+@pytest.mark.parametrize("mutate", [mutations.eps_inside_root, mutations.uncorrected_moments])
 def test_red_when_adam_is_wrong(mutate):
     pair = mutate(make_pair("Autoencoder", "float64"))
     rows = [*model_rungs.step_rows(pair, feed()), model_rungs.adam_row(pair, feed())]
     assert red(rows) == {"Adam step, own gradients", "Adam step, same gradients"}
 
 
-def test_red_when_optax_is_not_told_of_torchs_eps():
-    pair = make_pair("Autoencoder", "float64")
-    row = model_rungs.adam_row(pair, feed(), adam=lambda rate: optax.adam(rate, eps=1e-7))
-    assert red([row])
+def test_red_when_optax_is_not_told_of_torchs_eps(monkeypatch):
+    pair, adam = make_pair("Autoencoder", "float64"), optax.adam
+    monkeypatch.setattr(optax, "adam", lambda rate: adam(rate, eps=1e-7))
+    assert red([model_rungs.adam_row(pair, feed())])
 
 
 def test_a_thousand_steps_of_the_autoencoder():
@@ -279,7 +296,7 @@ def test_a_trajectory_is_judged_as_far_as_torch_follows_itself(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "mutate", [mutation.perturbed_weight, mutation.eps_inside_root, mutation.uncorrected_moments]
+    "mutate", [mutations.perturbed_weight, mutations.eps_inside_root, mutations.uncorrected_moments]
 )
 def test_red_when_a_trajectory_has_a_mistake(mutate):
     rows, _ = trajectory_rows(mutate(make_pair("Autoencoder", "float64")), feed(20, 64))
@@ -298,7 +315,7 @@ def test_red_when_saturated_pixels_are_differentiated_otherwise():
 
     right = saturated(make_pair("Autoencoder", "float64"))
     check(model_rungs.step_rows(right, feed()))
-    wrong = mutation.autodiff_bce(saturated(make_pair("Autoencoder", "float64")))
+    wrong = mutations.autodiff_bce(saturated(make_pair("Autoencoder", "float64")))
     assert "gradients" in red(model_rungs.step_rows(wrong, feed()))
 
 
@@ -313,44 +330,68 @@ def few() -> Dataset:
 @both
 @pytest.mark.parametrize("loader", ["torch-1", "torch"])
 def test_replayed_run_of_the_autoencoder(dtype, loader, few):
-    check(runs.run_rows(make_pair("Autoencoder", dtype), few, epochs=5, loader=loader))
+    check(run_rungs.run_rows(make_pair("Autoencoder", dtype), few, epochs=5, loader=loader))
 
 
 @every_vae
 def test_replayed_run_of_a_vae(name, few):
-    check(runs.run_rows(make_pair(name, "float64"), few, epochs=2))
+    check(run_rungs.run_rows(make_pair(name, "float64"), few, epochs=2))
 
 
 def test_replayed_run_of_a_vae_in_float32(few):
-    check(runs.run_rows(make_pair("ConditionalVAE", "float32"), few, epochs=2, loader="torch"))
+    check(run_rungs.run_rows(make_pair("ConditionalVAE", "float32"), few, epochs=2, loader="torch"))
 
 
 def test_red_when_a_run_is_replayed_for_another_loader(few, monkeypatch):
-    other = runs.jax_run
+    other = run_rungs.jax_run
     monkeypatch.setattr(
-        runs,
+        run_rungs,
         "jax_run",
         lambda pair, config, data: other(pair, config.replace(replay="torch"), data),
     )
-    rows = list(runs.run_rows(make_pair("Autoencoder", "float64"), few, epochs=1))
+    rows = list(run_rungs.run_rows(make_pair("Autoencoder", "float64"), few, epochs=1))
     assert len(red(rows)) == 2
 
 
 def test_red_when_adam_of_a_run_is_wrong(few):
-    pair = mutation.uncorrected_moments(make_pair("Autoencoder", "float32"))
-    assert red(runs.run_rows(pair, few, epochs=2)) == {"replay of 2 epochs on digits: costs"}
+    pair = mutations.uncorrected_moments(make_pair("Autoencoder", "float32"))
+    assert red(run_rungs.run_rows(pair, few, epochs=2)) == {"replay of 2 epochs on digits: costs"}
 
 
 def test_the_ladder_has_every_rung(few):
-    plan = Plan(("Autoencoder",), steps=3, datasets=((few, 1),))
-    report = climb(
-        dataclasses.replace(plan, rungs=("initialisation", "model", "step", "trajectory", "run"))
+    settings = LadderSettings(
+        models=("Autoencoder",),
+        rungs=("initialisation", "model", "step", "trajectory", "run"),
+        steps=3,
     )
-    assert report.passed
-    assert {row.dtype for row in report.rows} == {"float64", "float32"}
-    wrong = dataclasses.replace(plan, rungs=("model",), mutation=mutation.perturbed_weight)
-    assert not climb(wrong).passed
-    assert not climb(Plan((), ())).passed
+    result = run_ladder(settings, datasets=((few, 1),))
+    assert result.passed
+    assert {row.dtype for row in result.rows} == {"float64", "float32"}
+    wrong = dataclasses.replace(settings, rungs=("model",), mutation="perturbed-weight")
+    assert not run_ladder(wrong).passed
+    assert not LadderResult().passed
+
+
+@pytest.mark.parametrize("fields", [{"models": ()}, {"rungs": ()}, {"rungs": ("stairs",)}])
+def test_a_ladder_of_nothing_is_refused(fields):
+    with pytest.raises(InputError, match=r"expected \w+ out of"):
+        LadderSettings(**fields)
+
+
+@pytest.mark.parametrize("write", [report.write_json, report.write_plot])
+def test_a_failed_write_leaves_nothing(write, tmp_path, monkeypatch):
+    """A disk that fills while a file is written leaves neither it nor a part of it."""
+    steps = dict.fromkeys(trajectory.QUANTITIES, np.ones(2))
+    curves = [trajectory.Curve("VAE", "float64", "jax", "torch", steps)]
+    content = LadderResult(curves=curves) if write is report.write_json else curves
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write(content, tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
 
 
 def test_measure_compares_names_and_shapes_first():

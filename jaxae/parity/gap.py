@@ -1,20 +1,24 @@
-"""A rung's result: how far two frameworks are apart, and how far they may be."""
+"""A gap: how far tensors of two frameworks are apart."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Gap(NamedTuple):
     """The largest difference between tensors.
 
     Attributes:
-        max_abs: Of any element.
-        max_rel: Of any element, relative to its own tensor's largest magnitude.
-        where: The tensor with the largest relative difference; a mismatch of shapes is said here.
+        max_abs: Largest difference of any element.
+        max_rel: Largest difference of any element relative to its tensor's largest magnitude.
+        where: Name of the tensor with the largest relative difference; a mismatch of shapes is
+            said here.
     """
 
     max_abs: float
@@ -22,45 +26,7 @@ class Gap(NamedTuple):
     where: str = ""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the report.
-
-    Attributes:
-        model: The network, or "layers" and "losses" where no network is needed.
-        rung: What was compared.
-        dtype: In which both sides computed.
-        gap: What was measured.
-        tolerance: What the relative gap may be.
-        note: What a reader should know beside the numbers.
-    """
-
-    model: str
-    rung: str
-    dtype: str
-    gap: Gap
-    tolerance: float
-    note: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the relative gap is within the tolerance; NaN is not."""
-        return self.gap.max_rel <= self.tolerance
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; a gap that is no number is null."""
-        return {
-            "model": self.model,
-            "rung": self.rung,
-            "dtype": self.dtype,
-            "max_abs": _finite(self.gap.max_abs),
-            "max_rel": _finite(self.gap.max_rel),
-            "tolerance": self.tolerance,
-            "passed": self.passed,
-        }
-
-
-Tensors = Mapping[str, Any]
+Tensors = Mapping[str, "ArrayLike | torch.Tensor"]
 
 
 def measure(actual: Tensors, expected: Tensors, scale: Tensors | None = None) -> Gap:
@@ -93,11 +59,7 @@ def _measure_one(name: str, actual: np.ndarray, expected: np.ndarray, least: flo
     return Gap(distance, relative, name)
 
 
-def _array(value: Any) -> np.ndarray:
+def _array(value: "ArrayLike | torch.Tensor") -> np.ndarray:
     if hasattr(value, "detach"):
-        value = value.detach().cpu()
+        value = value.detach().cpu()  # type: ignore[union-attr]
     return np.asarray(value, np.float64)
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None

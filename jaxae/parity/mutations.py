@@ -1,4 +1,4 @@
-"""Mutations: deliberate mistakes on one side of a pair, each of which must turn a rung red."""
+"""Mutations: deliberate mistakes on one side of a pair, each of which must fail a rung."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 import torch_ref
-from jaxae.parity.pair import Batch, Pair
+from jaxae.parity.pair import Cost, Pair, TorchBatch
+from jaxae.parity.settings import check_name
 
 Mutation = Callable[[Pair], Pair]
 
@@ -51,7 +52,7 @@ def averaged_kl(pair: Pair) -> Pair:
 def autodiff_bce(pair: Pair) -> Pair:
     """The cross-entropy's formula with its own derivative instead of torch's."""
 
-    def cost(model: Any, batch: Batch) -> torch.Tensor:
+    def cost(model: Any, batch: TorchBatch) -> torch.Tensor:
         p, t = model(batch.images), batch.images
         log_p, log_q = torch.log(p).clamp(min=-100), torch.log1p(-p).clamp(min=-100)
         return -(t * log_p + (1 - t) * log_q).mean()
@@ -62,13 +63,13 @@ def autodiff_bce(pair: Pair) -> Pair:
 def eps_inside_root(pair: Pair) -> Pair:
     """Adam that adds eps to the second moment rather than to its root."""
     rate = pair.config.train.learning_rate
-    return replace(pair, optimizer=lambda parameters: _EpsInsideRoot(parameters, rate))
+    return replace(pair, optimizer=lambda parameters: _WrongAdam(parameters, rate))
 
 
 def uncorrected_moments(pair: Pair) -> Pair:
     """Adam without the correction of its moments' bias towards zero."""
     rate = pair.config.train.learning_rate
-    return replace(pair, optimizer=lambda parameters: _EpsInsideRoot(parameters, rate, False))
+    return replace(pair, optimizer=lambda parameters: _WrongAdam(parameters, rate, False))
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -83,13 +84,23 @@ MUTATIONS: dict[str, Mutation] = {
 }
 
 
+def mutation_of(name: str) -> Mutation:
+    """The mutation of a name.
+
+    Raises:
+        InputError: If there is none.
+    """
+    check_name("a mutation", name, MUTATIONS)
+    return MUTATIONS[name]
+
+
 def _with_kernel(pair: Pair, layer: str, kernel: jax.Array) -> Pair:
     changed = {**pair.parameters[layer], "kernel": kernel}
     return replace(pair, parameters={**pair.parameters, layer: changed})
 
 
-def _cost_with(kl: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Any:
-    def cost(model: Any, batch: Batch) -> torch.Tensor:
+def _cost_with(kl: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Cost:
+    def cost(model: Any, batch: TorchBatch) -> torch.Tensor:
         mean, log_var, _, decoded = model(batch.images, batch.labels, batch.eps)
         target = torch_ref.reconstruction_target(model, batch.images, batch.labels)
         return kl(mean, log_var) + F.binary_cross_entropy(decoded, target, reduction="sum")
@@ -97,7 +108,7 @@ def _cost_with(kl: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Any:
     return cost
 
 
-class _EpsInsideRoot(torch.optim.Optimizer):
+class _WrongAdam(torch.optim.Optimizer):
     """Adam with its common defaults, and a mistake."""
 
     def __init__(self, parameters: Iterable[torch.Tensor], rate: float, corrected: bool = True):

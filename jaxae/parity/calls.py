@@ -1,4 +1,4 @@
-"""A trace: what each submodule of a network was given and gave, call by call."""
+"""Calls: what each submodule of a network was given and gave, recorded in a forward pass."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,8 +13,8 @@ class Call(NamedTuple):
     """One call of a submodule.
 
     Attributes:
-        path: Dotted, below the network; the network itself is "". A second call of the same
-            submodule is "path#2".
+        path: Dotted path of the submodule below the network, which itself is "". A second call of
+            the same submodule is "path#2".
         kind: Name of the submodule's class.
         inputs: Arrays among the arguments, in order, in the framework's own layout.
         outputs: Arrays in the result.
@@ -26,7 +26,7 @@ class Call(NamedTuple):
     outputs: list[np.ndarray]
 
 
-def trace_torch(module: Any, call: Callable[[Any], Any]) -> tuple[Any, list[Call]]:
+def record_torch(module: Any, call: Callable[[Any], Any]) -> tuple[Any, list[Call]]:
     """Call a torch module; its result, and the calls of all its submodules as they ended."""
     calls: list[Call] = []
     numbered = _Numbering()
@@ -52,7 +52,7 @@ def trace_torch(module: Any, call: Callable[[Any], Any]) -> tuple[Any, list[Call
             handle.remove()
 
 
-def trace_nnx(module: nnx.Module, call: Callable[[Any], Any]) -> tuple[Any, list[Call]]:
+def record_nnx(module: nnx.Module, call: Callable[[Any], Any]) -> tuple[Any, list[Call]]:
     """Call an NNX module in one compiled program; its result and the calls that ended.
 
     The module is left alone: a clone is called, each of whose submodules is an instance of its own

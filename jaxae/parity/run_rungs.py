@@ -10,9 +10,11 @@ import torch
 import torch_ref
 from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset
-from jaxae.parity.pair import Batch, Pair, build_reference
-from jaxae.parity.row import Row, measure
+from jaxae.parity.gap import measure
+from jaxae.parity.pair import Pair, TorchBatch
+from jaxae.parity.rung_result import RungResult
 from jaxae.parity.tolerance import RUN
+from jaxae.port.reference import reference_module
 from jaxae.training.schedule import make_schedule
 from jaxae.training.state import hyperparameters_of
 from jaxae.training.trainer import Trainer
@@ -22,7 +24,7 @@ Loader = Literal["torch-1", "torch"]
 
 def run_rows(
     pair: Pair, data: Dataset, *, epochs: int = 5, loader: Loader = "torch-1"
-) -> Iterator[Row]:
+) -> Iterator[RungResult]:
     """A run of the post's protocol and its replay: costs of every step, and the final weights.
 
     torch draws weights, order and noise from its own generator; jaxae from its own stream of the
@@ -34,8 +36,8 @@ def run_rows(
     found, twin_weights = jax_run(pair, config, data)
     name = f"replay of {epochs} epochs on {data.name}"
 
-    def row(what: str, got: dict, wanted: dict, kind: str) -> Row:
-        return Row(pair.name, f"{name}: {what}", pair.dtype, measure(got, wanted), RUN[kind])
+    def row(what: str, got: dict, wanted: dict, kind: str) -> RungResult:
+        return pair.result(f"{name}: {what}", measure(got, wanted), RUN[kind])
 
     if pair.dtype == "float64":
         yield row("costs", _each(found), _each(expected), "exact")
@@ -65,14 +67,14 @@ def torch_run(
     assert train.replay != "no"
     batches = torch_ref.shuffled_batches(split, train.batch_size, train.replay)
     torch.manual_seed(train.seed)
-    model = build_reference(config).to(pair.torch_dtype)
+    model = reference_module(config.model).to(pair.torch_dtype)
     optimizer = pair.optimizer(model.parameters())
     costs = []
     for _ in range(train.epochs):
         for images, labels in batches:
             pixels = images.to(pair.torch_dtype)
             flat = pixels if pair.is_vae else pixels.flatten(1)
-            cost = pair.cost(model, Batch(flat, labels, None))
+            cost = pair.cost(model, TorchBatch(flat, labels, None))
             optimizer.zero_grad()
             cost.backward()
             optimizer.step()
@@ -83,7 +85,7 @@ def torch_run(
 def jax_run(
     pair: Pair, config: RunConfig, data: Dataset
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The same of jaxae's replay."""
+    """The cost of every step, and the final weights by torch's names, of jaxae's replay."""
     schedule = make_schedule(config, len(data.train.labels))
     trainer = Trainer.start(
         pair.program, schedule.init_parameters(), data.train, hyperparameters_of(config)

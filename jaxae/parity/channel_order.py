@@ -1,8 +1,8 @@
-"""Layouts: arrays of torch, channels first, as the Flax layer beside it would have them."""
+"""Order of axes: arrays of torch, channels first, as the Flax layer beside it has them."""
 
 import numpy as np
 
-from jaxae.parity.trace import Call
+from jaxae.parity.calls import Call
 
 # Those whose arrays have channels on axis 1 in torch, whatever their rank.
 _CHANNELS_FIRST = ("Conv", "BatchNorm", "InstanceNorm", "GroupNorm", "Pool", "Upsample", "Pixel")

@@ -1,4 +1,4 @@
-"""A contender's side of the benchmark: what a worker process does with the runner that it holds."""
+"""A contender's side of the benchmark: its runner, and the timing of what that runs."""
 
 import gc
 import math
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from jaxae.bench.wire import Handlers
+from jaxae.bench.worker import Handlers
 from jaxae.config import ComputeDtype
 
 
@@ -16,19 +16,20 @@ class Task(NamedTuple):
     """What a contender is to run.
 
     Attributes:
-        contender: Its name.
-        model: "ae" or "cvae".
-        problem: The file of weights, examples, batches and noise.
-        device: "cpu" or "gpu".
-        devices: How many devices share a batch where all do; None for as many as training takes.
-        threads: Processor cores to use.
-        models: How many models are trained, side by side or one after another.
-        dtype: In which the network computes, "float32" or "bfloat16".
-        tf32: Let a GPU round float32 factors to TensorFloat-32.
-        deterministic: Let a GPU use only kernels that repeat to the bit.
-        drawn_noise: Draw noise in the step, by the framework's own generator, instead of taking
-            the problem's.
-        learning_rate: Adam's.
+        contender: Name of the contender.
+        model: Name of the model, "ae" or "cvae".
+        problem: Path of the file of weights, examples, batches and noise.
+        device: Kind of device, "cpu" or "gpu".
+        devices: Number of devices that share a batch, for the contenders that use all; None for as
+            many as training takes.
+        threads: Number of processor cores.
+        models: Number of models trained, side by side or one after another.
+        dtype: Dtype of the network's arithmetic, "float32" or "bfloat16".
+        tf32: Whether a GPU may round float32 factors to TensorFloat-32.
+        deterministic: Whether a GPU uses only kernels that repeat to the bit.
+        drawn_noise: Whether steps draw their noise by the framework's own generator, instead of
+            taking the problem's.
+        learning_rate: Adam's learning rate.
         beta: Weight of the KL term.
     """
 
@@ -47,12 +48,65 @@ class Task(NamedTuple):
     beta: float
 
 
+class FrameworkInfo(NamedTuple):
+    """Versions of a framework's packages by name, and the name of its device."""
+
+    versions: dict[str, str]
+    device: str
+
+
+class Setup(NamedTuple):
+    """Seconds that the first step took beyond a later one, and the number of devices."""
+
+    compile_s: float
+    devices: int
+
+
+class Turn(NamedTuple):
+    """A turn of a contender.
+
+    Attributes:
+        step_ms: Time in ms per step.
+        compiled: Number of programs compiled meanwhile.
+        idle_cpu: Share of one core that the process used since its last turn, when it should have
+            slept; None in the first turn.
+    """
+
+    step_ms: float
+    compiled: int
+    idle_cpu: float | None
+
+
+class PeakMemory(NamedTuple):
+    """Peak memory in bytes, and its owner, "device" or "host"."""
+
+    size: int
+    owner: str
+
+
 class Runner(Protocol):
-    """One contender, set up."""
+    """One contender, set up.
+
+    Attributes:
+        devices: Number of devices that share a batch.
+        epoch_steps: Number of steps in an epoch.
+        whole_epochs: Whether an epoch is one program.
+    """
 
     devices: int
     epoch_steps: int
     whole_epochs: bool
+
+    def __init__(self, task: Task): ...
+
+    @staticmethod
+    def describe(device: str) -> FrameworkInfo:
+        """Versions and device of the framework.
+
+        Raises:
+            InputError: If it has no such device.
+        """
+        ...
 
     def reset(self, *, given_noise: bool) -> None:
         """Put back the initial weights and a fresh optimizer; choose whose noise is used."""
@@ -83,11 +137,15 @@ class Runner(Protocol):
         ...
 
 
-class Turns:
-    """Answers the benchmark's questions about a runner."""
+class TimedRunner:
+    """Answers the benchmark's questions about a runner.
 
-    def __init__(self, make: Any):
-        self._make = make
+    Args:
+        kind: Class of the runner.
+    """
+
+    def __init__(self, kind: type[Runner]):
+        self._kind = kind
         self._runner: Runner
         self._steps = 0
         self._compilations = 0
@@ -97,7 +155,7 @@ class Turns:
     def handlers(self) -> Handlers:
         """What `serve` takes."""
         return {
-            "describe": self.describe,
+            "describe": self._kind.describe,
             "prepare": self.prepare,
             "gate": self.gate,
             "calibrate": self.calibrate,
@@ -106,18 +164,11 @@ class Turns:
             "finish": self.finish,
         }
 
-    def describe(self, device: str) -> dict[str, Any]:
-        """Versions and devices of the framework."""
-        return self._make.describe(device)
-
-    def prepare(self, **task: Any) -> dict[str, Any]:
-        """Set the contender up and take its first step.
-
-        `compile_s` is what the first step takes beyond a later one.
-        """
-        self._runner = self._make(Task(**task))
+    def prepare(self, **task: Any) -> Setup:
+        """Set the contender up and take its first step."""
+        self._runner = self._kind(Task(**task))
         first, later = (self._first_step() for _ in range(2))
-        return {"compile_s": max(first - later, 0.0), "devices": self._runner.devices}
+        return Setup(max(first - later, 0.0), self._runner.devices)
 
     def gate(self, steps: int) -> list[float | None]:
         """Costs of the first steps on the given noise; None for one that is not finite."""
@@ -142,13 +193,8 @@ class Turns:
         self._rest()
         return self._steps
 
-    def turn(self) -> dict[str, Any]:
-        """Time the steps of a turn, from the initial weights, after a few that are not timed.
-
-        Returns:
-            Milliseconds a step; programs compiled meanwhile, and a share of one core that the
-            process used since its last turn, when it should have slept.
-        """
+    def turn(self) -> Turn:
+        """Time the steps of a turn, from the initial weights, after a few that are not timed."""
         idle = None
         if self._idle_since is not None:
             cpu, wall = self._idle_since
@@ -157,7 +203,7 @@ class Turns:
         compiled = self._runner.compilations() - self._compilations
         gc.collect()
         self._rest()
-        return {"step_ms": seconds * 1e3, "compiled": compiled, "idle_cpu": idle}
+        return Turn(seconds * 1e3, compiled, idle)
 
     def multiply(self, size: int, repeats: int) -> float:
         """Floating-point operations a second of the fastest of some matrix products."""
@@ -165,12 +211,10 @@ class Turns:
         self._rest()
         return 2 * size**3 / seconds
 
-    def finish(self) -> dict[str, Any]:
-        """Peak memory in bytes, and whose."""
+    def finish(self) -> PeakMemory:
+        """Peak memory of all that was run."""
         device = self._runner.device_memory()
-        if device is not None:
-            return {"bytes": device, "of": "device"}
-        return {"bytes": _host_peak(), "of": "host"}
+        return PeakMemory(_host_peak(), "host") if device is None else PeakMemory(device, "device")
 
     def _first_step(self) -> float:
         begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Questions and answers between the benchmark and its worker processes: JSON lines over pipes."""
+"""Worker processes of the benchmark: questions and answers as JSON lines over pipes."""
 
 import contextlib
 import json
@@ -10,52 +10,51 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+# By the name of the question; what an answer holds must be what JSON has.
 Handlers = Mapping[str, Callable[..., Any]]
+Trouble = Literal["input", "missing", "out of memory", "failed"]
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-# The package is entered without its __init__, which imports JAX and more: what a process weighs is
-# to be what its own contender needs. The cores are set before any library counts them.
+_ROOT = Path(__file__).resolve().parents[2]
+# The cores are set before any library counts them.
 _BOOT = """
-import importlib, os, sys, types
-module, package, cores = sys.argv[1:]
+import importlib, os, sys
+module, cores = sys.argv[1:]
 if cores and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, map(int, cores.split(",")))
-jaxae = types.ModuleType("jaxae")
-jaxae.__path__ = [package]
-sys.modules["jaxae"] = jaxae
 importlib.import_module(module).main()
 """
 
 
 class WorkerError(Exception):
-    """A worker could not do what it was asked: the kind of trouble, and one line about it.
+    """A worker could not do what it was asked.
 
-    Kinds are "input", "missing" (a package), "out of memory" and "failed".
+    Attributes:
+        kind: "input", "missing" (a package), "out of memory" or "failed".
+        reason: One line about the trouble.
     """
 
-    def __init__(self, kind: str, reason: str):
+    def __init__(self, kind: Trouble, reason: str):
         super().__init__(f"{kind}: {reason}")
-        self.kind = kind
+        self.kind: Trouble = kind
         self.reason = reason
 
 
 class Worker:
-    """A process that answers questions; what it writes to its own output is kept for an error."""
+    """A process that answers questions; what it writes to its own output is kept for an error.
+
+    Args:
+        module: Name of the module whose `main` answers in the process.
+        cores: Numbers of the processor cores that the process may use; None leaves it all.
+        environment: Environment variables on top of this process's own.
+    """
 
     def __init__(self, module: str, *, cores: list[int] | None, environment: Mapping[str, str]):
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
-        paths = [str(_PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                _BOOT,
-                module,
-                str(_PACKAGE),
-                ",".join(map(str, cores or [])),
-            ],
+            [sys.executable, "-c", _BOOT, module, ",".join(map(str, cores or []))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -138,7 +137,7 @@ def serve(handlers: Handlers) -> None:
         answers.flush()
 
 
-def _kind(error: Exception) -> str:
+def _kind(error: Exception) -> Trouble:
     if type(error).__name__ == "InputError":
         return "input"
     if isinstance(error, ModuleNotFoundError):
@@ -156,4 +155,8 @@ def _speaks_of_memory(text: str) -> bool:
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    # An InputError says what was expected by itself.
+    name = "" if _kind(error) == "input" else f"{type(error).__name__}: "
+    return name + lines[0][:200]

@@ -1,0 +1,94 @@
+"""The benchmark: every case of its settings, and the result of them all."""
+
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from jaxae.bench import environment
+from jaxae.bench.case import GATE_STEPS, Case, variables_of
+from jaxae.bench.contenders import EAGER, find
+from jaxae.bench.flops import step_flops
+from jaxae.bench.problem import PRESETS
+from jaxae.bench.result import BenchmarkResult, ContenderResult, Environment, Gate, LeftOut
+from jaxae.bench.settings import BenchmarkSettings
+from jaxae.errors import InputError
+
+
+def run(
+    settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line: None
+) -> BenchmarkResult:
+    """Measure; of a run that is interrupted the result holds the comparisons that had ended.
+
+    Args:
+        settings: Settings of the benchmark.
+        log: Takes a line on progress.
+
+    Raises:
+        InputError: If a device, a package for every contender, or data are not there.
+        KeyboardInterrupt: If interrupted before the first comparison had ended.
+    """
+    cores = _cores(settings.threads)
+    before = environment.load()
+    # torch serves as the reference even where it does not compete.
+    there, missing = environment.probe(settings.device, ["torch", "jax"], variables_of(settings))
+    wanted = settings.chosen
+    left_out = [LeftOut(c.name, missing[c.framework]) for c in wanted if c.framework in missing]
+    competing = [contender for contender in wanted if contender.framework in there]
+    if not competing:
+        raise environment.absent(missing)
+    reference = find(EAGER) if "torch" in there else competing[0]
+    rows: list[ContenderResult] = []
+    peaks: dict[str, float] = {}
+    interrupted = False
+    with tempfile.TemporaryDirectory(prefix="jaxae-bench-") as folder:
+        try:
+            for model, batch_size, models in settings.cases():
+                case = Case(settings, model, batch_size, models, cores, Path(folder), log)
+                found, rates = case.run(competing, reference)
+                rows += found
+                for framework, rate in rates.items():
+                    peaks[framework] = max(peaks.get(framework, 0.0), rate)
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            interrupted = True
+    described = there.get("jax") or there["torch"]
+    where = Environment(
+        versions={name: v for one in there.values() for name, v in one.versions.items()},
+        cpu=environment.cpu_name(),
+        cores=os.cpu_count(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        device=settings.device,
+        gpu=described.device if settings.device == "gpu" else None,
+        threads=len(cores),
+        devices=max((row.devices or 1 for row in rows), default=1),
+        commit=environment.commit(),
+        load_before=before,
+        matmul_gflops={framework: peak / 1e9 for framework, peak in peaks.items()},
+        gate=Gate(GATE_STEPS, settings.tolerance, reference.name),
+        settings=settings,
+    )
+    fastest = max(peaks.values(), default=None)
+    shares = tuple(replace(row, matmul_share=_share(row, fastest)) for row in rows)
+    return BenchmarkResult(where, tuple(left_out), interrupted, shares)
+
+
+def _share(row: ContenderResult, peak: float | None) -> float | None:
+    """Share that the matrix products of a row have of the fastest products in FLOP/s."""
+    if row.step_ms is None or peak is None:
+        return None
+    flops = step_flops(PRESETS[row.model].model, row.batch_size) * row.models
+    return flops / (row.step_ms / 1e3 * peak)
+
+
+def _cores(threads: int | None) -> list[int]:
+    if not hasattr(os, "sched_getaffinity"):
+        return list(range(threads or os.cpu_count() or 1))
+    usable = sorted(os.sched_getaffinity(0))
+    if threads is not None and threads > len(usable):
+        raise InputError(f"expected at most {len(usable)} threads, got {threads}")
+    return usable[: threads or len(usable)]

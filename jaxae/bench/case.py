@@ -1,0 +1,206 @@
+"""One case of a benchmark: contenders on one model and batch size, set up, held equal, timed."""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jaxae.bench.contenders import EAGER, Contender
+from jaxae.bench.problem import PRESETS
+from jaxae.bench.result import ContenderResult, case_title
+from jaxae.bench.rounds import Rounds
+from jaxae.bench.runner import Setup, Task
+from jaxae.bench.settings import BenchmarkSettings
+from jaxae.bench.statistics import Spread, largest_gap, times_faster
+from jaxae.bench.worker import Worker, WorkerError
+from jaxae.errors import InputError
+
+GATE_STEPS = 20
+
+Costs = list[float | None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, batch size and number of models to train at once, all contenders on one problem.
+
+    Attributes:
+        settings: Settings of the benchmark.
+        model: Name of the model.
+        batch_size: Number of examples per step.
+        models: Number of models trained at once.
+        cores: Numbers of the processor cores of each contender.
+        folder: Folder for temporary files.
+        log: Takes a line on progress.
+    """
+
+    settings: BenchmarkSettings
+    model: str
+    batch_size: int
+    models: int
+    cores: list[int]
+    folder: Path
+    log: Callable[[str], None]
+
+    def run(
+        self, contenders: Sequence[Contender], reference: Contender
+    ) -> tuple[list[ContenderResult], dict[str, float]]:
+        """Results of all contenders, and each framework's fastest matrix products in FLOP/s.
+
+        Args:
+            contenders: Contenders of the case.
+            reference: Contender whose costs the others are held against, one of them or not.
+
+        Raises:
+            InputError: If the data cannot be had, or a batch is larger than an epoch.
+        """
+        title = case_title(self.model, self.batch_size, self.models)
+        self._write_problem()
+        rows = {contender.name: self._row(contender) for contender in contenders}
+        with ExitStack() as stack:
+            alive: dict[str, Worker] = {}
+            expected = None if reference in contenders else self._reference_costs(reference)
+            # The reference is first, to have costs to hold the others against.
+            for contender in sorted(contenders, key=lambda c: c != reference):
+                self.log(f"{title}: setting up {contender.label}")
+                worker = stack.enter_context(self._start(contender))
+                row, costs = self._set_up(worker, contender)
+                # Where the reference has failed, for want of memory say, the next takes its place.
+                expected = expected or costs
+                if costs is not None and expected is not None:
+                    row = self._held_equal(row, costs, expected)
+                rows[contender.name] = row
+                if row.status == "ok":
+                    alive[contender.name] = worker
+                else:
+                    worker.close()
+            rounds, count = Rounds(alive, rows), self.settings.rounds
+            rounds.take(count, lambda number: self.log(f"{title}: round {number} of {count}"))
+        return _with_ratios(list(rounds.rows.values())), rounds.peaks
+
+    @property
+    def _problem(self) -> Path:
+        return self.folder / "problem.npz"
+
+    def _row(self, contender: Contender) -> ContenderResult:
+        return ContenderResult(
+            model=self.model,
+            contender=contender.name,
+            label=contender.label,
+            framework=contender.framework,
+            bce=contender.bce,
+            batch_size=self.batch_size,
+            models=self.models,
+            device=self.settings.device,
+            dtype=self.settings.dtype,
+        )
+
+    def _write_problem(self) -> None:
+        variables = {**variables_of(self.settings), "JAX_PLATFORMS": "cpu"}
+        data_dir = self.settings.data_dir
+        with Worker("jaxae.bench.problem", cores=None, environment=variables) as worker:
+            try:
+                worker.ask(
+                    "write",
+                    path=str(self._problem),
+                    model=self.model,
+                    data=self.settings.data,
+                    data_dir=None if data_dir is None else str(data_dir),
+                    examples=self.settings.examples,
+                    batch_size=self.batch_size,
+                )
+            except WorkerError as error:
+                if error.kind == "input":
+                    raise InputError(error.reason) from None
+                raise
+
+    def _start(self, contender: Contender) -> Worker:
+        variables = variables_of(self.settings)
+        # Compiled anew by each contender, so that the time it takes is its own.
+        cache = tempfile.mkdtemp(prefix=contender.name, dir=self.folder)
+        variables["TORCHINDUCTOR_CACHE_DIR"] = cache
+        module = f"jaxae.bench.{contender.framework}_worker"
+        return Worker(module, cores=self.cores, environment=variables)
+
+    def _set_up(self, worker: Worker, contender: Contender) -> tuple[ContenderResult, Costs | None]:
+        """A contender that is ready, and costs of its first steps; None, and a status, if not."""
+        row = self._row(contender)
+        try:
+            setup = Setup(*worker.ask("prepare", **self._task(contender)._asdict()))
+            row = replace(row, compile_s=setup.compile_s, devices=setup.devices)
+            costs = worker.ask("gate", steps=GATE_STEPS)
+            row = replace(row, final_cost=costs[-1])
+            steps = worker.ask("calibrate", seconds=self.settings.turn_seconds)
+            return replace(row, steps_a_turn=steps), costs
+        except WorkerError as error:
+            return replace(row, status=error.kind, reason=error.reason), None
+
+    def _task(self, contender: Contender) -> Task:
+        settings, train = self.settings, PRESETS[self.model].train
+        return Task(
+            contender=contender.name,
+            model=self.model,
+            problem=str(self._problem),
+            device=settings.device,
+            devices=settings.devices,
+            threads=len(self.cores),
+            models=self.models,
+            dtype=settings.dtype,
+            tf32=settings.tf32,
+            deterministic=settings.deterministic,
+            drawn_noise=settings.drawn_noise,
+            learning_rate=train.learning_rate,
+            beta=train.beta,
+        )
+
+    def _reference_costs(self, reference: Contender) -> Costs | None:
+        """Costs of a reference that does not itself compete."""
+        task = self._task(reference)._replace(models=1)
+        with self._start(reference) as worker:
+            try:
+                worker.ask("prepare", **task._asdict())
+                return worker.ask("gate", steps=GATE_STEPS)
+            except WorkerError as error:
+                self.log(f"the reference, {reference.label}, failed: {error.reason}")
+                return None
+
+    def _held_equal(self, row: ContenderResult, costs: Costs, expected: Costs) -> ContenderResult:
+        """The row with its gap, and its status where that is beyond the tolerance."""
+        gap, allowed = largest_gap(costs, expected), self.settings.tolerance
+        row = replace(row, gap=gap if gap != float("inf") else None)
+        if gap <= allowed:
+            return row
+        reason = f"costs differ by {gap:.1e}, allowed are {allowed:.0e}"
+        return replace(row, status="differs", reason=reason)
+
+
+def _with_ratios(rows: list[ContenderResult]) -> list[ContenderResult]:
+    timed = [row for row in rows if row.step_ms is not None]
+    eager = next((row for row in timed if row.contender == EAGER), None)
+    torch = [row for row in timed if row.framework == "torch"]
+    best = min(torch, key=lambda row: row.step_ms or 0.0, default=None)
+
+    def against(row: ContenderResult, other: ContenderResult | None) -> Spread | None:
+        if row.step_ms is None or other is None:
+            return None
+        return times_faster(row.samples_ms, other.samples_ms)
+
+    return [
+        replace(row, times_eager=against(row, eager), times_best_torch=against(row, best))
+        for row in rows
+    ]
+
+
+def variables_of(settings: BenchmarkSettings) -> dict[str, str]:
+    """Environment variables of the worker processes."""
+    variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    if settings.device == "cpu":
+        variables["JAX_PLATFORMS"] = "cpu"
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    if settings.deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        variables["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+        variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    return variables

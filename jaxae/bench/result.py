@@ -1,0 +1,242 @@
+"""A benchmark's result: its rows and what they were measured on, to and from JSON."""
+
+import dataclasses
+import json
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from jaxae.bench.contenders import CrossEntropy, Framework
+from jaxae.bench.settings import BenchmarkSettings, Sweep
+from jaxae.bench.statistics import Spread
+from jaxae.errors import InputError
+from jaxae.storage.files import write_text
+
+Status = Literal["ok", "differs", "retraced", "input", "missing", "out of memory", "failed"]
+
+
+@dataclass(frozen=True)
+class ContenderResult:
+    """One contender on one model, batch size and number of models.
+
+    Attributes:
+        model: Name of the model, "ae" or "cvae".
+        contender: Name of the contender.
+        label: Contender's label in tables and figures.
+        framework: Framework of the contender.
+        bce: Form of the contender's cross-entropy.
+        batch_size: Number of examples per step.
+        models: Number of models trained at once.
+        device: Kind of device.
+        devices: Number of devices that shared a batch.
+        dtype: Dtype of the network's arithmetic.
+        status: "ok", or why there is no time.
+        reason: Reason for another status than "ok", in one line.
+        compile_s: Seconds that the first step took beyond a later one.
+        step_ms: Median time in ms per step.
+        quartiles_ms: Lower and upper quartile of the time in ms per step.
+        samples_ms: Times of the turns in ms per step.
+        steps_a_turn: Number of steps per turn.
+        images_per_s: Throughput in images per second.
+        times_eager: Speed relative to eager torch's in the same rounds.
+        times_best_torch: Speed relative to the fastest torch contender's in the same rounds.
+        matmul_share: Share of the machine's fastest matrix product's FLOP/s.
+        peak_memory_bytes: Peak memory in bytes.
+        memory_of: Owner of that memory, "device" or "host".
+        final_cost: Cost of the last of the first steps, by which contenders are held equal.
+        gap: Largest relative difference of those steps' costs from the reference's.
+        idle_cpu: Share of a core used while others had their turns.
+    """
+
+    model: str
+    contender: str
+    label: str
+    framework: Framework
+    bce: CrossEntropy
+    batch_size: int
+    models: int
+    device: str
+    devices: int | None = None
+    dtype: str = "float32"
+    status: Status = "ok"
+    reason: str | None = None
+    compile_s: float | None = None
+    step_ms: float | None = None
+    quartiles_ms: tuple[float, float] | None = None
+    samples_ms: tuple[float, ...] = ()
+    steps_a_turn: int | None = None
+    images_per_s: float | None = None
+    times_eager: Spread | None = None
+    times_best_torch: Spread | None = None
+    matmul_share: float | None = None
+    peak_memory_bytes: int | None = None
+    memory_of: str | None = None
+    final_cost: float | None = None
+    gap: float | None = None
+    idle_cpu: float | None = None
+
+    @property
+    def case(self) -> str:
+        """Model, batch size and number of models, in words."""
+        return case_title(self.model, self.batch_size, self.models)
+
+    def size(self, sweep: Sweep) -> int:
+        """The batch size or the number of models, whichever a sweep varies."""
+        return self.batch_size if sweep == "batch" else self.models
+
+
+def case_title(model: str, batch_size: int, models: int) -> str:
+    """A model, batch size and number of models in words."""
+    return f"{model}, batch {batch_size}" + (f", {models} models" if models > 1 else "")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The check that contenders train alike.
+
+    Attributes:
+        steps: Number of steps whose costs are compared.
+        tolerance: Largest relative difference of costs.
+        reference: Name of the contender whose costs the others are held against.
+    """
+
+    steps: int
+    tolerance: float
+    reference: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a benchmark ran on, and how.
+
+    Attributes:
+        versions: Versions of the packages by name.
+        cpu: Name of the processor.
+        cores: Number of the machine's cores.
+        system: Operating system and architecture.
+        python: Version of Python.
+        device: Kind of device that trained.
+        gpu: Name of the GPU, where one trained.
+        threads: Number of cores of each contender.
+        devices: Largest number of devices that shared a batch.
+        commit: Commit of this source.
+        load_before: Load average of the machine before the start.
+        matmul_gflops: Fastest matrix products of each framework, in GFLOP/s.
+        gate: Check that contenders train alike.
+        settings: Settings of the run.
+    """
+
+    versions: dict[str, str]
+    cpu: str
+    cores: int | None
+    system: str
+    python: str
+    device: str
+    gpu: str | None
+    threads: int
+    devices: int
+    commit: str | None
+    load_before: float | None
+    matmul_gflops: dict[str, float]
+    gate: Gate
+    settings: BenchmarkSettings
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A contender that could not run at all, and the reason."""
+
+    contender: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What a benchmark found.
+
+    Attributes:
+        environment: Machine, versions and settings.
+        left_out: Contenders whose framework is missing.
+        interrupted: Whether the run was interrupted, so that comparisons are missing.
+        rows: Results of each contender in each comparison.
+    """
+
+    environment: Environment
+    left_out: tuple[LeftOut, ...] = ()
+    interrupted: bool = False
+    rows: tuple[ContenderResult, ...] = ()
+
+    @property
+    def retraced(self) -> list[str]:
+        """Labels of the contenders that compiled a program after their warm-up."""
+        return [row.label for row in self.rows if row.status == "retraced"]
+
+    def to_json(self) -> str:
+        """The result as one line of JSON, without the NaN and infinity that JSON lacks."""
+        document = dataclasses.asdict(self)
+        # Not where its data lie: a result is made to be shown around.
+        document["environment"]["settings"]["data_dir"] = None
+        return json.dumps(document, allow_nan=False)
+
+
+def save(result: BenchmarkResult, path: Path) -> None:
+    """Write a result as JSON, whole or absent."""
+    write_text(path, result.to_json() + "\n")
+
+
+def read(path: Path) -> BenchmarkResult:
+    """Read a result that `save` wrote.
+
+    Raises:
+        InputError: If there is none, or it is something else.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"expected a benchmark's JSON in {path}, got {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"expected JSON in {path}, got {error}") from None
+    try:
+        return _parsed(document, BenchmarkResult, "the document")
+    except _NotThatError as error:
+        raise InputError(f"expected a benchmark's result in {path}, got {error}") from None
+
+
+class _NotThatError(Exception):
+    """A JSON value that is not of the type wanted."""
+
+
+def _parsed(value: Any, kind: Any, name: str) -> Any:
+    """A JSON value as a type of this file has it; names that the type lacks are left out."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        (inner,) = (one for one in arguments if one is not types.NoneType)
+        return None if value is None else _parsed(value, inner, name)
+    if origin is Literal and value in arguments:
+        return value
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        make: Any = kind
+        hints = get_type_hints(kind)
+        try:
+            return make(
+                **{key: _parsed(value[key], hints[key], key) for key in hints if key in value}
+            )
+        except (TypeError, InputError) as error:
+            raise _NotThatError(f"one where {error}") from None
+    if kind is Spread and isinstance(value, list) and len(value) == len(Spread._fields):
+        return Spread(*(_parsed(one, float, name) for one in value))
+    if origin is tuple and isinstance(value, list):
+        kinds = [arguments[0]] * len(value) if Ellipsis in arguments else arguments
+        if len(kinds) == len(value):
+            pairs = zip(value, kinds, strict=True)
+            return tuple(_parsed(one, own, name) for one, own in pairs)
+    if origin is dict and isinstance(value, dict):
+        return {key: _parsed(one, arguments[1], name) for key, one in value.items()}
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and isinstance(value, int | float):
+        return float(value)
+    if kind in (str, int, bool) and type(value) is kind:
+        return value
+    raise _NotThatError(f"{name} of {json.dumps(value)[:60]}")

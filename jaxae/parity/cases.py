@@ -1,0 +1,15 @@
+"""The cases: networks of the post that the ladder compares, and the dtypes it computes in."""
+
+from typing import Literal
+
+from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
+
+Precision = Literal["float64", "float32"]
+PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
+
+CASES: dict[str, RunConfig] = {
+    "Autoencoder": AUTOENCODER,
+    "ConditionalVAE": CONDITIONAL_VAE,
+    "ConditionalVAE, 11 channels": CONDITIONAL_VAE.replace(reconstruct_condition=True),
+    "VAE": CONDITIONAL_VAE.replace(num_classes=0),
+}
