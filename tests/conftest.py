@@ -1,10 +1,12 @@
-import os
+import ast
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
 
+from jaxae.data.mnist import FOLDER
 from jaxae.training.runtime import set_xla_flags
 
 set_xla_flags()  # before the backend starts: what is tested is what the scripts run
@@ -24,9 +26,34 @@ def x64() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def mnist_dir() -> Path:
-    """The folder of the four real MNIST IDX files, or a skip that says where it was sought."""
-    named = os.environ.get("JAXAE_TEST_DATA")
-    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data" / "mnist"
-    if not (folder / "train-images-idx3-ubyte.gz").exists():
-        pytest.skip(f"no MNIST IDX files in {folder}; set JAXAE_TEST_DATA to a folder of them")
-    return folder
+    """A folder of the four real MNIST IDX files: the package's own."""
+    return FOLDER
+
+
+LEFT_OUT: list[str] = []
+
+
+def needs_torch(path: Path) -> bool:
+    """Whether a test file imports torch, or what is made of it, as it is collected."""
+    names: list[str] = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+    return any(name.split(".")[0] in {"torch", "torch_ref"} for name in names)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out the files that need torch where it is not installed."""
+    if collection_path.suffix != ".py" or importlib.util.find_spec("torch") is not None:
+        return None
+    if not needs_torch(collection_path):
+        return None
+    LEFT_OUT.append(collection_path.name)
+    return True
+
+
+def pytest_report_collectionfinish() -> str | None:
+    """Say what was left out."""
+    return f"without torch, left out: {', '.join(sorted(set(LEFT_OUT)))}" if LEFT_OUT else None

@@ -64,7 +64,10 @@ def test_many_seeds_write_mean_and_deviation(tmp_path):
         (["--epochs", -1], "expected epochs of 0 or more, got -1"),
         (["--seed", -1], "expected a seed from 0"),
         (["--data", "mnits"], "mnist"),
-        (["--data", "mnist", "--data-dir", "/nowhere"], "/nowhere is no folder that can be read"),
+        (
+            ["--data", "mnist", "--data-dir", "/nowhere"],
+            "expected a data_dir that can be read, got /nowhere",
+        ),
         (["--device", "gpu"], "expected a gpu that JAX can use, got only: cpu"),
         (["--devices", 0], "expected 1 device or more, got 0"),
         (["--run-dir", __file__], "expected a new or empty run directory"),

@@ -58,19 +58,22 @@ def load(
     """Load a data set of 28x28 grey images.
 
     Args:
-      name: "digits", scikit-learn's 1,797 handwritten digits, bicubically enlarged from 8x8, split
-        1437/360 by stratified sampling with seed 0, needing no download; "mnist", "fashion_mnist",
-        "kmnist", "emnist/balanced" and its siblings, or another image classification set of that
-        shape in TensorFlow Datasets; or the path of an .npz file that `save_arrays` wrote.
-      data_dir: a folder with the set's IDX files, gzipped or not, in it or where torchvision puts
-        them below it; or a TensorFlow Datasets folder. It is never written to. Left out,
-        TensorFlow Datasets' own folder is used, and the set prepared there if need be.
-      original_order: put examples that TensorFlow Datasets keeps in the order of a hash into the
-        order of the set's authors. IDX files have it; "digits" and .npz files are left as they are.
+        name: Name of the set: "mnist", which comes with the package; "digits", scikit-learn's 1,797
+            handwritten digits, bicubically enlarged from 8x8, split 1437/360 by stratified sampling
+            with seed 0; "fashion_mnist", "kmnist", "emnist/balanced" and its siblings, or another
+            image classification set of that shape in TensorFlow Datasets; or the path of an .npz
+            file that `save_arrays` wrote.
+        data_dir: Folder with the set's IDX files, gzipped or not, in it or where torchvision puts
+            them below it; or a TensorFlow Datasets folder. It is never written to. Left out,
+            the package's MNIST or TensorFlow Datasets' own folder is used, and the set prepared
+            there if need be.
+        original_order: Whether examples that TensorFlow Datasets keeps in the order of a hash are
+            put into the order of the set's authors. IDX files have it; "digits" and .npz files are
+            left as they are.
 
     Raises:
-      InputError: the name is unknown, the data cannot be had or read, the images are of another
-        size, a label is outside the classes, or a split is empty.
+        InputError: If the name is unknown, the data cannot be had or read, the images are of
+            another size, a label is outside the classes, or a split is empty.
     """
     if name.endswith(".npz"):
         return _dataset(Path(name).stem, npz.read(Path(name).expanduser()), source=name)
@@ -80,7 +83,7 @@ def load(
         return _dataset(name, _read_idx(name, mnist_files()))
     folder = None if data_dir is None else Path(data_dir).expanduser()
     if folder is not None and not (folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)):
-        raise InputError(f"{folder} is no folder that can be read")
+        raise InputError(f"expected a data_dir that can be read, got {folder}")
     if name in _NUM_CLASSES and folder is not None and (files := idx.find_files(name, folder)):
         return _dataset(name, _read_idx(name, files), source=str(files.train_images.parent))
     return _load_tfds(name, folder, original_order)
@@ -93,15 +96,15 @@ def save_arrays(dataset: Dataset, path: str | Path) -> None:
     (int32 [N]), and num_classes.
 
     Raises:
-      InputError: the name does not end in .npz, or the file cannot be written.
+        InputError: If the name does not end in .npz, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix != ".npz":
-        raise InputError(f"a file name ending in .npz was expected, got {path.name}")
+        raise InputError(f"expected a file name ending in .npz, got {path.name}")
     try:
         npz.write(path, _arrays(dataset.train, dataset.test, dataset.num_classes))
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}") from error
+        raise InputError(f"expected a file that can be written, got {path}: {error}") from error
 
 
 def _arrays(train: Split, test: Split, num_classes: int) -> Arrays:
@@ -135,7 +138,9 @@ def _load_tfds(name: str, folder: Path | None, original_order: bool) -> Dataset:
             files=[f"{path}.gz" for path in idx.file_names(unversioned)] if in_idx else (),
         )
     if original_order and not in_idx:
-        raise InputError(f"the original order of {name} is not known, only that of IDX sets")
+        raise InputError(
+            f"expected an IDX set for its original order, got {name}, whose order is not known"
+        )
 
     def build() -> Arrays:
         arrays = tfds.read(prepared, name, _IMAGE_SHAPE)
@@ -161,10 +166,15 @@ def _dataset(name: str, arrays: Arrays, source: str | None = None) -> Dataset:
     """Check arrays that `_arrays` named and make them a data set; num_classes may be missing."""
     wanted = [f"{split}_{field}" for split in ("train", "test") for field in Split._fields]
     if missing := [array for array in wanted if array not in arrays]:
-        raise InputError(f"{source or name} lacks the arrays {', '.join(missing)}")
+        raise InputError(
+            f"expected the arrays {', '.join(wanted)} in {source or name}, "
+            f"got no {', '.join(missing)}"
+        )
     declared = arrays.get("num_classes")
     if declared is not None and (declared.shape != () or declared.dtype.kind not in "iu"):
-        raise InputError(f"{source or name}: num_classes must be an integer")
+        raise InputError(
+            f"expected num_classes to be an integer in {source or name}, got another array"
+        )
     # Labels become int32 below: none may be beyond it, whatever a file declares.
     most = int(np.iinfo(np.int32).max)
     num_classes = most if declared is None else min(int(declared), most)
@@ -174,10 +184,10 @@ def _dataset(name: str, arrays: Arrays, source: str | None = None) -> Dataset:
         try:
             check_images(images, _IMAGE_SHAPE)
             if images.dtype != np.uint8:
-                raise InputError(f"images at rest are uint8, got {images.dtype}")
+                raise InputError(f"expected uint8 images, got {images.dtype}")
             check_labels(labels, num_classes, num_images=len(images))
         except InputError as error:
-            raise InputError(f"{source or name}, {split} split: {error}") from error
+            raise InputError(f"{error} in the {split} split of {source or name}") from error
         splits.append(Split(images, labels.astype(np.int32)))
     if declared is None:
         num_classes = 1 + max(int(split.labels.max()) for split in splits)

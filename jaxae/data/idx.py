@@ -58,7 +58,7 @@ def find_files(name: str, folder: Path) -> Files | None:
     Returns None where there is none of them.
 
     Raises:
-      InputError: some of the four are there and some are not.
+        InputError: If some of the four are there and some are not.
     """
     family = name.partition("/")[0]
     kept = _TORCHVISION_FOLDERS.get(family)
@@ -73,7 +73,7 @@ def find_files(name: str, folder: Path) -> Files | None:
             return Files(*cast(list[Path], found))
         if len(missing) < len(wanted):
             raise InputError(
-                f"{place} holds some of the files of {name}, but not {' and '.join(missing)}"
+                f"expected all files of {name} in {place}, got no {' and '.join(missing)}"
                 " (with or without .gz)"
             )
     return None
@@ -83,8 +83,8 @@ def read(path: Path, ndim: int) -> UInt8[np.ndarray, "*dims"]:
     """Read an IDX file of uint8 values in `ndim` dimensions, gzipped or not.
 
     Raises:
-      InputError: the file cannot be read, is no such IDX file, or is shorter or longer than its
-        header says.
+        InputError: If the file cannot be read, is no such IDX file, or is shorter or longer than
+            its header says.
     """
     try:
         size = path.stat().st_size
@@ -94,7 +94,7 @@ def read(path: Path, ndim: int) -> UInt8[np.ndarray, "*dims"]:
         with path.open("rb") as file:
             return _read(file, path, ndim, size)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"expected an IDX file that can be read, got {path}: {error}") from error
 
 
 def _find_file(folder: Path, name: str) -> Path | None:
@@ -116,17 +116,17 @@ def _read(file: io.BufferedIOBase, path: Path, ndim: int, stored: int) -> np.nda
     magic = bytes((0, 0, 8, ndim))
     if header[:4] != magic:
         raise InputError(
-            f"{path} is no IDX file of uint8 in {ndim} dimensions: it was expected to begin with"
-            f" {magic.hex()}, and begins with {header[:4].hex() or 'nothing'}"
+            f"expected an IDX file of uint8 in {ndim} dimensions, which begins with {magic.hex()},"
+            f" got {path}, which begins with {header[:4].hex() or 'nothing'}"
         )
     if len(header) < 4 + 4 * ndim:
-        raise InputError(f"{path} ends within its header")
+        raise InputError(f"expected a whole IDX header, got {path}, which ends within it")
     shape = struct.unpack(f">{ndim}I", header[4:])
     # A header may lie: no memory is asked for that the file cannot fill.
     if math.prod(shape) > stored:
         raise InputError(
-            f"{path} is truncated: its header promises {math.prod(shape)} values, more than the"
-            " file can hold"
+            f"expected the {math.prod(shape)} values that its header promises, got {path}, which is"
+            " truncated: the file cannot hold them"
         )
     values = np.empty(math.prod(shape), np.uint8)
     filled = 0
@@ -134,8 +134,12 @@ def _read(file: io.BufferedIOBase, path: Path, ndim: int, stored: int) -> np.nda
         filled += count
     if filled < len(values):
         raise InputError(
-            f"{path} is truncated: its header promises {len(values)} values, it holds {filled}"
+            f"expected the {len(values)} values that its header promises, got {path}, which is"
+            f" truncated and holds {filled}"
         )
     if file.read(1):
-        raise InputError(f"{path} holds more than the {len(values)} values its header promises")
+        raise InputError(
+            f"expected the {len(values)} values that its header promises, got {path},"
+            " which holds more"
+        )
     return values.reshape(shape)

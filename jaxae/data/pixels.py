@@ -20,7 +20,7 @@ def as_unit_float(
     """Compute float32 pixels in [0, 1] on the host: uint8 over 255; floats are checked and kept.
 
     Raises:
-      InputError: the pixels are neither uint8 nor floats in [0, 1].
+        InputError: If the pixels are neither uint8 nor floats in [0, 1].
     """
     images = np.asarray(images)
     _check_pixels(images)
@@ -33,14 +33,15 @@ def check_images(images: Any, expected_shape: Sequence[int] = (28, 28, 1)) -> No
     """Refuse what is not a batch of images: uint8, or floats in [0, 1], of [N, *expected_shape].
 
     Raises:
-      InputError: another shape or dtype, an empty batch, NaN, or values outside [0, 1].
+        InputError: If shape or dtype are others, the batch is empty, or a value is NaN or outside
+            [0, 1].
     """
     images = np.asarray(images)
     if images.shape[1:] != tuple(expected_shape) or images.ndim != 1 + len(expected_shape):
         wanted = "x".join(["N", *map(str, expected_shape)])
-        raise InputError(f"images of shape {wanted} were expected, got {_shape(images)}")
+        raise InputError(f"expected images of shape {wanted}, got {_shape(images)}")
     if len(images) == 0:
-        raise InputError("at least one image was expected, got none")
+        raise InputError("expected at least one image, got none")
     _check_pixels(images)
 
 
@@ -48,22 +49,23 @@ def check_labels(labels: Any, num_classes: int, *, num_images: int | None = None
     """Refuse what is not a vector of integer labels in [0, num_classes), one for each image.
 
     Raises:
-      InputError: another shape or dtype, no labels, another count than `num_images`, or a label
-        outside the classes.
+        InputError: If shape or dtype are others, there are no labels or another number than
+            `num_images`, or a label is outside the classes.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InputError(
-            f"labels must be a vector of integers, got {labels.dtype} of shape {_shape(labels)}"
+            "expected labels to be a vector of integers, "
+            f"got {labels.dtype} of shape {_shape(labels)}"
         )
     if num_images is not None and len(labels) != num_images:
-        raise InputError(f"a label for each of {num_images} images was expected, got {len(labels)}")
+        raise InputError(f"expected a label for each of {num_images} images, got {len(labels)}")
     if len(labels) == 0:
-        raise InputError("at least one label was expected, got none")
+        raise InputError("expected at least one label, got none")
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= num_classes:
         outside = lowest if lowest < 0 else highest
-        raise InputError(f"labels must be 0 to {num_classes - 1}, got {outside}")
+        raise InputError(f"expected labels from 0 to {num_classes - 1}, got {outside}")
 
 
 def _check_pixels(images: np.ndarray) -> None:
@@ -71,15 +73,15 @@ def _check_pixels(images: np.ndarray) -> None:
     if images.dtype == np.uint8:
         return
     if images.dtype.kind != "f" and images.dtype.name != "bfloat16":
-        raise InputError(f"pixels must be uint8, or floats in [0, 1], got {images.dtype}")
+        raise InputError(f"expected pixels of uint8, or floats in [0, 1], got {images.dtype}")
     if images.size == 0:
         return
     lowest, highest = float(images.min()), float(images.max())
     if np.isnan(lowest) or np.isnan(highest):
-        raise InputError("float pixels must be in [0, 1], got NaN")
+        raise InputError("expected float pixels in [0, 1], got NaN")
     if lowest < 0 or highest > 1:
         outside = lowest if lowest < 0 else highest
-        raise InputError(f"float pixels must be in [0, 1], got {outside:g}")
+        raise InputError(f"expected float pixels in [0, 1], got {outside:g}")
 
 
 def _shape(array: np.ndarray) -> str:

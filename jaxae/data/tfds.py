@@ -59,8 +59,8 @@ def prepare(
     `files` are what the user is asked for in place of the archives.
 
     Raises:
-      InputError: the name is unknown or ambiguous, its images are of another shape, archives are
-        missing and cannot be downloaded, or TensorFlow is not installed.
+        InputError: If the name is unknown or ambiguous, its images are of another shape,
+            archives are missing and cannot be downloaded, or TensorFlow is not installed.
     """
     tensorflow_datasets = _import(name, known)
     family = re.split("[/:]", name)[0]
@@ -74,14 +74,17 @@ def prepare(
     advice = _advice(files or wanted)
     if archives is not None:
         if not all((archives / file).is_file() for file in wanted):
-            raise InputError(f"{archives} does not hold {name}: {advice}")
+            raise InputError(f"expected the archives of {name} in {archives}, got none: {advice}")
     elif unreachable := _unreachable(builder.url_infos):
-        raise InputError(f"{name} is not prepared, and {unreachable} cannot be reached: {advice}")
+        raise InputError(
+            f"expected {name} prepared, or {unreachable} to be reached, got neither: {advice}"
+        )
     try:
         import tensorflow
     except ImportError as error:
         raise InputError(
-            f"preparing {name} needs TensorFlow: pip install 'jaxae[tfds]' ({error}), or {advice}"
+            f"expected TensorFlow to prepare {name}, got {error}: pip install 'jaxae[tfds]', "
+            f"or {advice}"
         ) from error
     # TensorFlow only writes files here: it must not take the accelerator's memory from JAX. Where
     # it runs already, its caller has decided that.
@@ -95,7 +98,7 @@ def prepare(
     # Downloads, archives and disks fail in as many ways as there are libraries below.
     except Exception as error:
         raise InputError(
-            f"{name} could not be prepared ({_first_line(error)}): {advice}"
+            f"expected to prepare {name}, got {_first_line(error)}: {advice}"
         ) from error
     return Path(builder.data_dir)
 
@@ -106,20 +109,24 @@ def read(prepared: Path, name: str, image_shape: tuple[int, ...]) -> dict[str, n
     Returns images uint8 and labels int32 of train and test, and num_classes.
 
     Raises:
-      InputError: the set lacks a train or test split, its images are of another shape, its files
-        are damaged, or TensorFlow Datasets is not installed.
+        InputError: If the set lacks a train or test split, its images are of another shape, its
+            files are damaged, or TensorFlow Datasets is not installed.
     """
     tensorflow_datasets = _import(name, ())
     try:
         builder = tensorflow_datasets.builder_from_directory(prepared)
         features, splits = builder.info.features, builder.info.splits
     except Exception as error:
-        raise InputError(f"{prepared} cannot be read: {_first_line(error)}") from error
+        raise InputError(
+            f"expected a prepared set that can be read, got {prepared}: {_first_line(error)}"
+        ) from error
     check_features(name, features, image_shape)
     arrays = {"num_classes": np.asarray(features["label"].num_classes, np.int32)}
     for split in ("train", "test"):
         if split not in splits:
-            raise InputError(f"{name} has no {split} split; it has {', '.join(splits) or 'none'}")
+            raise InputError(
+                f"expected a {split} split of {name}, got {', '.join(splits) or 'none'}"
+            )
         count = splits[split].num_examples
         images = np.empty((count, *image_shape), np.uint8)
         labels = np.empty(count, np.int32)
@@ -129,9 +136,11 @@ def read(prepared: Path, name: str, image_shape: tuple[int, ...]) -> dict[str, n
                 images[read_count], labels[read_count] = example["image"], example["label"]
                 read_count += 1
         except Exception as error:
-            raise InputError(f"{prepared} cannot be read: {_first_line(error)}") from error
+            raise InputError(
+                f"expected a prepared set that can be read, got {prepared}: {_first_line(error)}"
+            ) from error
         if read_count != count:
-            raise InputError(f"{prepared} promises {count} {split} examples, it holds {read_count}")
+            raise InputError(f"expected {count} {split} examples in {prepared}, got {read_count}")
         arrays |= {f"{split}_images": images, f"{split}_labels": labels}
     return arrays
 
@@ -158,17 +167,19 @@ def check_features(name: str, features: Any, image_shape: tuple[int, ...]) -> No
     """Refuse a set whose examples are not a uint8 image of `image_shape` and a class label.
 
     Raises:
-      InputError: a feature is missing or of another shape or type.
+        InputError: If a feature is missing or of another shape or type.
     """
     parts = dict(features.items()) if hasattr(features, "items") else {}
     if not (hasattr(parts.get("image"), "shape") and hasattr(parts.get("label"), "num_classes")):
         has = ", ".join(parts) or "no named parts"
-        raise InputError(f"{name} is no image classification set (image, label): it has {has}")
+        raise InputError(
+            f"expected an image classification set (image, label), got {name}, which has {has}"
+        )
     shape, dtype = parts["image"].shape, np.dtype(parts["image"].np_dtype)
     if shape != image_shape or dtype != np.uint8:
         raise InputError(
-            f"{name} has {dtype} images of {'x'.join(map(str, shape))};"
-            f" uint8 images of {'x'.join(map(str, image_shape))} were expected"
+            f"expected uint8 images of {'x'.join(map(str, image_shape))}, got {name},"
+            f" which has {dtype} images of {'x'.join(map(str, shape))}"
         )
 
 
@@ -180,7 +191,7 @@ def _import(name: str, known: Iterable[str]) -> ModuleType:
         if known and name not in known:
             raise InputError(_unknown(name, known)) from error
         raise InputError(
-            f"{name} needs TensorFlow Datasets: pip install 'jaxae[tfds]' ({error});"
+            f"expected TensorFlow Datasets for {name}, got {error}: pip install 'jaxae[tfds]';"
             " or give a folder with its IDX files; 'digits' needs neither"
         ) from error
     return tensorflow_datasets
@@ -196,17 +207,17 @@ def _builder(tensorflow_datasets: ModuleType, name: str) -> Any:
         hint = (
             f"did you mean {close[0]}?" if "/" in name and close else f"it has {', '.join(names)}"
         )
-        raise InputError(f"{family} is several data sets, and {name!r} names none of them: {hint}")
+        raise InputError(f"expected one of the data sets of {family}, got {name!r}: {hint}")
     try:
         return tensorflow_datasets.builder(name, data_dir=default_folder())
     except Exception as error:
-        raise InputError(f"{name} cannot be had: {_first_line(error)}") from error
+        raise InputError(f"expected the data set {name}, got {_first_line(error)}") from error
 
 
 def _unknown(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), sorted(set(names)), n=1)
     hint = f"did you mean {close[0]!r}?" if close else "'digits' needs no download"
-    return f"unknown data set {name!r}: {hint}"
+    return f"expected a known data set, got {name!r}: {hint}"
 
 
 def _advice(files: Sequence[str]) -> str:

@@ -133,8 +133,10 @@ class Conv(nnx.Module):
         kernel, bias = self.kernel[...], None if self.bias is None else self.bias[...]
         if label is not None:
             if self.padding != (0, 0) or self.groups != 1:
-                raise InputError("expected no padding and one group where labels are planes, "
-                                 f"got padding {self.padding}, groups {self.groups}")  # fmt: skip
+                raise InputError(
+                    "expected no padding and one group where labels are planes, "
+                    f"got padding {self.padding}, groups {self.groups}"
+                )
             kernel, planes = kernel[:, :, : x.shape[-1]], kernel[:, :, x.shape[-1] :].sum((0, 1))
             chosen = jax.nn.one_hot(label, len(planes), dtype=planes.dtype) @ planes
             bias = chosen if bias is None else chosen + bias[None]

@@ -21,14 +21,14 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """Read every array of a .npz file; no pickle is ever loaded.
 
     Raises:
-      InputError: the file cannot be read, is damaged, or holds Python objects.
+        InputError: If the file cannot be read, is damaged, or holds Python objects.
     """
     try:
         # Opened here, because np.load leaves a file open whose directory is damaged.
         with path.open("rb") as file:
             arrays = np.load(file, allow_pickle=False)
             if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} is no .npz file")
+                raise InputError(f"expected a .npz file, got {path}")
             return {name: arrays[name] for name in arrays.files}
     except InputError:
         raise
@@ -45,4 +45,6 @@ def read(path: Path) -> dict[str, np.ndarray]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise InputError(f"{path} cannot be read as a .npz file: {error}") from error
+        raise InputError(
+            f"expected a .npz file, got {path}, which cannot be read: {error}"
+        ) from error

@@ -80,10 +80,6 @@ class Generator:
         self._next_float_is_valid = False
         return self
 
-    def initial_seed(self) -> int:
-        """The seed as torch reports it: negative ones plus 2**64."""
-        return self._seed
-
     def clone(self) -> "Generator":
         """A second generator at the same place of the same stream."""
         return Generator().set_state(self.get_state())
@@ -130,27 +126,12 @@ class Generator:
         self._next_float_is_valid = bool(fields["next_float_is_valid"])
         return self
 
-    def skip(self, words: int) -> "Generator":
-        """Go on by so many 32-bit words without keeping them (3 ns a word)."""
-        words = _integer(words, "words to skip")
-        if words < 0:
-            raise InputError(f"expected a number of words to skip that is >= 0, got {words}")
-        if words:
-            self._engine.random_raw(words, output=False)
-            self._untouched = False
-        return self
-
     def words(self, count: int) -> UInt32[np.ndarray, " count"]:
         """The next 32-bit words of the stream, from which everything else is made."""
         (count,) = _shape(count)
         if count:
             self._untouched = False
         return self._stream.randint(0, 2**32, count, dtype=np.uint32)
-
-    def rand(self, *size: Any, dtype: DTypeLike = np.float32) -> Float[np.ndarray, "..."]:
-        """torch.rand: uniform on [0, 1), multiples of 2**-24 (float32) or 2**-53 (float64)."""
-        shape = _shape(size[0] if len(size) == 1 else size)
-        return self._unit(math.prod(shape), _float_dtype(dtype)).reshape(shape)
 
     def uniform(
         self, size: Size, low: float = 0.0, high: float = 1.0, dtype: DTypeLike = np.float32
@@ -228,14 +209,6 @@ class Generator:
         if reach < 2**64:  # all of int64 is two words as they are
             value = value % np.uint64(reach) + np.uint64(start % 2**64)  # in two's complement
         return value.view(np.int64).astype(kind).reshape(shape)
-
-    def randint(
-        self, low: int, high: int | Size, size: Size | None = None, dtype: DTypeLike = np.int64
-    ) -> Integer[np.ndarray, "..."]:
-        """torch.randint(high, size) or torch.randint(low, high, size): uniform on [low, high)."""
-        if size is None:
-            low, high, size = 0, low, high
-        return self.random_(size, low, _integer(high, "high"), dtype=dtype)
 
     def randperm(self, n: int) -> Int64[np.ndarray, " n"]:
         """torch.randperm(n): a permutation of 0 ... n - 1, from n - 1 words; n < 2**32 / 20."""
