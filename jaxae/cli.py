@@ -78,15 +78,15 @@ class DataFlags:
     """Flags of the data, and of the devices that share a batch of it.
 
     Attributes:
-        data: Data set: digits (needs no download), mnist, fashion_mnist, kmnist, emnist/...,
+        data: Data set: mnist and digits come with the package; fashion_mnist, kmnist, emnist/...,
             another TFDS set of that shape, or the path of an .npz file.
         data_dir: Folder of IDX files or of prepared TFDS data.
         device: Kind of device; auto takes what JAX finds.
         devices: Number of devices that share a batch; a CPU process makes as many.
     """
 
-    data: str = "digits"
-    data_dir: Annotated[Path | None, default("TFDS's own")] = None
+    data: str = "mnist"
+    data_dir: Annotated[Path | None, default("the package's, or TFDS's own")] = None
     device: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Annotated[int | None, default("min(cores, batch size // 32)")] = None
 
@@ -161,7 +161,6 @@ class TrainFlags(DataFlags):
             batch_size=train.batch_size,
             learning_rate=train.learning_rate,
             seed=train.seed,
-            data=preset.data,
         )
 
 

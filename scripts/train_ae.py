@@ -15,7 +15,7 @@ def main(
     hidden: tuple[int, ...] = (32,),
     activation: Activation = "leaky_relu",
 ) -> None:
-    """Train the post's plain autoencoder; by default as the original notebook does, on digits.
+    """Train the post's plain autoencoder; by default as the original notebook does.
 
     Args:
         flags: Flags of any training.

@@ -18,7 +18,7 @@ def main(
     reconstruct_condition: Switch = False,
     output_leaky_relu: bool = True,
 ) -> None:
-    """Train the post's conditional VAE; by default as the original notebook does, on digits.
+    """Train the post's conditional VAE; by default as the original notebook does.
 
     Args:
         flags: Flags of any training.

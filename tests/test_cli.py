@@ -8,7 +8,7 @@ from conftest import REPOSITORY
 
 from jaxae import load_run
 
-QUICK = ["--epochs", "1", "--devices", "2"]
+QUICK = ["--epochs", "1", "--devices", "2", "--data", "digits"]
 
 
 def script(name: str, *flags: object) -> subprocess.CompletedProcess:
@@ -58,7 +58,7 @@ def test_many_seeds_write_mean_and_deviation(tmp_path):
     ("flags", "message"),
     [
         (["--batch-size", 0], "expected a batch size above 0, got 0"),
-        (["--batch-size", 5000], "expected a batch size of at most the 1437 training examples"),
+        (["--batch-size", 70000], "expected a batch size of at most the 60000 training examples"),
         (["--learning-rate", -1], "expected a finite learning rate of 0 or more, got -1.0"),
         (["--learning-rate", "nan"], "expected a finite learning rate of 0 or more, got nan"),
         (["--epochs", -1], "expected epochs of 0 or more, got -1"),

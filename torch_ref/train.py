@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import torch
@@ -23,6 +24,10 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message)
 
 
+# By its path: torch_ref imports nothing of jaxae.
+MNIST = Path(__file__).resolve().parents[1] / "jaxae" / "data" / "mnist_idx"
+
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Settings of a run; the defaults are the original notebooks'. Raises InputError."""
     parser = _Parser(prog="python -m torch_ref.train", description=__doc__, allow_abbrev=False)
@@ -30,8 +35,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     ae = commands.add_parser("ae", help="the fully connected autoencoder", allow_abbrev=False)
     cvae = commands.add_parser("cvae", help="the conditional VAE", allow_abbrev=False)
     for command in (ae, cvae):
-        source = command.add_mutually_exclusive_group(required=True)
-        source.add_argument("--data-dir", metavar="FOLDER", help="a folder of MNIST's IDX files")
+        source = command.add_mutually_exclusive_group()
+        source.add_argument(
+            "--data-dir",
+            metavar="FOLDER",
+            help="a folder of MNIST's IDX files (default: those that come with jaxae)",
+        )
         source.add_argument("--arrays", metavar="FILE.npz", help="arrays that jaxae saved")
         command.add_argument("--epochs", type=int, help="default: %(default)s")
         command.add_argument("--batch-size", type=int, help="default: %(default)s")
@@ -80,7 +89,8 @@ def run(settings: argparse.Namespace) -> None:
         torch.set_num_threads(settings.threads)
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
-    data = load_idx(settings.data_dir) if settings.data_dir else load_arrays(settings.arrays)
+    folder = MNIST if settings.data_dir is None else settings.data_dir
+    data = load_arrays(settings.arrays) if settings.arrays else load_idx(folder)
     _check_data(settings, data)
 
     batches = shuffled_batches(data.train, settings.batch_size, settings.replay)

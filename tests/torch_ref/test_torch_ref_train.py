@@ -384,7 +384,6 @@ def test_bad_input_is_one_line_and_status_2(arrays, tmp_path, monkeypatch, capsy
     [
         ([], "required: ae|cvae"),
         (["gan"], "invalid choice: 'gan'"),
-        (["ae"], "--data-dir --arrays is required"),
         (["ae", "--arrays", "absent.npz"], "cannot read absent.npz"),
         (["ae", "--data-dir", "absent"], "no such folder: absent"),
         (["ae", "--data-dir", "."], "no train-images-idx3-ubyte"),
@@ -417,3 +416,11 @@ def test_a_full_disk_is_one_line(arrays, tmp_path, monkeypatch, capsys):
     assert main(command("ae", arrays, "--save", str(tmp_path / "m.pt"))) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_mnist_needs_no_folder():
+    from torch_ref.train import MNIST
+
+    data = torch_ref.load_idx(MNIST)
+    assert len(data.train.labels) == 60_000
+    assert data.test.labels[:3].tolist() == [7, 2, 1]

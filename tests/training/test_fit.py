@@ -110,6 +110,7 @@ def test_resuming_is_as_if_never_stopped(replay, data, tmp_path):
 
 def start(folder: Path, *flags: str) -> subprocess.Popen:
     command = [sys.executable, REPOSITORY / "scripts" / "train_ae.py", "--run-dir", folder,
+               "--data", "digits",
                "--epochs", "60", "--log-every", "2", "--checkpoint-seconds", "0",
                "--devices", "2", "--hidden", "9", *flags]  # fmt: skip
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

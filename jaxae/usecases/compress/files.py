@@ -33,8 +33,7 @@ class CompressSettings:
         destination: Compressed file to write.
         step: Quantisation step in grey levels of 255: smaller is better and longer.
         run_dir: Folder of a finished run of an autoencoder or plain VAE.
-        data: Data set to train on without --run-dir: digits (needs no download), mnist, ..., or an
-            .npz file.
+        data: Data set to train on without --run-dir: mnist, digits, ..., or an .npz file.
         data_dir: Folder of IDX files or of prepared TFDS data.
     """
 
@@ -44,8 +43,8 @@ class CompressSettings:
     run_dir: Annotated[Path | None, default("runs/compress-DATA, trained if it is not there")] = (
         None
     )
-    data: str = "digits"
-    data_dir: Annotated[Path | None, default("TFDS's own")] = None
+    data: str = "mnist"
+    data_dir: Annotated[Path | None, default("the package's, or TFDS's own")] = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def decompress_file(source: Path, destination: Path, run_dir: Path | None = None
     write_pixels(destination, codec.decompress(content, str(source)))
 
 
-def open_codec(run_dir: Path | None, data: str = "digits", data_dir: Path | None = None) -> Codec:
+def open_codec(run_dir: Path | None, data: str = "mnist", data_dir: Path | None = None) -> Codec:
     """The codec of a run, its tables made and kept there at the first use.
 
     Args:
