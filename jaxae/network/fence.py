@@ -18,7 +18,7 @@ def fenced(
     operand into the gather, where it is recomputed for every row that reads it.
 
     Args:
-        function: Of arrays and, at the positions `static`, hashable values.
+        function: Function of arrays and, at the positions `static`, of hashable values.
         static: Positions of the arguments that are not arrays.
     """
 

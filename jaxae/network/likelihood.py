@@ -37,7 +37,7 @@ def importance_weighted_log_likelihood(
         model: The VAE.
         images: Pixels in [0, 1].
         labels: Classes, where the model has them.
-        key: Of the codes.
+        key: Key of the codes' noise.
         num_samples: K, codes an image.
         pixels: What p(x | z) is. "binarized": the pixels, rounded to 0 or 1, are Bernoulli: a
             probability, comparable with other models of binarized images. "continuous": they are

@@ -68,7 +68,7 @@ class Curve:
 
     Attributes:
         model: Name of the case.
-        dtype: In which both frameworks computed.
+        dtype: Dtype of both frameworks' arithmetic.
         against: What the gaps are from: "torch" in the same dtype, or "torch in float64".
         who: Whose gaps these are: "jax", "torch", or "torch, one bit off".
         quantities: Gaps at each step by quantity: cost, parameters, first moments, second moments.

@@ -42,9 +42,9 @@ class Judge:
     """A trained classifier of real images, with the features of a reference set.
 
     Attributes:
-        accuracy: Of the classifier on the test set.
-        parameters: The classifier's.
-        num_classes: That it tells apart.
+        accuracy: Accuracy of the classifier on the test set.
+        parameters: Parameters of the classifier.
+        num_classes: Number of classes that it tells apart.
         reference: Features of the test images.
     """
 

@@ -76,8 +76,8 @@ class MaskedBlocks:
     """Turns squares at random places black; they may overlap, and lie wholly in the image.
 
     Attributes:
-        side: Of each square, in pixels.
-        count: How many squares.
+        side: Side of each square, in pixels.
+        count: Number of squares.
     """
 
     side: int = 7

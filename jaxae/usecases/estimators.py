@@ -130,7 +130,7 @@ class AutoencoderTransformer(
         learning_rate: Adam's.
         corrupt: Makes of a key and a row what the network is shown of it, such as
             `jaxae.usecases.corruption.Gaussian()`; frozen, hashable, and picklable to be pickled.
-        random_state: Of weights and order; an int makes `fit` repeat itself.
+        random_state: Random state of weights and order; an int makes `fit` repeat itself.
         verbose: 1 shows a bar on standard error where that is a terminal, 2 prints each epoch's
             mean cost too.
 
@@ -200,7 +200,7 @@ class AutoencoderOutlierDetector(OutlierMixin, _AutoencoderEstimator):
         batch_size: Rows a step.
         learning_rate: Adam's.
         corrupt: Makes of a key and a row what the network is shown of it in training.
-        random_state: Of weights and order; an int makes `fit` repeat itself.
+        random_state: Random state of weights and order; an int makes `fit` repeat itself.
         verbose: 1 shows a bar on standard error where that is a terminal, 2 prints each epoch's
             mean cost too.
 

@@ -1,18 +1,16 @@
 """Generation: class-conditional samples, judged by a classifier that saw real images only."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 
 from jaxae.cli import default
 from jaxae.config import CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig
 from jaxae.data.dataset import Dataset
-from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.apply import decode
 from jaxae.network.models import ConditionalVAE
@@ -23,6 +21,7 @@ from jaxae.usecases.classifier import Judge, train_judge
 from jaxae.usecases.compress.codec import to_bytes
 from jaxae.usecases.gallery import draw_gallery
 from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.mixture import mixture_samples
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.picture import collage, picture_shape, write_pixels
 from jaxae.usecases.samplers import Posteriors, SamplerName, draw_codes
@@ -277,7 +276,7 @@ def compare_generation(
         for sampler in SAMPLERS:
             draw = draw_codes(sampler, labels, posteriors, seed=seed)
             score(name, _CODES[sampler], decode(model, draw.codes, labels), draw.acceptance)
-    images = _mixture_samples(dataset, labels, mixture_components, seed)
+    images = mixture_samples(dataset, labels, mixture_components, seed)
     score("PCA-50", "a Gaussian mixture of each class", images, None)
     score(_REAL, "-", _real_images(dataset, labels, seed), None)
     table = MethodTable(
@@ -331,31 +330,3 @@ def _real_images(
     generator = np.random.default_rng(seed)
     rows = [generator.choice(np.flatnonzero(dataset.train.labels == label)) for label in labels]
     return dataset.train.images[rows]
-
-
-def _mixture_samples(
-    dataset: Dataset, labels: Int[np.ndarray, " n"], components: int, seed: int
-) -> Float[np.ndarray, "n 28 28 1"]:
-    from sklearn.decomposition import PCA
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-    from threadpoolctl import threadpool_limits
-
-    flat = as_unit_float(dataset.train.images).reshape(len(dataset.train.labels), -1)
-    principal = PCA(50, random_state=seed).fit(flat)
-    # In float32 a covariance may round to one that is not positive.
-    codes = principal.transform(flat).astype(np.float64)
-    samples = np.empty((len(labels), codes.shape[1]))
-    for label in np.unique(labels):
-        own = codes[dataset.train.labels == label]
-        # A Gaussian of 50 dimensions wants some hundreds of points.
-        number = max(1, min(components, len(own) // 300))
-        mixture = GaussianMixture(number, reg_covar=1e-4, random_state=seed, max_iter=50)
-        # Of matrices this small, threads cost more than they bring; on busy cores ten times more.
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            mixture.fit(own)
-        wanted = labels == label
-        samples[wanted] = mixture.sample(int(wanted.sum()))[0]
-    images = np.clip(principal.inverse_transform(samples), 0, 1)
-    return images.reshape(-1, 28, 28, 1).astype(np.float32)

@@ -26,8 +26,8 @@ def smoothed_relative_error(
 
     Args:
         images: Pixels in [0, 1].
-        reconstructions: Of the same shape.
-        deviation: Of the Gaussian blur, in pixels.
+        reconstructions: Reconstructions, of the same shape.
+        deviation: Standard deviation of the Gaussian blur, in pixels.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -41,7 +41,8 @@ def threshold(normal_scores: Scores, contamination: float) -> float:
     """The score that a wanted share of images like these will exceed.
 
     Args:
-        normal_scores: Of images that the model was not trained on, or the share comes out larger.
+        normal_scores: Scores of images that the model was not trained on, or the share comes out
+            larger.
         contamination: That share, between 0 and 1.
     """
     if not 0 < contamination < 1:

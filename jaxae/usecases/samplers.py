@@ -92,8 +92,9 @@ class RejectionSampler:
     """Proposes codes from the prior, and accepts those that the aggregated posterior covers.
 
     Attributes:
-        posteriors: Of the training images.
-        quantile: Of r among proposals, which becomes M: the larger, the fewer are accepted.
+        posteriors: Posteriors of the training images.
+        quantile: Quantile of r among proposals, which becomes M: the larger, the fewer are
+            accepted.
     """
 
     posteriors: Posteriors

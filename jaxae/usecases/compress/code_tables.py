@@ -51,7 +51,7 @@ class CodeTables:
         """Count training codes in bins that all change the decoded image by as much.
 
         Args:
-            codes: Of training images.
+            codes: Codes of training images.
             sensitivity: By how much the decoded image moves with each dimension: root mean square
                 over pixels in [0, 1] per unit of the code.
 
@@ -60,9 +60,9 @@ class CodeTables:
         """
         if not (np.isfinite(codes).all() and np.isfinite(sensitivity).all()):
             raise InputError("expected a model whose codes are finite, got NaN or infinity")
-        # A dimension that the decoder hardly hears gets bins so wide that it costs nothing.
-        heard = np.maximum(sensitivity, max(1e-3 * sensitivity.max(), 1e-9))
-        width = (FINEST_STEP / 255 / heard).astype(np.float32)
+        # A dimension that hardly changes the decoded image gets bins so wide that it costs nothing.
+        felt = np.maximum(sensitivity, max(1e-3 * sensitivity.max(), 1e-9))
+        width = (FINEST_STEP / 255 / felt).astype(np.float32)
         spread = np.ptp(codes, axis=0) / width
         # Far outliers of an odd model must not make the tables huge.
         width *= np.maximum(spread / (_LARGEST_BINS // 2), 1).astype(np.float32)

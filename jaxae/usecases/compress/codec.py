@@ -145,7 +145,7 @@ def load_codec(run_dir: Path) -> Codec:
     try:
         tables = CodeTables.from_arrays(npz.read(path), model.config.code_size)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{error} in {path}") from error
     return Codec.of(config, model, tables)
 
 

@@ -33,7 +33,7 @@ class Container(NamedTuple):
     Attributes:
         model: First bytes of the model's hash.
         step: Quantisation step, a whole odd number of the tables' finest bins.
-        shape: Of the uint8 array: an image [h, w], or a batch [n, 28, 28] or [n, 28, 28, 1].
+        shape: Shape of the uint8 array: an image [h, w], or a batch [n, 28, 28] or [n, 28, 28, 1].
         payload: The entropy-coded symbols.
     """
 
