@@ -1,4 +1,5 @@
 import ast
+import gc
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_programs_kept() -> Iterator[None]:
+    """Drop a file's compiled programs when it ends: a worker that keeps all takes gigabytes."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

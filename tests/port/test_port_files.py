@@ -346,7 +346,7 @@ def test_own_models_are_known_by_their_tensors(tmp_path, config):
 
 def test_a_run_directory_is_read(tmp_path):
     from jaxae.network.models import parameters_of
-    from jaxae.training.checkpoint import save_weights
+    from jaxae.training.run_folder import save_weights
 
     model = build(AUTOENCODER.model, rngs=nnx.Rngs(3))
     (tmp_path / "config.json").write_text(json.dumps(AUTOENCODER.to_json()))
