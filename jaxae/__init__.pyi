@@ -17,9 +17,7 @@ from .data.pixels import as_unit_float as as_unit_float
 from .errors import DivergenceError as DivergenceError
 from .errors import InputError as InputError
 from .errors import StoppedError as StoppedError
-from .network.likelihood import (
-    importance_weighted_log_likelihood as importance_weighted_log_likelihood,
-)
+from .network.likelihood import importance_weighted_log_likelihood as importance_weighted_log_likelihood
 from .network.models import Autoencoder as Autoencoder
 from .network.models import AutoencoderOutput as AutoencoderOutput
 from .network.models import ConditionalVAE as ConditionalVAE

@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from jaxae.config import (
-    AutoencoderConfig,
-    ComputeDtype,
-    ConditionalVAEConfig,
-    Replay,
-    RunConfig,
-)
+from jaxae.config import AutoencoderConfig, ComputeDtype, ConditionalVAEConfig, Replay, RunConfig
 from jaxae.errors import DivergenceError, InputError, StoppedError
 
 if TYPE_CHECKING:
@@ -100,9 +94,7 @@ class DataFlags:
 
         return load(self.data, self.data_dir, original_order=original_order)
 
-    def configure(
-        self, *, batch_size: int, dtype: ComputeDtype = "float32", models: int = 1
-    ) -> "Mesh":
+    def configure(self, *, batch_size: int, dtype: ComputeDtype = "float32", models: int = 1) -> "Mesh":
         """Set up JAX for a script, and make the mesh to train on.
 
         Raises:
@@ -110,13 +102,7 @@ class DataFlags:
         """
         from jaxae.training.runtime import configure
 
-        return configure(
-            device=self.device,
-            devices=self.devices,
-            batch_size=batch_size,
-            models=models,
-            dtype=dtype,
-        )
+        return configure(device=self.device, devices=self.devices, batch_size=batch_size, models=models, dtype=dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,12 +142,7 @@ class TrainFlags(DataFlags):
     def of(cls, preset: RunConfig) -> "TrainFlags":
         """The flags that train a preset as it is."""
         train = preset.train
-        return cls(
-            epochs=train.epochs,
-            batch_size=train.batch_size,
-            learning_rate=train.learning_rate,
-            seed=train.seed,
-        )
+        return cls(epochs=train.epochs, batch_size=train.batch_size, learning_rate=train.learning_rate, seed=train.seed)
 
 
 def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> None:
@@ -191,11 +172,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
     if "num_classes" in settings and settings["num_classes"] is None:
         settings["num_classes"] = dataset.num_classes
     config = config.replace(**settings)
-    mesh = flags.configure(
-        batch_size=config.train.batch_size,
-        models=max(1, flags.seeds),
-        dtype=config.train.dtype,
-    )
+    mesh = flags.configure(batch_size=config.train.batch_size, models=max(1, flags.seeds), dtype=config.train.dtype)
     folder = flags.run_dir or default_path(f"{name}-{dataset.name}", resume=flags.resume)
     if flags.seeds != 1:
         _train_many(config, dataset, folder, mesh, flags)
@@ -248,13 +225,7 @@ class _Figures:
         self.seconds += time.perf_counter() - begun
 
 
-def _summary(
-    config: RunConfig,
-    metrics: "list[MetricsLine]",
-    folder: Path,
-    seconds: float,
-    figures: _Figures,
-) -> str:
+def _summary(config: RunConfig, metrics: "list[MetricsLine]", folder: Path, seconds: float, figures: _Figures) -> str:
     """What was trained, how well, where it is, and what to try next."""
     from jaxae.training.progress import duration
 
@@ -287,15 +258,11 @@ def _same_data(config: RunConfig, command: str) -> str:
     return "" if command.startswith("port_weights") else f" --data {config.data}"
 
 
-def _train_many(
-    config: RunConfig, dataset: "Dataset", folder: Path, mesh: "Mesh", flags: TrainFlags
-) -> None:
+def _train_many(config: RunConfig, dataset: "Dataset", folder: Path, mesh: "Mesh", flags: TrainFlags) -> None:
     from jaxae.training.many import fit_many, save_many
 
     if flags.resume:
-        raise InputError(
-            f"expected one seed with --resume, as many keep no checkpoints, got {flags.seeds}"
-        )
+        raise InputError(f"expected one seed with --resume, as many keep no checkpoints, got {flags.seeds}")
     if folder.exists():
         raise InputError(f"expected a new run directory, got {folder}")
     seeds = range(config.train.seed, config.train.seed + flags.seeds)

@@ -181,9 +181,7 @@ class TrainConfig(_Checked):
             "a finite learning rate of 0 or more",
             self.learning_rate,
         )
-        _require(
-            math.isfinite(self.beta) and self.beta >= 0, "a finite beta of 0 or more", self.beta
-        )
+        _require(math.isfinite(self.beta) and self.beta >= 0, "a finite beta of 0 or more", self.beta)
         _require(0 <= self.seed < 2**63, "a seed from 0 to 2**63 - 1", self.seed)
 
     @property
@@ -270,9 +268,5 @@ def read_config(path: Path) -> RunConfig:
         raise InputError(f"expected JSON in {path}, got {error}") from error
 
 
-AUTOENCODER = RunConfig(
-    AutoencoderConfig(), TrainConfig(epochs=5, batch_size=256, learning_rate=0.005, seed=123)
-)
-CONDITIONAL_VAE = RunConfig(
-    ConditionalVAEConfig(), TrainConfig(epochs=50, batch_size=128, learning_rate=0.001, seed=0)
-)
+AUTOENCODER = RunConfig(AutoencoderConfig(), TrainConfig(epochs=5, batch_size=256, learning_rate=0.005, seed=123))
+CONDITIONAL_VAE = RunConfig(ConditionalVAEConfig(), TrainConfig(epochs=50, batch_size=128, learning_rate=0.001, seed=0))

@@ -24,9 +24,7 @@ _MAPPED = 2000
 _AT_ONCE = 128
 
 
-def draw_run(
-    folder: Path, model: Model, metrics: Sequence[Mapping[str, float]], dataset: Dataset
-) -> list[str]:
+def draw_run(folder: Path, model: Model, metrics: Sequence[Mapping[str, float]], dataset: Dataset) -> list[str]:
     """Draw what a run directory shows of its model, on the test set; the names of the figures."""
     images, labels = dataset.test
     names = []
@@ -61,16 +59,8 @@ def plot_costs(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
     terms = ["reconstruction"] + (["kl"] if any(line["test_kl"] for line in tests) else [])
     figure, axes = new_figure(len(terms), 1, (7, 2.6 * len(terms) + 0.6))
     for axis, term in zip(axes[:, 0], terms, strict=True):
-        axis.plot(
-            [m["step"] for m in batches],
-            [m[term] for m in batches],
-            "-",
-            color="0.6",
-            label="training batch",
-        )
-        axis.plot(
-            [m["step"] for m in tests], [m[f"test_{term}"] for m in tests], "k.--", label="test set"
-        )
+        axis.plot([m["step"] for m in batches], [m[term] for m in batches], "-", color="0.6", label="training batch")
+        axis.plot([m["step"] for m in tests], [m[f"test_{term}"] for m in tests], "k.--", label="test set")
         axis.set_ylabel(f"{'KL divergence' if term == 'kl' else 'reconstruction'}\n(nats an image)")
         axis.grid(alpha=0.3)
     axes[0, 0].set_title("Cost in training")
@@ -80,9 +70,7 @@ def plot_costs(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
 
 
 def plot_reconstructions(
-    path: Path,
-    originals: Float[np.ndarray, "n 28 28 1"],
-    reconstructions: Float[np.ndarray, "n 28 28 1"],
+    path: Path, originals: Float[np.ndarray, "n 28 28 1"], reconstructions: Float[np.ndarray, "n 28 28 1"]
 ) -> None:
     """Draw test images over their reconstructions."""
     figure, axes = new_figure(1, 1, (0.8 * len(originals), 2.0))
@@ -104,9 +92,7 @@ def plot_samples(path: Path, model: Any, *, each: int = 10, seed: int = 0) -> No
     save_figure(figure, path)
 
 
-def plot_latent_map(
-    path: Path, codes: Float[np.ndarray, "n code"], labels: Int[np.ndarray, " n"]
-) -> None:
+def plot_latent_map(path: Path, codes: Float[np.ndarray, "n code"], labels: Int[np.ndarray, " n"]) -> None:
     """Draw codes along their first two principal components, each as the digit of its class."""
     plane, shares = principal_plane(codes)
     figure, axes = new_figure(1, 1, (7, 6.5))
@@ -118,9 +104,7 @@ def plot_latent_map(
     save_figure(figure, path)
 
 
-def scatter_classes(
-    axis: Any, points: Float[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"]
-) -> None:
+def scatter_classes(axis: Any, points: Float[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"]) -> None:
     """Scatter points on an axis, each as the coloured digit of its class."""
     from matplotlib import colormaps
 
@@ -132,9 +116,7 @@ def scatter_classes(
         axis.scatter(*chosen.T, s=26, marker=f"${label}$", color=colour, linewidths=0.3)
 
 
-def principal_plane(
-    codes: Float[np.ndarray, "n code"],
-) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "2"]]:
+def principal_plane(codes: Float[np.ndarray, "n code"]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "2"]]:
     """Codes along their two principal components, and each one's share of the variance."""
     centred = codes - codes.mean(0, keepdims=True)
     if centred.shape[1] < 2:

@@ -40,9 +40,7 @@ def main(
     try:
         import torch  # noqa: F401
     except ImportError:
-        raise InputError(
-            "expected torch to compare with, got none: pip install 'jaxae[torch]'"
-        ) from None
+        raise InputError("expected torch to compare with, got none: pip install 'jaxae[torch]'") from None
     from jaxae import parity
 
     whole = parity.LadderResult()

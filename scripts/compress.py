@@ -14,8 +14,7 @@ Command = (
     | Annotated[
         rate.RateSettings,
         tyro.conf.subcommand(
-            "rate",
-            description="Measure bits per pixel against PSNR, beside PCA, PNG, JPEG and WebP.",
+            "rate", description="Measure bits per pixel against PSNR, beside PCA, PNG, JPEG and WebP."
         ),
     ]
 )

@@ -25,9 +25,7 @@ def main(
     dst: tyro.conf.Positional[Path | None] = None,
     to: Annotated[
         Literal["flax", "torch"] | None,
-        tyro.conf.arg(
-            help_behavior_hint="(default: torch for .pt and .pth, else the one that SRC has not)"
-        ),
+        tyro.conf.arg(help_behavior_hint="(default: torch for .pt and .pth, else the one that SRC has not)"),
     ] = None,
     verify: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     inspect: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
@@ -59,18 +57,12 @@ def main(
     if "float64" in source.dtypes:
         jax.config.update("jax_enable_x64", True)
     config = None if model else recognise(source)
-    module = (
-        nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
-        if config
-        else (make_module(str(model)))
-    )
+    module = nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0))) if config else (make_module(str(model)))
     options = _options(flatten, unflatten, names)
     if dst is None:
         print(describe(module, source if source.layout == "torch" else None, **options))
         return
-    report, verification = port_file(
-        source, dst, module, layout=to, model=config, verified=verify, **options
-    )
+    report, verification = port_file(source, dst, module, layout=to, model=config, verified=verify, **options)
     for line in [*(f"forward-only: {one}" for one in report.forward_only), *report.notes]:
         print(line, file=sys.stderr)
     if source.beside:
@@ -79,9 +71,7 @@ def main(
         print(verification)
 
 
-def _options(
-    flatten: Sequence[str], unflatten: Sequence[str], names: Sequence[str]
-) -> PortKeywords:
+def _options(flatten: Sequence[str], unflatten: Sequence[str], names: Sequence[str]) -> PortKeywords:
     options = PortKeywords()
     if flatten:
         options["flatten"] = _orders("flatten", flatten)

@@ -28,8 +28,15 @@ def test_the_main_job_from_another_folder(tmp_path, monkeypatch):
     assert re.fullmatch(post, done.stdout)
     folder = tmp_path / "runs" / "cvae-digits-1"
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "metrics.jsonl", "checkpoints", "weights.safetensors", "costs.png",
-        "reconstructions.png", "samples.png", "latent_map.png"}  # fmt: skip
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "weights.safetensors",
+        "costs.png",
+        "reconstructions.png",
+        "samples.png",
+        "latent_map.png",
+    }
     assert load_run(folder)[0].train.batch_size == 512
 
 
@@ -37,8 +44,7 @@ def test_the_plain_vae_and_the_deep_autoencoder(tmp_path):
     vae = script("train_cvae.py", *QUICK, "--num-classes", 0, "--run-dir", tmp_path / "vae")
     assert vae.returncode == 0, vae.stderr
     assert load_run(tmp_path / "vae")[0].model.num_classes == 0
-    deep = script("train_ae.py", *QUICK, "--hidden", 64, 8, "--activation", "tanh",
-                  "--run-dir", tmp_path / "deep")  # fmt: skip
+    deep = script("train_ae.py", *QUICK, "--hidden", 64, 8, "--activation", "tanh", "--run-dir", tmp_path / "deep")
     assert deep.returncode == 0, deep.stderr
     assert load_run(tmp_path / "deep")[0].model.hidden == (64, 8)
 
@@ -64,10 +70,7 @@ def test_many_seeds_write_mean_and_deviation(tmp_path):
         (["--epochs", -1], "expected epochs of 0 or more, got -1"),
         (["--seed", -1], "expected a seed from 0"),
         (["--data", "mnits"], "mnist"),
-        (
-            ["--data", "mnist", "--data-dir", "/nowhere"],
-            "expected a data_dir that can be read, got /nowhere",
-        ),
+        (["--data", "mnist", "--data-dir", "/nowhere"], "expected a data_dir that can be read, got /nowhere"),
         (["--device", "gpu"], "expected a gpu that JAX can use, got only: cpu"),
         (["--devices", 0], "expected 1 device or more, got 0"),
         (["--run-dir", __file__], "expected a new or empty run directory"),

@@ -19,11 +19,7 @@ from jaxae.config import read_config
     ("preset", "changes", "message"),
     [
         # Properties, methods and other models' fields are no settings.
-        (
-            AUTOENCODER,
-            {"widths": (1, 2)},
-            r"expected settings of Auto.* got 'widths'",
-        ),
+        (AUTOENCODER, {"widths": (1, 2)}, r"expected settings of Auto.* got 'widths'"),
         (AUTOENCODER, {"from_probabilities": True}, "got 'from_probabilities'"),
         (AUTOENCODER, {"replace": 1}, "got 'replace'"),
         (AUTOENCODER, {"num_latent": 3, "sed": 1}, "got 'num_latent', 'sed'"),
@@ -40,11 +36,7 @@ from jaxae.config import read_config
         (AUTOENCODER, {"data": None}, "expected data to be a str, got None"),
         (AUTOENCODER, {"model": None}, "expected model to be a .*AutoencoderConfig.*, got None"),
         (AUTOENCODER, {"train": {}}, "expected train to be a TrainConfig, got {}"),
-        (
-            CONDITIONAL_VAE,
-            {"reconstruct_condition": 1},
-            "condition to be a bool, got 1",
-        ),
+        (CONDITIONAL_VAE, {"reconstruct_condition": 1}, "condition to be a bool, got 1"),
         (CONDITIONAL_VAE, {"num_classes": None}, "expected num_classes to be a whole number"),
     ],
 )

@@ -99,9 +99,7 @@ def test_the_code_obeys(check):
     assert not found, "\n".join([str(check.__doc__), *found])
 
 
-@pytest.mark.parametrize(
-    ("check", "bad"), CHECKS.items(), ids=lambda one: getattr(one, "__name__", "")
-)
+@pytest.mark.parametrize(("check", "bad"), CHECKS.items(), ids=lambda one: getattr(one, "__name__", ""))
 def test_each_check_can_fail(check, bad):
     assert list(check(bad))
 

@@ -58,11 +58,7 @@ def room_of(name: str) -> str:
 def test_imports_flow_one_way_between_rooms(name):
     room = room_of(name)
     assert room in LEVEL, f"{room} has no place in the order of imports"
-    wrong = [
-        other
-        for other in IMPORTS[name]
-        if room_of(other) != room and LEVEL[room_of(other)] >= LEVEL[room]
-    ]
+    wrong = [other for other in IMPORTS[name] if room_of(other) != room and LEVEL[room_of(other)] >= LEVEL[room]]
     assert not wrong, f"{name} imports {wrong}, which come after it"
 
 

@@ -24,8 +24,9 @@ def test_there_is_an_example_to_run():
     assert any("jaxae.fit" in block for block in BLOCKS)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/post.md", "docs/coming-from-pytorch.md",
-                                  "docs/performance.md", "docs/use-cases.md"])  # fmt: skip
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/post.md", "docs/coming-from-pytorch.md", "docs/performance.md", "docs/use-cases.md"]
+)
 def test_links_and_paths_lead_somewhere(page):
     path = REPOSITORY / page
     text = path.read_text()

@@ -60,9 +60,7 @@ def epoch_order(size: int, replay: Replay) -> Tensor:
     return torch.randperm(size, generator=generator)
 
 
-def shuffled_batches(
-    split: Split, batch_size: int, replay: Replay | None = None
-) -> DataLoader | ReplayedBatches:
+def shuffled_batches(split: Split, batch_size: int, replay: Replay | None = None) -> DataLoader | ReplayedBatches:
     """The post's DataLoader, example by example, or a replay of it, batch by batch."""
     if replay is None:
         return DataLoader(ImageDataset(split), batch_size=batch_size, shuffle=True)

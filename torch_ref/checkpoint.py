@@ -11,10 +11,7 @@ import torch
 from .errors import InputError
 from .models import Autoencoder, ConditionalVariationalAutoencoder
 
-MODELS = {
-    "Autoencoder": Autoencoder,
-    "ConditionalVariationalAutoencoder": ConditionalVariationalAutoencoder,
-}
+MODELS = {"Autoencoder": Autoencoder, "ConditionalVariationalAutoencoder": ConditionalVariationalAutoencoder}
 
 
 class Restored(NamedTuple):

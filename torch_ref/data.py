@@ -53,9 +53,7 @@ def load_idx(folder: str | Path) -> Dataset:
     candidates = [folder, folder / "raw", *sorted(folder.glob("*/raw"))]
     found = [candidate for candidate in candidates if _idx_file(candidate, "train-images-idx3")]
     if not found:
-        raise InputError(
-            f"no train-images-idx3-ubyte[.gz] in {folder}, its raw folder or a subfolder's"
-        )
+        raise InputError(f"no train-images-idx3-ubyte[.gz] in {folder}, its raw folder or a subfolder's")
     if len(found) > 1 and found[0] != folder:
         raise InputError(f"more than one data set in {folder}: name one of {_names(found)}")
     splits = {}
@@ -90,9 +88,7 @@ def load_arrays(path: str | Path) -> Dataset:
         raise InputError(f"{path}: {str(error.args[0]).rstrip('.')}") from error
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"cannot read {path} as an .npz archive: {_first_line(error)}") from error
-    return Dataset(
-        *(_split(name, arrays[f"{name}_images"], arrays[f"{name}_labels"], path) for name in SPLITS)
-    )
+    return Dataset(*(_split(name, arrays[f"{name}_images"], arrays[f"{name}_labels"], path) for name in SPLITS))
 
 
 def _idx_file(folder: Path, stem: str) -> Path | None:
@@ -115,9 +111,7 @@ def _read_idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
         raise InputError(f"cannot read {path}: {_first_line(error)}") from error
 
 
-def _parse_idx(
-    file: gzip.GzipFile | io.BufferedReader, path: Path, dimensions: int, limit: int
-) -> np.ndarray:
+def _parse_idx(file: gzip.GzipFile | io.BufferedReader, path: Path, dimensions: int, limit: int) -> np.ndarray:
     header = file.read(4 + 4 * dimensions)
     if header[:4] != bytes((0, 0, 8, dimensions)) or len(header) < 4 + 4 * dimensions:
         raise InputError(
@@ -140,21 +134,14 @@ def _parse_idx(
 
 def _split(name: str, images: np.ndarray, labels: np.ndarray, source: str | Path) -> Split:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (28, 28, 1):
-        raise InputError(
-            f"{source}: expected {name} images of uint8 (N, 28, 28, 1), "
-            f"got {images.dtype} {images.shape}"
-        )
+        raise InputError(f"{source}: expected {name} images of uint8 (N, 28, 28, 1), got {images.dtype} {images.shape}")
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-        raise InputError(
-            f"{source}: expected {len(images)} integer {name} labels, "
-            f"got {labels.dtype} {labels.shape}"
-        )
+        raise InputError(f"{source}: expected {len(images)} integer {name} labels, got {labels.dtype} {labels.shape}")
     if not len(images):
         raise InputError(f"{source}: the {name} set is empty")
     # One channel: NHWC and NCHW are the same bytes.
     return Split(
-        torch.from_numpy(np.ascontiguousarray(images).reshape(-1, 1, 28, 28)),
-        torch.from_numpy(labels.astype(np.int64)),
+        torch.from_numpy(np.ascontiguousarray(images).reshape(-1, 1, 28, 28)), torch.from_numpy(labels.astype(np.int64))
     )
 
 

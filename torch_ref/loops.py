@@ -40,9 +40,7 @@ class Evaluation(NamedTuple):
     kl: float
 
 
-def train_step_autoencoder(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, features: Tensor
-) -> Tensor:
+def train_step_autoencoder(model: torch.nn.Module, optimizer: torch.optim.Optimizer, features: Tensor) -> Tensor:
     """One step on features [B, num_features]; gives the mean cost before it, detached."""
     decoded = model(features)
     cost = autoencoder_cost(decoded, features)
@@ -167,9 +165,7 @@ def evaluate(
     `reconstruct_condition` the class planes count as pixels.
     """
     if images.dtype != torch.uint8 or images.shape[1:] != (1, 28, 28) or not len(images):
-        raise InputError(
-            f"expected images of uint8 (N, 1, 28, 28), got {images.dtype} {tuple(images.shape)}"
-        )
+        raise InputError(f"expected images of uint8 (N, 1, 28, 28), got {images.dtype} {tuple(images.shape)}")
     parameter = next(model.parameters())
     if eps is None and isinstance(model, ConditionalVariationalAutoencoder):
         generator = torch.Generator().manual_seed(EVALUATION_SEED)

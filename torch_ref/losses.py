@@ -17,9 +17,7 @@ def kl_divergence(z_mean: Tensor, z_log_var: Tensor) -> Tensor:
     return (0.5 * (z_mean**2 + torch.exp(z_log_var) - z_log_var - 1)).sum()
 
 
-def cvae_cost(
-    z_mean: Tensor, z_log_var: Tensor, decoded: Tensor, target: Tensor, beta: float = 1.0
-) -> Tensor:
+def cvae_cost(z_mean: Tensor, z_log_var: Tensor, decoded: Tensor, target: Tensor, beta: float = 1.0) -> Tensor:
     """Negative beta-ELBO: cross-entropy plus beta times KL, both summed over the whole batch.
 
     `target` is what `reconstruction_target` gives, of decoded's shape.
@@ -28,9 +26,7 @@ def cvae_cost(
     return beta * kl_divergence(z_mean, z_log_var) + pixelwise_bce
 
 
-def reconstruction_target(
-    model: ConditionalVariationalAutoencoder, features: Tensor, targets: Tensor | None
-) -> Tensor:
+def reconstruction_target(model: ConditionalVariationalAutoencoder, features: Tensor, targets: Tensor | None) -> Tensor:
     """What the model's output is held against, in [0, 1]: the images [B, 1, 28, 28].
 
     With `reconstruct_condition`, the images and one plane a class: [B, 1 + num_classes, 28, 28].

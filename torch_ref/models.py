@@ -12,11 +12,7 @@ from torch import Tensor
 
 from .errors import InputError
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "leaky_relu": F.leaky_relu,
-    "relu": F.relu,
-    "tanh": torch.tanh,
-}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"leaky_relu": F.leaky_relu, "relu": F.relu, "tanh": torch.tanh}
 
 
 class Autoencoder(torch.nn.Module):
@@ -31,28 +27,14 @@ class Autoencoder(torch.nn.Module):
 
     linear_1: torch.nn.Linear
 
-    def __init__(
-        self,
-        num_features: int,
-        num_hidden_1: int | Sequence[int] = 32,
-        *,
-        activation: str = "leaky_relu",
-    ):
+    def __init__(self, num_features: int, num_hidden_1: int | Sequence[int] = 32, *, activation: str = "leaky_relu"):
         super().__init__()
         hidden = [num_hidden_1] if isinstance(num_hidden_1, int) else list(num_hidden_1)
         if not hidden or min(num_features, *hidden) < 1:
-            raise InputError(
-                f"expected layer sizes of at least one, got {num_features} features and {hidden}"
-            )
+            raise InputError(f"expected layer sizes of at least one, got {num_features} features and {hidden}")
         if activation not in ACTIVATIONS:
-            raise InputError(
-                f"expected an activation out of {', '.join(ACTIVATIONS)}, got {activation!r}"
-            )
-        self.settings = {
-            "num_features": num_features,
-            "num_hidden_1": hidden,
-            "activation": activation,
-        }
+            raise InputError(f"expected an activation out of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        self.settings = {"num_features": num_features, "num_hidden_1": hidden, "activation": activation}
         self.activation = ACTIVATIONS[activation]
         self.num_encoder_layers = len(hidden)
 
@@ -144,11 +126,7 @@ class ConditionalVariationalAutoencoder(torch.nn.Module):
         self.dec_deconv_1 = torch.nn.ConvTranspose2d(64, 32, kernel_size=2, stride=2)
         self.dec_deconv_2 = torch.nn.ConvTranspose2d(32, 16, kernel_size=4, stride=3, padding=1)
         self.dec_deconv_3 = torch.nn.ConvTranspose2d(
-            16,
-            1 + num_classes if reconstruct_condition else 1,
-            kernel_size=6,
-            stride=3,
-            padding=4,
+            16, 1 + num_classes if reconstruct_condition else 1, kernel_size=6, stride=3, padding=4
         )
 
     def reparameterize(self, z_mu: Tensor, z_log_var: Tensor, eps: Tensor | None = None) -> Tensor:
@@ -224,11 +202,6 @@ def with_condition(features: Tensor, targets: Tensor, num_classes: int) -> Tenso
     """Images [B, 1, H, W] with a constant plane a class after them: [B, 1 + num_classes, H, W]."""
     onehot = to_onehot(targets, num_classes, features.device).view(-1, num_classes, 1, 1)
     planes = torch.ones(
-        features.size(0),
-        num_classes,
-        features.size(2),
-        features.size(3),
-        dtype=features.dtype,
-        device=features.device,
+        features.size(0), num_classes, features.size(2), features.size(3), dtype=features.dtype, device=features.device
     )
     return torch.cat((features, planes * onehot.to(features.dtype)), dim=1)

@@ -37,9 +37,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for command in (ae, cvae):
         source = command.add_mutually_exclusive_group()
         source.add_argument(
-            "--data-dir",
-            metavar="FOLDER",
-            help="a folder of MNIST's IDX files (default: those that come with jaxae)",
+            "--data-dir", metavar="FOLDER", help="a folder of MNIST's IDX files (default: those that come with jaxae)"
         )
         source.add_argument("--arrays", metavar="FILE.npz", help="arrays that jaxae saved")
         command.add_argument("--epochs", type=int, help="default: %(default)s")
@@ -52,24 +50,18 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
             help="draw the batch order as torch 1.x's DataLoader did, or as today's does",
         )
         command.add_argument("--save", metavar="FILE.pt", help="write weights and optimizer")
-        command.add_argument(
-            "--log-every", type=int, default=50, metavar="BATCHES", help="default: 50"
-        )
+        command.add_argument("--log-every", type=int, default=50, metavar="BATCHES", help="default: 50")
         command.add_argument("--device", help="as torch names it; default: cuda:0, else cpu")
         command.add_argument("--dtype", choices=("float32", "float64"), default="float32")
         command.add_argument("--threads", type=int, help="CPU threads; default: torch's own")
     ae.set_defaults(epochs=5, batch_size=256, learning_rate=0.005, seed=123)
-    ae.add_argument(
-        "--hidden", type=int, nargs="+", default=[32], metavar="SIZE", help="default: 32"
-    )
+    ae.add_argument("--hidden", type=int, nargs="+", default=[32], metavar="SIZE", help="default: 32")
     ae.add_argument("--activation", choices=tuple(ACTIVATIONS), default="leaky_relu")
     cvae.set_defaults(epochs=50, batch_size=128, learning_rate=0.001, seed=0)
     cvae.add_argument("--num-latent", type=int, default=50, help="default: 50")
     cvae.add_argument("--num-classes", type=int, default=10, help="default: 10; 0: the plain VAE")
     cvae.add_argument("--beta", type=float, default=1.0, help="weight of the KL term; default: 1")
-    cvae.add_argument(
-        "--reconstruct-condition", action="store_true", help="reconstruct image and class planes"
-    )
+    cvae.add_argument("--reconstruct-condition", action="store_true", help="reconstruct image and class planes")
     cvae.add_argument(
         "--no-output-leaky-relu",
         dest="output_leaky_relu",
@@ -140,9 +132,7 @@ def _check_numbers(settings: argparse.Namespace) -> None:
     def least(name: str, bound: int) -> None:
         value = getattr(settings, name)
         if value is not None and value < bound:
-            raise InputError(
-                f"argument --{name.replace('_', '-')}: expected at least {bound}, got {value}"
-            )
+            raise InputError(f"argument --{name.replace('_', '-')}: expected at least {bound}, got {value}")
 
     least("epochs", 0)
     least("batch_size", 1)
@@ -155,8 +145,7 @@ def _check_numbers(settings: argparse.Namespace) -> None:
         value = getattr(settings, name, 0.0)
         if not (math.isfinite(value) and value >= 0):
             raise InputError(
-                f"argument --{name.replace('_', '-')}: expected a finite number of at least 0, "
-                f"got {value}"
+                f"argument --{name.replace('_', '-')}: expected a finite number of at least 0, got {value}"
             )
     if not 0 <= settings.seed < 2**64:
         raise InputError(f"argument --seed: expected 0 to 2**64 - 1, got {settings.seed}")
@@ -166,8 +155,7 @@ def _check_data(settings: argparse.Namespace, data: Dataset) -> None:
     count = len(data.train.labels)
     if settings.batch_size > count:
         raise InputError(
-            f"argument --batch-size: expected at most the {count} training images, "
-            f"got {settings.batch_size}"
+            f"argument --batch-size: expected at most the {count} training images, got {settings.batch_size}"
         )
     classes = getattr(settings, "num_classes", 0)
     if not classes:
@@ -176,8 +164,7 @@ def _check_data(settings: argparse.Namespace, data: Dataset) -> None:
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < 0 or high >= classes:
             raise InputError(
-                f"expected {name} labels of 0 to {classes - 1} for --num-classes {classes}, "
-                f"got {low} to {high}"
+                f"expected {name} labels of 0 to {classes - 1} for --num-classes {classes}, got {low} to {high}"
             )
 
 
@@ -190,9 +177,7 @@ def _device(name: str | None) -> torch.device:
         torch.empty(1, device=device).cpu()
     # A build without CUDA asserts; a missing device is a RuntimeError, "meta" has no data.
     except (AssertionError, RuntimeError, NotImplementedError) as error:
-        raise InputError(
-            f"argument --device: there is no {name!r} here, but {', '.join(there)}"
-        ) from error
+        raise InputError(f"argument --device: there is no {name!r} here, but {', '.join(there)}") from error
     return device
 
 

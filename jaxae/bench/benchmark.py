@@ -17,9 +17,7 @@ from jaxae.bench.settings import BenchmarkSettings
 from jaxae.errors import InputError
 
 
-def run(
-    settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line: None
-) -> BenchmarkResult:
+def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line: None) -> BenchmarkResult:
     """Measure; of a run that is interrupted the result holds the comparisons that had ended.
 
     Args:

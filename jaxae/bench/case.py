@@ -187,10 +187,7 @@ def _with_ratios(rows: list[ContenderResult]) -> list[ContenderResult]:
             return None
         return times_faster(row.samples_ms, other.samples_ms)
 
-    return [
-        replace(row, times_eager=against(row, eager), times_best_torch=against(row, best))
-        for row in rows
-    ]
+    return [replace(row, times_eager=against(row, eager), times_best_torch=against(row, best)) for row in rows]
 
 
 def variables_of(settings: BenchmarkSettings) -> dict[str, str]:

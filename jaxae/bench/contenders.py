@@ -46,13 +46,9 @@ CONTENDERS = (
     Contender("torch_eager", "torch eager", "torch", "probabilities"),
     Contender("torch_compile", "torch.compile", "torch", "probabilities", compiled=True),
     Contender("torch_rewrite", "torch, rewritten", "torch", rewrite=True),
-    Contender(
-        "torch_rewrite_compile", "torch.compile, rewritten", "torch", rewrite=True, compiled=True
-    ),
+    Contender("torch_rewrite_compile", "torch.compile, rewritten", "torch", rewrite=True, compiled=True),
     Contender("torch_graph", "torch, CUDA graph", "torch", "probabilities", graph=True),
-    Contender(
-        "torch_rewrite_graph", "torch, CUDA graph, rewritten", "torch", rewrite=True, graph=True
-    ),
+    Contender("torch_rewrite_graph", "torch, CUDA graph, rewritten", "torch", rewrite=True, graph=True),
     Contender("jax_plain", "JAX step by step, plain", "jax", lowering="plain"),
     Contender("jax_step", "JAX step by step", "jax"),
     Contender("jax_epoch", "JAX epoch, one device", "jax", whole_epoch=True),
@@ -72,9 +68,7 @@ def find(name: str) -> Contender:
     for contender in CONTENDERS:
         if contender.name == name:
             return contender
-    raise InputError(
-        f"expected contenders out of {', '.join(c.name for c in CONTENDERS)}, got {name!r}"
-    )
+    raise InputError(f"expected contenders out of {', '.join(c.name for c in CONTENDERS)}, got {name!r}")
 
 
 def select(names: tuple[str, ...] | None, device: Literal["cpu", "gpu"]) -> list[Contender]:

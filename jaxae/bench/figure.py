@@ -42,9 +42,7 @@ def plot(result: BenchmarkResult, path: Path) -> None:
         # One for all: the same contenders run on each model.
         handles, labels = axes[0].get_legend_handles_labels()
         columns = 4 if len(groups) > 1 else 2
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
-        )
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     with whole_or_absent(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
 
@@ -59,15 +57,11 @@ def _draw_bars(axis: "Axes", title: str, rows: Sequence[ContenderResult]) -> Non
         face, hatch = _FACES[row.framework]
         middle = row.step_ms
         axis.barh(place, middle, color=face, hatch=hatch, edgecolor="black", linewidth=0.6)
-        axis.errorbar(
-            middle, place, xerr=[[middle - low], [high - middle]], color="black", capsize=3
-        )
+        axis.errorbar(middle, place, xerr=[[middle - low], [high - middle]], color="black", capsize=3)
         text = f"{middle:.2f}"
         if row.times_best_torch is not None and row.framework == "jax":
             text += f"  ({row.times_best_torch.median:.1f}x best torch)"
-        axis.annotate(
-            text, (high, place), (6, 0), textcoords="offset points", va="center", fontsize=8
-        )
+        axis.annotate(text, (high, place), (6, 0), textcoords="offset points", va="center", fontsize=8)
     axis.set_yticks(range(len(rows)), [row.label for row in rows])
     axis.invert_yaxis()
     axis.set_xlim(0, 1.4 * longest)

@@ -41,8 +41,4 @@ def _pairs(windows: int, kernel: int, stride: int, padding: int, side: int) -> i
     A convolution's windows are its outputs and the image is its input; a transposed one's windows
     are its inputs and the image is its output.
     """
-    return sum(
-        0 <= window * stride - padding + tap < side
-        for window in range(windows)
-        for tap in range(kernel)
-    )
+    return sum(0 <= window * stride - padding + tap < side for window in range(windows) for tap in range(kernel))

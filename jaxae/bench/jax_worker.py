@@ -45,17 +45,13 @@ class JaxRunner:
         config = PRESETS[task.model].model
         if isinstance(config, ConditionalVAEConfig):
             config = replace(config, lowering=contender.lowering)
-        self._program = Program(
-            config, mesh, task.dtype, from_probabilities=contender.bce == "probabilities"
-        )
+        self._program = Program(config, mesh, task.dtype, from_probabilities=contender.bce == "probabilities")
         self._parameters = _nested(problem.flax)
         self._examples = put_examples(self._program, problem.images, problem.labels)
         self._models = task.models
         self._hyperparameters = Hyperparameters(task.learning_rate, task.beta)
         if task.models > 1:
-            self._hyperparameters = Hyperparameters(
-                *(jnp.full(task.models, value) for value in self._hyperparameters)
-            )
+            self._hyperparameters = Hyperparameters(*(jnp.full(task.models, value) for value in self._hyperparameters))
         self.epoch_steps = len(problem.order)
         given = drawn = self._put(problem.order, Noise.given(problem.noise))
         if task.drawn_noise:
@@ -114,8 +110,7 @@ class JaxRunner:
         """Seconds of one matrix product."""
         dtype = jnp.bfloat16 if self._dtype == "bfloat16" else jnp.float32
         a, b = (
-            jax.device_put(np.random.default_rng(i).random((size, size), np.float32)).astype(dtype)
-            for i in range(2)
+            jax.device_put(np.random.default_rng(i).random((size, size), np.float32)).astype(dtype) for i in range(2)
         )
         product = _product(a, b).block_until_ready()
         begun = time.perf_counter()

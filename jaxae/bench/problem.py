@@ -46,20 +46,14 @@ def read(path: str | Path) -> Problem:
     with np.load(path) as archive:
         arrays = dict(archive)
     weights = {
-        side: {
-            name.removeprefix(f"{side}/"): array
-            for name, array in arrays.items()
-            if name.startswith(f"{side}/")
-        }
+        side: {name.removeprefix(f"{side}/"): array for name, array in arrays.items() if name.startswith(f"{side}/")}
         for side in ("flax", "torch")
     }
     shared = (arrays[name] for name in ("images", "labels", "order", "noise"))
     return Problem(weights["flax"], weights["torch"], *shared)
 
 
-def write(
-    path: str, *, model: str, data: str, data_dir: str | None, examples: int, batch_size: int
-) -> None:
+def write(path: str, *, model: str, data: str, data_dir: str | None, examples: int, batch_size: int) -> None:
     """Write a model's problem; a data set with fewer examples than asked for is repeated.
 
     The last, smaller batch of an epoch is left out.
@@ -82,9 +76,7 @@ def write(
     dataset = load(data, data_dir)
     count = len(dataset.train.labels)
     if isinstance(config, ConditionalVAEConfig) and dataset.num_classes != config.num_classes:
-        raise InputError(
-            f"expected data of {config.num_classes} classes, got {dataset.num_classes} in {data}"
-        )
+        raise InputError(f"expected data of {config.num_classes} classes, got {dataset.num_classes} in {data}")
     network = build(config, rngs=nnx.Rngs(0))
     network.reset_parameters(Generator(_SEED))
     for name in ("z_mean", "z_log_var"):

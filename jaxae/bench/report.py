@@ -70,10 +70,7 @@ def notes(result: BenchmarkResult) -> list[str]:
         if row.reason:
             lines.append(f"{row.case}, {row.label}: {row.status}: {row.reason}")
         if (row.idle_cpu or 0) > 0.05:
-            lines.append(
-                f"{row.case}, {row.label}: used {row.idle_cpu:.0%} of a core while others "
-                "had their turns"
-            )
+            lines.append(f"{row.case}, {row.label}: used {row.idle_cpu:.0%} of a core while others had their turns")
     if (load := result.environment.load_before or 0) > 0.5:
         lines.append(
             f"the load average was {load:.1f} before the start: other work was "
@@ -82,9 +79,7 @@ def notes(result: BenchmarkResult) -> list[str]:
     return lines
 
 
-def _groups(
-    rows: Sequence[ContenderResult], sweep: Sweep | None
-) -> dict[str, list[ContenderResult]]:
+def _groups(rows: Sequence[ContenderResult], sweep: Sweep | None) -> dict[str, list[ContenderResult]]:
     unit = {"batch": "batch size", "models": "number of models trained at once"}
     groups: dict[str, list[ContenderResult]] = {}
     for row in rows:
@@ -116,9 +111,7 @@ def _cells(row: ContenderResult) -> tuple[str, ...]:
     )
 
 
-def _sweep_cells(
-    rows: Sequence[ContenderResult], sweep: Sweep
-) -> tuple[list[str], list[list[str]]]:
+def _sweep_cells(rows: Sequence[ContenderResult], sweep: Sweep) -> tuple[list[str], list[list[str]]]:
     """Titles, and a line a contender with a cell for each size."""
     sizes = sorted({row.size(sweep) for row in rows})
     cells: dict[str, dict[int, str]] = {}
@@ -129,9 +122,7 @@ def _sweep_cells(
     return ["contender", *map(str, sizes)], lines
 
 
-def _compared(
-    rows: Sequence[ContenderResult], earlier: Sequence[ContenderResult]
-) -> list[tuple[str, ...]]:
+def _compared(rows: Sequence[ContenderResult], earlier: Sequence[ContenderResult]) -> list[tuple[str, ...]]:
     def key(row: ContenderResult) -> tuple[object, ...]:
         return row.model, row.batch_size, row.models, row.dtype, row.device, row.contender
 

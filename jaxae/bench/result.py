@@ -219,9 +219,7 @@ def _parsed(value: Any, kind: Any, name: str) -> Any:
         make: Any = kind
         hints = get_type_hints(kind)
         try:
-            return make(
-                **{key: _parsed(value[key], hints[key], key) for key in hints if key in value}
-            )
+            return make(**{key: _parsed(value[key], hints[key], key) for key in hints if key in value})
         except (TypeError, InputError) as error:
             raise _NotThatError(f"one where {error}") from None
     if kind is Spread and isinstance(value, list) and len(value) == len(Spread._fields):

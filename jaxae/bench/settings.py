@@ -49,9 +49,7 @@ class BenchmarkSettings:
     batch_size: Annotated[int | None, default("256 for ae, 128 for cvae, the original ones")] = None
     rounds: int = 11
     turn_seconds: float = 0.5
-    contenders: Annotated[
-        tuple[str, ...] | None, default(f"all; for a sweep {' '.join(SWEEP)}")
-    ] = None
+    contenders: Annotated[tuple[str, ...] | None, default(f"all; for a sweep {' '.join(SWEEP)}")] = None
     sweep: Annotated[Sweep | None, default("no sweep")] = None
     sizes: Annotated[tuple[int, ...] | None, default("powers of 2, to 4096 or to 16")] = None
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -20,14 +20,7 @@ from jaxae.bench.runner import FrameworkInfo, Task, TimedRunner
 from jaxae.bench.worker import serve
 from jaxae.errors import InputError
 from jaxae.port.reference import reference_module
-from torch_ref import (
-    ImageDataset,
-    Split,
-    autoencoder_cost,
-    cvae_cost,
-    kl_divergence,
-    to_float,
-)
+from torch_ref import ImageDataset, Split, autoencoder_cost, cvae_cost, kl_divergence, to_float
 
 CostFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -140,15 +133,7 @@ class _LoaderFeed:
 class _Training:
     """A model with its optimizer."""
 
-    def __init__(
-        self,
-        task: Task,
-        problem: Problem,
-        feed: Any,
-        device: torch.device,
-        *,
-        capturable: bool = False,
-    ):
+    def __init__(self, task: Task, problem: Problem, feed: Any, device: torch.device, *, capturable: bool = False):
         contender = find(task.contender)
         self._feed = feed
         self._model = reference_module(PRESETS[task.model].model).to(device)
@@ -157,9 +142,7 @@ class _Training:
         settings: dict[str, Any] = {"fused": True, "capturable": capturable}
         if contender.feed == "loader":
             settings = {}
-        self._optimizer = torch.optim.Adam(
-            self._model.parameters(), lr=task.learning_rate, **settings
-        )
+        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=task.learning_rate, **settings)
         costs = {
             ("ae", False): _ae_cost,
             ("ae", True): _ae_cost_rewritten,
@@ -255,9 +238,7 @@ class _GraphedTraining(_Training):
         self._counter.add_(1).remainder_(len(self._log))
 
 
-def _ae_cost(
-    model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Tensor | None
-) -> Tensor:
+def _ae_cost(model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Tensor | None) -> Tensor:
     features = images.flatten(1)
     with compute():
         decoded = model(features)
@@ -273,9 +254,7 @@ def _ae_cost_rewritten(
     return F.binary_cross_entropy_with_logits(logits.float(), features)
 
 
-def _cvae_cost(
-    model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Tensor | None
-) -> Tensor:
+def _cvae_cost(model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Tensor | None) -> Tensor:
     if noise is None:
         noise = torch.randn(len(images), model.num_latent, device=images.device)
     with compute():

@@ -52,9 +52,7 @@ class Dataset:
     num_classes: int
 
 
-def load(
-    name: str = "digits", data_dir: str | Path | None = None, *, original_order: bool = False
-) -> Dataset:
+def load(name: str = "digits", data_dir: str | Path | None = None, *, original_order: bool = False) -> Dataset:
     """Load a data set of 28x28 grey images.
 
     Args:
@@ -138,9 +136,7 @@ def _load_tfds(name: str, folder: Path | None, original_order: bool) -> Dataset:
             files=[f"{path}.gz" for path in idx.file_names(unversioned)] if in_idx else (),
         )
     if original_order and not in_idx:
-        raise InputError(
-            f"expected an IDX set for its original order, got {name}, whose order is not known"
-        )
+        raise InputError(f"expected an IDX set for its original order, got {name}, whose order is not known")
 
     def build() -> Arrays:
         arrays = tfds.read(prepared, name, _IMAGE_SHAPE)
@@ -166,15 +162,10 @@ def _dataset(name: str, arrays: Arrays, source: str | None = None) -> Dataset:
     """Check arrays that `_arrays` named and make them a data set; num_classes may be missing."""
     wanted = [f"{split}_{field}" for split in ("train", "test") for field in Split._fields]
     if missing := [array for array in wanted if array not in arrays]:
-        raise InputError(
-            f"expected the arrays {', '.join(wanted)} in {source or name}, "
-            f"got no {', '.join(missing)}"
-        )
+        raise InputError(f"expected the arrays {', '.join(wanted)} in {source or name}, got no {', '.join(missing)}")
     declared = arrays.get("num_classes")
     if declared is not None and (declared.shape != () or declared.dtype.kind not in "iu"):
-        raise InputError(
-            f"expected num_classes to be an integer in {source or name}, got another array"
-        )
+        raise InputError(f"expected num_classes to be an integer in {source or name}, got another array")
     # Labels become int32 below: none may be beyond it, whatever a file declares.
     most = int(np.iinfo(np.int32).max)
     num_classes = most if declared is None else min(int(declared), most)

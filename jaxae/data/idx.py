@@ -18,12 +18,7 @@ from jaxtyping import UInt8
 from jaxae.errors import InputError
 
 # torchvision keeps each set in a folder of this name, and the files in `raw` below it.
-_TORCHVISION_FOLDERS = {
-    "mnist": "MNIST",
-    "fashion_mnist": "FashionMNIST",
-    "kmnist": "KMNIST",
-    "emnist": "EMNIST",
-}
+_TORCHVISION_FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
 
 # DEFLATE makes at most 1,032 bytes of one (https://zlib.net/zlib_tech.html).
 _LARGEST_GZIP_RATIO = 1032
@@ -73,8 +68,7 @@ def find_files(name: str, folder: Path) -> Files | None:
             return Files(*cast(list[Path], found))
         if len(missing) < len(wanted):
             raise InputError(
-                f"expected all files of {name} in {place}, got no {' and '.join(missing)}"
-                " (with or without .gz)"
+                f"expected all files of {name} in {place}, got no {' and '.join(missing)} (with or without .gz)"
             )
     return None
 
@@ -138,8 +132,5 @@ def _read(file: io.BufferedIOBase, path: Path, ndim: int, stored: int) -> np.nda
             f" truncated and holds {filled}"
         )
     if file.read(1):
-        raise InputError(
-            f"expected the {len(values)} values that its header promises, got {path},"
-            " which holds more"
-        )
+        raise InputError(f"expected the {len(values)} values that its header promises, got {path}, which holds more")
     return values.reshape(shape)

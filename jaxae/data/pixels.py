@@ -14,9 +14,7 @@ def unit_float_table() -> Float32[np.ndarray, "256"]:
     return np.arange(256, dtype=np.float32) / np.float32(255)
 
 
-def as_unit_float(
-    images: UInt8[np.ndarray, "*shape"] | Float32[np.ndarray, "*shape"],
-) -> Float32[np.ndarray, "*shape"]:
+def as_unit_float(images: UInt8[np.ndarray, "*shape"] | Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     """Compute float32 pixels in [0, 1] on the host: uint8 over 255; floats are checked and kept.
 
     Raises:
@@ -54,10 +52,7 @@ def check_labels(labels: Any, num_classes: int, *, num_images: int | None = None
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise InputError(
-            "expected labels to be a vector of integers, "
-            f"got {labels.dtype} of shape {_shape(labels)}"
-        )
+        raise InputError(f"expected labels to be a vector of integers, got {labels.dtype} of shape {_shape(labels)}")
     if num_images is not None and len(labels) != num_images:
         raise InputError(f"expected a label for each of {num_images} images, got {len(labels)}")
     if len(labels) == 0:

@@ -39,9 +39,7 @@ def find_prepared(name: str, folder: Path) -> Path | None:
         for path in (folder / match["path"]).glob(match["version"] or "*.*.*")
         if _VERSION.fullmatch(path.name) and (path / "dataset_info.json").is_file()
     ]
-    return max(
-        versions, key=lambda path: [int(part) for part in path.name.split(".")], default=None
-    )
+    return max(versions, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
 
 
 def prepare(
@@ -76,15 +74,12 @@ def prepare(
         if not all((archives / file).is_file() for file in wanted):
             raise InputError(f"expected the archives of {name} in {archives}, got none: {advice}")
     elif unreachable := _unreachable(builder.url_infos):
-        raise InputError(
-            f"expected {name} prepared, or {unreachable} to be reached, got neither: {advice}"
-        )
+        raise InputError(f"expected {name} prepared, or {unreachable} to be reached, got neither: {advice}")
     try:
         import tensorflow
     except ImportError as error:
         raise InputError(
-            f"expected TensorFlow to prepare {name}, got {error}: pip install 'jaxae[tfds]', "
-            f"or {advice}"
+            f"expected TensorFlow to prepare {name}, got {error}: pip install 'jaxae[tfds]', or {advice}"
         ) from error
     # TensorFlow only writes files here: it must not take the accelerator's memory from JAX. Where
     # it runs already, its caller has decided that.
@@ -97,9 +92,7 @@ def prepare(
         builder.download_and_prepare(download_config=config, file_format="array_record")
     # Downloads, archives and disks fail in as many ways as there are libraries below.
     except Exception as error:
-        raise InputError(
-            f"expected to prepare {name}, got {_first_line(error)}: {advice}"
-        ) from error
+        raise InputError(f"expected to prepare {name}, got {_first_line(error)}: {advice}") from error
     return Path(builder.data_dir)
 
 
@@ -117,16 +110,12 @@ def read(prepared: Path, name: str, image_shape: tuple[int, ...]) -> dict[str, n
         builder = tensorflow_datasets.builder_from_directory(prepared)
         features, splits = builder.info.features, builder.info.splits
     except Exception as error:
-        raise InputError(
-            f"expected a prepared set that can be read, got {prepared}: {_first_line(error)}"
-        ) from error
+        raise InputError(f"expected a prepared set that can be read, got {prepared}: {_first_line(error)}") from error
     check_features(name, features, image_shape)
     arrays = {"num_classes": np.asarray(features["label"].num_classes, np.int32)}
     for split in ("train", "test"):
         if split not in splits:
-            raise InputError(
-                f"expected a {split} split of {name}, got {', '.join(splits) or 'none'}"
-            )
+            raise InputError(f"expected a {split} split of {name}, got {', '.join(splits) or 'none'}")
         count = splits[split].num_examples
         images = np.empty((count, *image_shape), np.uint8)
         labels = np.empty(count, np.int32)
@@ -172,9 +161,7 @@ def check_features(name: str, features: Any, image_shape: tuple[int, ...]) -> No
     parts = dict(features.items()) if hasattr(features, "items") else {}
     if not (hasattr(parts.get("image"), "shape") and hasattr(parts.get("label"), "num_classes")):
         has = ", ".join(parts) or "no named parts"
-        raise InputError(
-            f"expected an image classification set (image, label), got {name}, which has {has}"
-        )
+        raise InputError(f"expected an image classification set (image, label), got {name}, which has {has}")
     shape, dtype = parts["image"].shape, np.dtype(parts["image"].np_dtype)
     if shape != image_shape or dtype != np.uint8:
         raise InputError(
@@ -204,9 +191,7 @@ def _builder(tensorflow_datasets: ModuleType, name: str) -> Any:
     unversioned = name.partition(":")[0]
     if names and unversioned not in names:
         close = difflib.get_close_matches(unversioned, names, n=1)
-        hint = (
-            f"did you mean {close[0]}?" if "/" in name and close else f"it has {', '.join(names)}"
-        )
+        hint = f"did you mean {close[0]}?" if "/" in name and close else f"it has {', '.join(names)}"
         raise InputError(f"expected one of the data sets of {family}, got {name!r}: {hint}")
     try:
         return tensorflow_datasets.builder(name, data_dir=default_folder())
@@ -227,9 +212,7 @@ def _advice(files: Sequence[str]) -> str:
 
 def _unreachable(urls: Iterable[str]) -> str | None:
     # Asked first, because TensorFlow Datasets tries for minutes before it gives up.
-    for site in sorted(
-        {"{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(url)) for url in urls}
-    ):
+    for site in sorted({"{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(url)) for url in urls}):
         try:
             with urllib.request.urlopen(urllib.request.Request(site, method="HEAD"), timeout=5):
                 pass

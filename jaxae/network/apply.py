@@ -45,11 +45,7 @@ def encode(
 
 
 def posterior(
-    model: ConditionalVAE,
-    images: Num[np.ndarray, "n ..."],
-    labels: Labels = None,
-    *,
-    rows: int = _MOST_ROWS,
+    model: ConditionalVAE, images: Num[np.ndarray, "n ..."], labels: Labels = None, *, rows: int = _MOST_ROWS
 ) -> tuple[Float[np.ndarray, "n latent"], Float[np.ndarray, "n latent"]]:
     """Mean and log variance (not log deviation) of the posterior of images.
 
@@ -60,11 +56,7 @@ def posterior(
 
 
 def decode(
-    model: Model,
-    codes: Float[np.ndarray, "n code"],
-    labels: Labels = None,
-    *,
-    rows: int = _MOST_ROWS,
+    model: Model, codes: Float[np.ndarray, "n code"], labels: Labels = None, *, rows: int = _MOST_ROWS
 ) -> Float[np.ndarray, "n ..."]:
     """Images in [0, 1] of codes: [n, h, w, c] of a VAE, without the planes of a condition.
 
@@ -130,8 +122,7 @@ def check_unconditional(model: Model) -> None:
     """
     if isinstance(model, ConditionalVAE) and model.config.num_classes:
         raise InputError(
-            "expected an autoencoder or a plain VAE, got one conditioned on "
-            f"{model.config.num_classes} classes"
+            f"expected an autoencoder or a plain VAE, got one conditioned on {model.config.num_classes} classes"
         )
 
 
@@ -179,11 +170,7 @@ def image_of(config: ModelConfig, decoded: Float[Array, "n ..."]) -> Float[Array
 
 
 def _over_rows(
-    function: Callable[..., Any],
-    model: Model,
-    rows: int,
-    values: Num[np.ndarray, "n ..."],
-    labels: Labels,
+    function: Callable[..., Any], model: Model, rows: int, values: Num[np.ndarray, "n ..."], labels: Labels
 ) -> Any:
     run = partial(function, model.config, parameters_of(model))
     arrays = (values,) if labels is None else (values, np.asarray(labels, np.int32))
@@ -208,9 +195,7 @@ def _cast(parameters: Parameters, values: Array) -> Array:
 
 
 @partial(jax.jit, static_argnums=0)
-def _encode(
-    config: ModelConfig, parameters: Parameters, x: Array, label: Array | None = None
-) -> Array:
+def _encode(config: ModelConfig, parameters: Parameters, x: Array, label: Array | None = None) -> Array:
     model = with_parameters(config, parameters)
     x = _cast(parameters, x)
     return model.encode(x) if isinstance(model, Autoencoder) else model.encode(x, label)[0]
@@ -226,9 +211,7 @@ def _posterior(
 
 
 @partial(jax.jit, static_argnums=0)
-def _decode(
-    config: ModelConfig, parameters: Parameters, code: Array, label: Array | None = None
-) -> Array:
+def _decode(config: ModelConfig, parameters: Parameters, code: Array, label: Array | None = None) -> Array:
     model = with_parameters(config, parameters)
     code = _cast(parameters, code)
     if isinstance(model, Autoencoder):
@@ -237,9 +220,7 @@ def _decode(
 
 
 @partial(jax.jit, static_argnums=0)
-def _reconstruct(
-    config: ModelConfig, parameters: Parameters, x: Array, label: Array | None = None
-) -> Array:
+def _reconstruct(config: ModelConfig, parameters: Parameters, x: Array, label: Array | None = None) -> Array:
     model = with_parameters(config, parameters)
     x = _cast(parameters, x)
     if isinstance(model, Autoencoder):
@@ -249,11 +230,7 @@ def _reconstruct(
 
 @partial(jax.jit, static_argnums=1)
 def _score(
-    eps: Array | None,
-    config: ModelConfig,
-    parameters: Parameters,
-    x: Array,
-    label: Array | None = None,
+    eps: Array | None, config: ModelConfig, parameters: Parameters, x: Array, label: Array | None = None
 ) -> Array:
     model = with_parameters(config, parameters)
     x = _cast(parameters, x)

@@ -36,9 +36,7 @@ class Windows(NamedTuple):
 
 
 @cache
-def gather_tables(
-    windows: Windows,
-) -> tuple[Int32[np.ndarray, "1 window_rows"], Int32[np.ndarray, "terms image_rows"]]:
+def gather_tables(windows: Windows) -> tuple[Int32[np.ndarray, "1 window_rows"], Int32[np.ndarray, "terms image_rows"]]:
     """Row numbers that read windows off an image, and an image off windows; -1 reads zero.
 
     Image rows are (channel, height, width); window rows (kernel height, kernel width, channel,
@@ -64,12 +62,7 @@ def gather_tables(
 
 
 def conv(
-    x: Float[Array, "batch h w c"],
-    kernel: Float[Array, "kh kw c out"],
-    *,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
+    x: Float[Array, "batch h w c"], kernel: Float[Array, "kh kw c out"], *, stride: Pair, padding: Pair, dilation: Pair
 ) -> Float[Array, "batch h2 w2 out"]:
     """Cross-correlate images with a kernel, as torch's `conv2d`."""
     kh, kw, channels, features = kernel.shape
@@ -96,9 +89,7 @@ def conv_transpose(
     kh, kw, features, channels = kernel.shape
     height, width = (
         (n - 1) * s - 2 * p + d * (k - 1) + extra + 1
-        for n, k, s, p, extra, d in zip(
-            x.shape[1:3], (kh, kw), stride, padding, output_padding, dilation, strict=True
-        )
+        for n, k, s, p, extra, d in zip(x.shape[1:3], (kh, kw), stride, padding, output_padding, dilation, strict=True)
     )
     positions = (x.shape[1], x.shape[2])
     windows = Windows(features, (height, width), (kh, kw), stride, padding, dilation, positions)
@@ -107,9 +98,7 @@ def conv_transpose(
     return from_rows(rows, (height, width))
 
 
-def linear(
-    x: Float[Array, "batch inputs"], kernel: Float[Array, "inputs outputs"]
-) -> Float[Array, "batch outputs"]:
+def linear(x: Float[Array, "batch inputs"], kernel: Float[Array, "inputs outputs"]) -> Float[Array, "batch outputs"]:
     """Multiply by a kernel, feature-major like the convolutions around it."""
     return project(kernel, x.T).T
 
@@ -192,9 +181,7 @@ _fenced_sum_of_gathers = fenced(_sum_of_gathers, static=(1, 2))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _rearrange(
-    x: Float[Array, "rows batch"], windows: Windows, transpose: bool
-) -> Float[Array, "new_rows batch"]:
+def _rearrange(x: Float[Array, "rows batch"], windows: Windows, transpose: bool) -> Float[Array, "new_rows batch"]:
     """Image rows to window rows, or its transpose. Each is the other's derivative."""
     return _fenced_sum_of_gathers(x, windows, transpose)
 
@@ -230,9 +217,7 @@ def expand(w: Float[Array, "k o"], y: Float[Array, "on batch"]) -> Float[Array, 
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _outer(
-    x: Float[Array, "kn batch"], y: Float[Array, "on batch"], shape: Pair
-) -> Float[Array, "k o"]:
+def _outer(x: Float[Array, "kn batch"], y: Float[Array, "on batch"], shape: Pair) -> Float[Array, "k o"]:
     """Compute x y^T, summed over n and the batch."""
     k, o = shape
     return _fenced_dot(x, y, (1, 1), (k, x.size // k), (o, y.size // o), (k, o))
@@ -240,14 +225,11 @@ def _outer(
 
 # The three are each other's derivatives, so that derivatives of any order stay in this form.
 project.defvjp(
-    lambda w, x: (project(w, x), (w, x)),
-    lambda saved, g: (_outer(saved[1], g, saved[0].shape), expand(saved[0], g)),
+    lambda w, x: (project(w, x), (w, x)), lambda saved, g: (_outer(saved[1], g, saved[0].shape), expand(saved[0], g))
 )
 expand.defvjp(
-    lambda w, y: (expand(w, y), (w, y)),
-    lambda saved, g: (_outer(g, saved[1], saved[0].shape), project(saved[0], g)),
+    lambda w, y: (expand(w, y), (w, y)), lambda saved, g: (_outer(g, saved[1], saved[0].shape), project(saved[0], g))
 )
 _outer.defvjp(
-    lambda x, y, shape: (_outer(x, y, shape), (x, y)),
-    lambda _, saved, g: (expand(g, saved[1]), project(g, saved[0])),
+    lambda x, y, shape: (_outer(x, y, shape), (x, y)), lambda _, saved, g: (expand(g, saved[1]), project(g, saved[0]))
 )

@@ -8,9 +8,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
 
-def fenced(
-    function: Callable[..., Array], static: int | tuple[int, ...] = ()
-) -> Callable[..., Array]:
+def fenced(function: Callable[..., Array], static: int | tuple[int, ...] = ()) -> Callable[..., Array]:
     """A function that XLA does not fuse with its callers on a CPU; elsewhere the function itself.
 
     There, XLA fuses loops that are better apart: the reshape in front of a matrix product into the

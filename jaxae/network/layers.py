@@ -51,13 +51,7 @@ class Linear(nnx.Module):
     """x kernel + bias. Kernel [in, out], the transpose of torch's weight."""
 
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        use_bias: bool = True,
-        lowering: Lowering = "auto",
-        rngs: nnx.Rngs,
+        self, in_features: int, out_features: int, *, use_bias: bool = True, lowering: Lowering = "auto", rngs: nnx.Rngs
     ):
         self.in_features = in_features
         self.out_features = out_features
@@ -120,9 +114,7 @@ class Conv(nnx.Module):
             self.bias.set_value(jnp.asarray(draw.bias(out)))
 
     def __call__(
-        self,
-        x: Float[Array, "batch h w c"],
-        label: Int[Array, " batch"] | None = None,
+        self, x: Float[Array, "batch h w c"], label: Int[Array, " batch"] | None = None
     ) -> Float[Array, "batch h2 w2 out"]:
         """Convolve; with a label, as if its one-hot planes were appended to the channels of x.
 
@@ -226,9 +218,7 @@ def flatten_as_torch(x: Float[Array, "batch h w c"]) -> Float[Array, "batch feat
     return feature_major.to_rows(x).T
 
 
-def unflatten_as_torch(
-    x: Float[Array, "batch features"], h: int, w: int
-) -> Float[Array, "batch h w c"]:
+def unflatten_as_torch(x: Float[Array, "batch features"], h: int, w: int) -> Float[Array, "batch h w c"]:
     """Undo `flatten_as_torch`."""
     return feature_major.from_rows(x.T, (h, w))
 
@@ -242,9 +232,7 @@ def _add_bias(y: Array, bias: Array, fast: bool) -> Array:
 
 def _check_groups(in_channels: int, out_channels: int, groups: int) -> None:
     if in_channels % groups or out_channels % groups:
-        raise InputError(
-            f"expected channels that {groups} groups divide, got {in_channels} to {out_channels}"
-        )
+        raise InputError(f"expected channels that {groups} groups divide, got {in_channels} to {out_channels}")
 
 
 def _is_matmul(lowering: Lowering) -> bool:

@@ -54,9 +54,7 @@ def importance_weighted_log_likelihood(
     if pixels not in get_args(Pixels):
         raise InputError(f"expected pixels of {', '.join(get_args(Pixels))}, got {pixels!r}")
     if model.config.reconstruct_condition:
-        raise InputError(
-            "expected a model of images alone, got one that reconstructs its condition"
-        )
+        raise InputError("expected a model of images alone, got one that reconstructs its condition")
     if pixels == "binarized":
         images = jnp.round(images)
     return _estimate(model.config, pixels, num_samples, parameters_of(model), images, labels, key)

@@ -41,9 +41,7 @@ def bce_from_probabilities(
     return _sum_pixels(_torch_bce, probabilities, targets)
 
 
-def bce_from_logits(
-    logits: Float[Array, "batch ..."], targets: Float[Array, "batch ..."]
-) -> Float[Array, " batch"]:
+def bce_from_logits(logits: Float[Array, "batch ..."], targets: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
     """Cross-entropy between pixels in [0, 1] and the sigmoid of the logits, stable at any logit.
 
     max(l, 0) - l t + log(1 + exp(-|l|)), with gradient sigmoid(l) - t.
@@ -70,9 +68,7 @@ def kl_from_standard_normal(
 
 
 def negative_elbo(
-    reconstruction: Float[Array, " batch"],
-    kl: Float[Array, " batch"],
-    beta: Float[Array, ""] | float,
+    reconstruction: Float[Array, " batch"], kl: Float[Array, " batch"], beta: Float[Array, ""] | float
 ) -> Float[Array, " batch"]:
     """Reconstruction cost + beta KL; beta = 1 bounds -log p(x) (Higgins et al. 2017 for others).
 
@@ -146,9 +142,7 @@ _LOG1P_RATIO = (
 
 
 def _sum_pixels(
-    cost: Callable[[Array, Array], Array],
-    outputs: Float[Array, "batch ..."],
-    targets: Float[Array, "batch ..."],
+    cost: Callable[[Array, Array], Array], outputs: Float[Array, "batch ..."], targets: Float[Array, "batch ..."]
 ) -> Float[Array, " batch"]:
     if outputs.ndim == 4:
         # As the layers' fast lowering keeps images in memory: no transpose comes between.

@@ -15,15 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, Lowering, ModelConfig
 from jaxae.errors import InputError
-from jaxae.network.layers import (
-    Conv,
-    ConvTranspose,
-    Linear,
-    activate,
-    flatten_as_torch,
-    leaky_relu,
-    unflatten_as_torch,
-)
+from jaxae.network.layers import Conv, ConvTranspose, Linear, activate, flatten_as_torch, leaky_relu, unflatten_as_torch
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.torch_rng.generator import Generator
 
@@ -87,9 +79,7 @@ class Autoencoder(nnx.Module):
         """Codes of examples, which may come as images: they are flattened here."""
         x = x.reshape(len(x), -1)
         if x.shape[1] != self.config.num_features:
-            raise InputError(
-                f"expected {self.config.num_features} features an example, got {x.shape[1]}"
-            )
+            raise InputError(f"expected {self.config.num_features} features an example, got {x.shape[1]}")
         for layer in self._layers()[: len(self.config.hidden)]:
             x = self._activate(layer(x))
         return x
@@ -112,10 +102,7 @@ class Autoencoder(nnx.Module):
         return AutoencoderOutput(code, jax.nn.sigmoid(logits), logits)
 
     def interpolate(
-        self,
-        first: Float[Array, " *feature"],
-        second: Float[Array, " *feature"],
-        steps: int,
+        self, first: Float[Array, " *feature"], second: Float[Array, " *feature"], steps: int
     ) -> Float[Array, "steps features"]:
         """Decode the straight line between the codes of two examples, both ends included."""
         ends = self.encode(jnp.stack([first, second]))
@@ -155,13 +142,9 @@ class ConditionalVAE(nnx.Module):
         self.enc_conv_3 = Conv(32, 64, 2, stride=2, lowering=lowering, rngs=rngs)
         self.z_mean = Linear(64 * 2 * 2, config.num_latent, lowering=lowering, rngs=rngs)
         self.z_log_var = Linear(64 * 2 * 2, config.num_latent, lowering=lowering, rngs=rngs)
-        self.dec_linear_1 = Linear(
-            config.num_latent + classes, 64 * 2 * 2, lowering=lowering, rngs=rngs
-        )
+        self.dec_linear_1 = Linear(config.num_latent + classes, 64 * 2 * 2, lowering=lowering, rngs=rngs)
         self.dec_deconv_1 = ConvTranspose(64, 32, 2, stride=2, lowering=lowering, rngs=rngs)
-        self.dec_deconv_2 = ConvTranspose(
-            32, 16, 4, stride=3, padding=1, lowering=lowering, rngs=rngs
-        )
+        self.dec_deconv_2 = ConvTranspose(32, 16, 4, stride=3, padding=1, lowering=lowering, rngs=rngs)
         self.dec_deconv_3 = ConvTranspose(
             16, config.num_output_channels, 6, stride=3, padding=4, lowering=lowering, rngs=rngs
         )
@@ -211,8 +194,7 @@ class ConditionalVAE(nnx.Module):
         """
         if not mean.shape == log_var.shape == eps.shape:
             raise InputError(
-                "expected mean, log_var and eps of one shape, got "
-                f"{mean.shape}, {log_var.shape}, {eps.shape}"
+                f"expected mean, log_var and eps of one shape, got {mean.shape}, {log_var.shape}, {eps.shape}"
             )
         return mean + eps * jnp.exp(log_var / 2)
 
@@ -254,11 +236,7 @@ class ConditionalVAE(nnx.Module):
         return VAEOutput(mean, log_var, code, jax.nn.sigmoid(logits), logits)
 
     def sample(
-        self,
-        label: Int[Array, " batch"] | int | None = None,
-        *,
-        key: Key[Array, ""],
-        count: int = 1,
+        self, label: Int[Array, " batch"] | int | None = None, *, key: Key[Array, ""], count: int = 1
     ) -> Float[Array, "batch 28 28 c"]:
         """Decode codes of the prior N(0, I): one for each label, or `count` for a single one."""
         if label is not None:
@@ -293,8 +271,7 @@ class ConditionalVAE(nnx.Module):
         if (label is None) != (self.config.num_classes == 0):
             came = "none" if label is None else "labels"
             raise InputError(
-                f"expected labels exactly where there are classes, got {came} "
-                f"for {self.config.num_classes} classes"
+                f"expected labels exactly where there are classes, got {came} for {self.config.num_classes} classes"
             )
         if label is not None and label.shape != (batch,):
             raise InputError(f"expected {batch} labels, one an example, got {list(label.shape)}")

@@ -76,9 +76,7 @@ def record_nnx(module: nnx.Module, call: Callable[[Any], Any]) -> tuple[Any, lis
     return result, found
 
 
-def _note_calls(
-    submodule: nnx.Module, path: str, calls: list[Call], numbered: "_Numbering"
-) -> None:
+def _note_calls(submodule: nnx.Module, path: str, calls: list[Call], numbered: "_Numbering") -> None:
     kind: Any = type(submodule)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -104,9 +102,7 @@ class _Numbering:
 
 def _arrays(tree: Any) -> list[Any]:
     """Floating arrays among the leaves: labels and flags are no numbers to compare."""
-    leaves = [
-        _from_torch(leaf) if hasattr(leaf, "detach") else leaf for leaf in jax.tree.leaves(tree)
-    ]
+    leaves = [_from_torch(leaf) if hasattr(leaf, "detach") else leaf for leaf in jax.tree.leaves(tree)]
     return [leaf for leaf in leaves if _is_float(leaf)]
 
 

@@ -13,16 +13,7 @@ from numpy.typing import ArrayLike
 from jaxae.errors import InputError
 from jaxae.parity.calls import Call, record_nnx, record_torch
 from jaxae.parity.channel_order import align, closest
-from jaxae.parity.comparison import (
-    GRADIENT,
-    INPUT,
-    OUTPUT,
-    RESULT,
-    TOLERANCE,
-    Comparison,
-    Difference,
-    difference,
-)
+from jaxae.parity.comparison import GRADIENT, INPUT, OUTPUT, RESULT, TOLERANCE, Comparison, Difference, difference
 from jaxae.parity.gap import Gap, measure
 from jaxae.port import describe, from_torch, to_arrays
 from jaxae.port.flatten import Flatten
@@ -83,9 +74,7 @@ def compare(
     import torch
 
     arguments = _tuple(inputs)
-    twin_arguments = (
-        tuple(map(_channels_last, arguments)) if nnx_inputs is None else _tuple(nnx_inputs)
-    )
+    twin_arguments = tuple(map(_channels_last, arguments)) if nnx_inputs is None else _tuple(nnx_inputs)
     # A port asks for the order of a flatten that shapes do not tell; torch's is the one to try.
     order: dict[str, Any] = {"flatten": flatten or "CHW", "unflatten": unflatten or "CHW"}
     run_torch, run_nnx = torch_call or _call, nnx_call or _call
@@ -100,9 +89,7 @@ def compare(
         paths = {_parent(row.flax): _parent(row.torch) for row in rows}
         wide = [_widened(one) for one in arguments]
         twin_wide = [jnp.asarray(_widened(one)) for one in twin_arguments]
-        result, calls = record_torch(
-            module, lambda model: run_torch(model, *(torch.from_numpy(one) for one in wide))
-        )
+        result, calls = record_torch(module, lambda model: run_torch(model, *(torch.from_numpy(one) for one in wide)))
         twin_result, twin_calls = record_nnx(twin, lambda model: run_nnx(model, *twin_wide))
         forward, unpaired, notes = _pair_calls(calls, twin_calls, paths, tolerance)
         result = [leaf for leaf in jax.tree.leaves(result) if torch.is_tensor(leaf)]
@@ -113,8 +100,7 @@ def compare(
                 f"{len(twin_result)} from NNX: pick them by torch_call and nnx_call"
             )
         ends = [
-            closest(leaf.detach().numpy(), np.asarray(other))
-            for leaf, other in zip(result, twin_result, strict=True)
+            closest(leaf.detach().numpy(), np.asarray(other)) for leaf, other in zip(result, twin_result, strict=True)
         ]
         forward += [
             difference("", f"result {index}", RESULT, end, np.asarray(other), tolerance)
@@ -129,9 +115,7 @@ def compare(
             pairs = zip(weights, result, ends, strict=True)
             twin_weights = [_like(w, leaf.detach().numpy(), end) for w, leaf, end in pairs]
             wanted = _torch_gradients(module, result, weights)
-            holder = _nnx_gradients(
-                twin, lambda model: jax.tree.leaves(run_nnx(model, *twin_wide)), twin_weights
-            )
+            holder = _nnx_gradients(twin, lambda model: jax.tree.leaves(run_nnx(model, *twin_wide)), twin_weights)
             got, _ = to_arrays(holder, names=names, **order)
             backward = _pair_gradients(got, wanted, calls, tolerance)
     return Comparison((*forward, *backward), tuple(unpaired), tuple(notes))
@@ -204,10 +188,7 @@ def _pair_calls(
                 difference(call.path, call.kind, what, align(call, left, right), right, tolerance)
                 for left, right in zip(*sides, strict=False)
             ]
-            for what, sides in (
-                (INPUT, (call.inputs, twin.inputs)),
-                (OUTPUT, (call.outputs, twin.outputs)),
-            )
+            for what, sides in ((INPUT, (call.inputs, twin.inputs)), (OUTPUT, (call.outputs, twin.outputs)))
         }
         same = {what: all(row.passed for row in rows) for what, rows in found.items()}
         if found[OUTPUT] and same[OUTPUT] and not same[INPUT]:
@@ -221,9 +202,7 @@ def _pair_calls(
 
 def _in_order(rows: list[Difference]) -> list[Difference]:
     """A container ends after its parts, whose difference is the more telling: inputs of it go."""
-    containers = {
-        one.layer for one in rows if any(other.layer.startswith(f"{one.layer}.") for other in rows)
-    }
+    containers = {one.layer for one in rows if any(other.layer.startswith(f"{one.layer}.") for other in rows)}
     return [row for row in rows if not (row.what == INPUT and row.layer in containers)]
 
 
@@ -259,10 +238,7 @@ def _torch_gradients(
 
 
 def _pair_gradients(
-    got: dict[str, np.ndarray],
-    wanted: dict[str, np.ndarray],
-    calls: Sequence[Call],
-    tolerance: float | None,
+    got: dict[str, np.ndarray], wanted: dict[str, np.ndarray], calls: Sequence[Call], tolerance: float | None
 ) -> list[Difference]:
     """Gradients layer by layer, in the order of the backward pass."""
     order = {call.path: index for index, call in enumerate(calls)}
@@ -284,7 +260,5 @@ def _layer_gap(tensors: list[tuple[np.ndarray, np.ndarray]], path: str) -> Gap:
     # rounding, which no two frameworks share.
     if any(left.shape != right.shape for left, right in tensors):
         return Gap(float("inf"), float("inf"), path)
-    got, wanted = (
-        np.concatenate([np.ravel(one) for one in side]) for side in zip(*tensors, strict=True)
-    )
+    got, wanted = (np.concatenate([np.ravel(one) for one in side]) for side in zip(*tensors, strict=True))
     return measure({path: got}, {path: wanted})

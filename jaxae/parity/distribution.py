@@ -11,9 +11,7 @@ from jaxae.parity.gap import Gap
 CRITICAL = 3.0
 
 
-def kolmogorov_smirnov(
-    first: Float[np.ndarray, " n"], second: Float[np.ndarray, " m"], name: str = ""
-) -> Gap:
+def kolmogorov_smirnov(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " m"], name: str = "") -> Gap:
     """Largest distance of the two empirical distribution functions.
 
     Absolute, and relative to the distance expected by chance: times sqrt(n m / (n + m)).

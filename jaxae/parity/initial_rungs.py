@@ -40,9 +40,7 @@ def initialisation_row(pair: Pair) -> RungResult:
 
     pooled = named_leaves(jax.device_get(sample(jax.random.split(jax.random.key(1), DRAWS))))
     torch.manual_seed(1)
-    references = [
-        dict(reference_module(pair.config.model).named_parameters()) for _ in range(DRAWS)
-    ]
+    references = [dict(reference_module(pair.config.model).named_parameters()) for _ in range(DRAWS)]
     worst = Gap(0.0, 0.0)
     for path, (name, _) in pair.patterns.items():
         values = [_some(torch_draw[name].detach().numpy()) for torch_draw in references]
@@ -68,9 +66,7 @@ def replayed_weights_row(pair: Pair, *, seed: int = 123) -> RungResult:
     network = build(pair.config.model, rngs=nnx.Rngs(0))
     network.reset_parameters(Generator(seed))
     gap = measure(pair.named(jax.device_get(parameters_of(network))), expected)
-    return RungResult(
-        pair.name, "initial weights, replayed", "float32", gap, 0.0 if pair.is_vae else 5e-7
-    )
+    return RungResult(pair.name, "initial weights, replayed", "float32", gap, 0.0 if pair.is_vae else 5e-7)
 
 
 def own_noise_row(pair: Pair, feed: Feed) -> RungResult:
@@ -93,10 +89,7 @@ def own_noise_row(pair: Pair, feed: Feed) -> RungResult:
         return jax.vmap(twin.reparameterize, (None, None, 0))(means, log_vars, eps)
 
     center, deviation = mean.numpy(), np.exp(log_var.numpy() / 2)
-    standard = [
-        ((np.asarray(side) - center) / deviation).ravel()
-        for side in (draw(jax.random.key(2)), codes)
-    ]
+    standard = [((np.asarray(side) - center) / deviation).ravel() for side in (draw(jax.random.key(2)), codes)]
     gap = kolmogorov_smirnov(standard[0], standard[1], "code")
     note = "Kolmogorov-Smirnov distance; relative: to chance"
     return pair.result("codes of own noise", gap, CRITICAL, note)

@@ -34,9 +34,7 @@ class LadderResult:
         return bool(self.rows) and all(row.passed for row in self.rows)
 
 
-def run_ladder(
-    settings: LadderSettings, *, datasets: Iterable[tuple[Dataset, int]] | None = None
-) -> LadderResult:
+def run_ladder(settings: LadderSettings, *, datasets: Iterable[tuple[Dataset, int]] | None = None) -> LadderResult:
     """Run the ladder in this process.
 
     JAX must have x64 enabled; float32 rungs compute in float32 all the same.

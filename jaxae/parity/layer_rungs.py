@@ -84,12 +84,8 @@ def condition_rows(dtype: Precision) -> Iterator[RungResult]:
         planes = np.zeros((BATCH, HEIGHT, WIDTH, 3), dtype) + np.eye(3)[label][:, None, None]
         whole = torch.from_numpy(np.concatenate([image, planes], -1)).permute(0, 3, 1, 2)
         expected = reference(whole.to(reference.weight.dtype)).permute(0, 2, 3, 1)
-        gap = measure(
-            {"output": flax(jnp.asarray(image), jnp.asarray(label))}, {"output": expected}
-        )
-        yield RungResult(
-            "layers", f"Conv of a class, {lowering} lowering", dtype, gap, FORWARD[dtype]
-        )
+        gap = measure({"output": flax(jnp.asarray(image), jnp.asarray(label))}, {"output": expected})
+        yield RungResult("layers", f"Conv of a class, {lowering} lowering", dtype, gap, FORWARD[dtype])
 
 
 ACTIVATION_PAIRS = {
@@ -121,9 +117,7 @@ def _linear(settings: LayerSettings) -> tuple[Any, Any, tuple[int, ...]]:
     return flax, torch.nn.Linear(inputs, outputs, bias=bias), (BATCH, 2, inputs)
 
 
-def _convolution(
-    kind: str, lowering: str, settings: LayerSettings
-) -> tuple[Any, Any, tuple[int, ...]]:
+def _convolution(kind: str, lowering: str, settings: LayerSettings) -> tuple[Any, Any, tuple[int, ...]]:
     flax = _abstract(partial(getattr(layers, kind), *CHANNELS, lowering=lowering, **settings))
     rest = {key: value for key, value in settings.items() if key != "use_bias"}
     make = torch.nn.Conv2d if kind == "Conv" else torch.nn.ConvTranspose2d
@@ -177,10 +171,7 @@ def _torch_side(
     to_torch = (lambda a: a.permute(0, 3, 1, 2)) if image else (lambda a: a)
     to_flax = (lambda a: a.permute(0, 2, 3, 1)) if image else (lambda a: a)
     leaf = torch.from_numpy(x).to(dtype).requires_grad_()
-    weights = {
-        name: value.detach().to(dtype).requires_grad_()
-        for name, value in reference.named_parameters()
-    }
+    weights = {name: value.detach().to(dtype).requires_grad_() for name, value in reference.named_parameters()}
     y = to_flax(torch.func.functional_call(reference, weights, (to_torch(leaf),)))
     cotangent = np.random.default_rng(2).standard_normal(tuple(y.shape))
     y.backward(torch.from_numpy(cotangent).to(dtype))

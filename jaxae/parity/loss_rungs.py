@@ -59,16 +59,11 @@ def loss_rows(dtype: Precision) -> Iterator[RungResult]:
 
     def elbo(m: jax.Array, v: jax.Array, p: jax.Array) -> jax.Array:
         reconstruction = form(p, jnp.asarray(targets))
-        return losses.negative_elbo(
-            reconstruction, losses.kl_from_standard_normal(m, v), BETA
-        ).sum()
+        return losses.negative_elbo(reconstruction, losses.kl_from_standard_normal(m, v), BETA).sum()
 
     got = _value_and_slopes(elbo, mean, log_var, inner)
     wanted = _torch_side(
-        lambda m, v, p: torch_ref.cvae_cost(m, v, p, torch.from_numpy(targets), BETA),
-        mean,
-        log_var,
-        inner,
+        lambda m, v, p: torch_ref.cvae_cost(m, v, p, torch.from_numpy(targets), BETA), mean, log_var, inner
     )
     yield row(f"beta-ELBO, beta {BETA}", got, wanted)
 

@@ -11,12 +11,7 @@ import numpy as np
 import optax
 import torch
 
-from jaxae.network.models import (
-    AutoencoderOutput,
-    ConditionalVAE,
-    VAEOutput,
-    with_parameters,
-)
+from jaxae.network.models import AutoencoderOutput, ConditionalVAE, VAEOutput, with_parameters
 from jaxae.network.parameters import Parameters
 from jaxae.parity.calls import record_nnx, record_torch
 from jaxae.parity.channel_order import align
@@ -68,9 +63,7 @@ def reparameterization_row(pair: Pair) -> RungResult:
     twin = pair.twin
     assert isinstance(twin, ConditionalVAE)
     wanted = pair.reference.reparameterize(*map(torch.from_numpy, (mean, log_var, eps)))
-    gap = measure(
-        {"code": twin.reparameterize(*map(jnp.asarray, (mean, log_var, eps)))}, {"code": wanted}
-    )
+    gap = measure({"code": twin.reparameterize(*map(jnp.asarray, (mean, log_var, eps)))}, {"code": wanted})
     return pair.result("reparameterization, same eps", gap, FORWARD[pair.dtype])
 
 
@@ -96,10 +89,7 @@ def step_rows(pair: Pair, feed: Feed) -> Iterator[RungResult]:
     note = f"from float64; torch's own: {theirs.max_rel:.1e} ({theirs.where})"
     yield row("gradients", measure(gradients, exact), GRADIENT[pair.dtype], note)
     theirs, between = measure(_flat(expected), _flat(truth)), measure(_flat(found), _flat(expected))
-    note = (
-        f"from float64; torch's own: {theirs.max_rel:.1e} ({theirs.where}), "
-        f"between the two: {between.max_rel:.1e}"
-    )
+    note = f"from float64; torch's own: {theirs.max_rel:.1e} ({theirs.where}), between the two: {between.max_rel:.1e}"
     gap = measure(_flat(found), _flat(truth))
     yield row("Adam step, own gradients", gap, ADAM_OWN[pair.dtype], note)
 
@@ -126,9 +116,7 @@ def _own(pair: Pair, dtype: torch.dtype | None = None) -> Pair:
     return dataclasses.replace(pair, reference=model, dtype=wide)
 
 
-def _torch_step(
-    pair: Pair, feed: Feed, dtype: torch.dtype
-) -> tuple[dict[str, torch.Tensor], Snapshot]:
+def _torch_step(pair: Pair, feed: Feed, dtype: torch.dtype) -> tuple[dict[str, torch.Tensor], Snapshot]:
     """Torch's gradients of the first batch, and what its step leaves, computed in this dtype."""
     own = _own(pair, dtype)
     snapshot = next(torch_steps(own, feed))
@@ -138,11 +126,7 @@ def _torch_step(
 def _flat(snapshot: Any) -> dict[str, Any]:
     _, *trees = snapshot
     kinds = ("parameter", "first moment", "second moment")
-    return {
-        f"{name} ({kind})": value
-        for kind, tree in zip(kinds, trees, strict=True)
-        for name, value in tree.items()
-    }
+    return {f"{name} ({kind})": value for kind, tree in zip(kinds, trees, strict=True) for name, value in tree.items()}
 
 
 def _call_torch(model: Any, batch: TorchBatch) -> Any:

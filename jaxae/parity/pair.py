@@ -108,10 +108,7 @@ class Pair:
     def named(self, tree: Parameters) -> dict[str, np.ndarray]:
         """The twin's parameters, or their moments, by torch's names in torch's layout."""
         leaves = named_leaves(tree)
-        return {
-            name: rearrange(np.asarray(leaves[path]), pattern)
-            for path, (name, pattern) in self.patterns.items()
-        }
+        return {name: rearrange(np.asarray(leaves[path]), pattern) for path, (name, pattern) in self.patterns.items()}
 
     def named_gradients(self) -> dict[str, torch.Tensor]:
         """The gradients that torch's backward has left."""
@@ -119,13 +116,7 @@ class Pair:
         return {name: value.grad for name, value in named.items() if value.grad is not None}
 
 
-def make_pair(
-    name: str,
-    dtype: Precision,
-    *,
-    seed: int = 0,
-    lowering: Lowering = "auto",
-) -> Pair:
+def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering = "auto") -> Pair:
     """Both networks of a case, with the weights that torch draws after `manual_seed(seed)`.
 
     float64 needs JAX's x64.
@@ -189,17 +180,12 @@ def make_shifted_feed(*, steps: int, batch_size: int, num_latent: int = 50, seed
     count = min(steps * batch_size, 60_000)
     chosen = rng.integers(0, len(digits.labels), count)
     shifts = rng.integers(-3, 4, (count, 2))
-    images = [
-        np.roll(digits.images[index], shift, (0, 1))
-        for index, shift in zip(chosen, shifts, strict=True)
-    ]
+    images = [np.roll(digits.images[index], shift, (0, 1)) for index, shift in zip(chosen, shifts, strict=True)]
     shifted = Split(np.stack(images), digits.labels[chosen])
     return _feed(shifted, steps, batch_size, num_latent, rng)
 
 
-def _feed(
-    split: Split, steps: int, batch_size: int, num_latent: int, rng: np.random.Generator
-) -> Feed:
+def _feed(split: Split, steps: int, batch_size: int, num_latent: int, rng: np.random.Generator) -> Feed:
     epochs = -(-steps * batch_size // len(split.labels))
     order = np.concatenate([rng.permutation(len(split.labels)) for _ in range(epochs)])
     order = order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)

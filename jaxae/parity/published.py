@@ -162,11 +162,7 @@ def replay_published(
         if not taken:
             break
         costs = np.asarray(trainer.take(trainer.place(plan, 0, len(plan.order)), taken).cost)
-        own = [
-            PublishedLine(epoch, batch, cost, float(costs[batch]))
-            for _, batch, cost in group
-            if batch < taken
-        ]
+        own = [PublishedLine(epoch, batch, cost, float(costs[batch])) for _, batch, cost in group if batch < taken]
         report(own)
         lines += own
         left = None if left is None else left - taken

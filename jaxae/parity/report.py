@@ -16,16 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-_TITLES = (
-    "model",
-    "rung",
-    "dtype",
-    "max abs",
-    "max rel",
-    "tolerance",
-    "verdict",
-    "largest at; notes",
-)
+_TITLES = ("model", "rung", "dtype", "max abs", "max rel", "tolerance", "verdict", "largest at; notes")
 
 
 def table(rows: Sequence[RungResult], *, style: Literal["plain", "markdown"] = "plain") -> str:
@@ -64,9 +55,7 @@ def write_plot(curves: Sequence[Curve], path: Path) -> None:
 
     names = list(dict.fromkeys(curve.model for curve in curves))
     figure = Figure(figsize=(11, 3.4 * -(-len(names) // 2) + 0.6), layout="constrained")
-    figure.suptitle(
-        "Largest error of a training trajectory, relative to a tensor's largest magnitude"
-    )
+    figure.suptitle("Largest error of a training trajectory, relative to a tensor's largest magnitude")
     panels = figure.subplots(-(-len(names) // 2), 2, squeeze=False, sharey=True).ravel()
     for panel, name in zip(panels, names, strict=False):
         for curve in curves:
@@ -93,11 +82,7 @@ def write_plot(curves: Sequence[Curve], path: Path) -> None:
 # Line style and shade, told apart without colour, by what drifts and the dtype.
 _STYLES = {
     ("jax", "float64"): ("JAX from torch, float64", "-", "black"),
-    ("torch, one bit off", "float64"): (
-        "torch from torch with one bit off, float64",
-        "--",
-        "black",
-    ),
+    ("torch, one bit off", "float64"): ("torch from torch with one bit off, float64", "--", "black"),
     ("jax", "float32"): ("JAX float32 from torch float64", "-", "0.6"),
     ("torch", "float32"): ("torch float32 from torch float64", (0, (1, 1.5)), "0.3"),
 }

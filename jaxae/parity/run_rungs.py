@@ -22,9 +22,7 @@ from jaxae.training.trainer import Trainer
 Loader = Literal["torch-1", "torch"]
 
 
-def run_rows(
-    pair: Pair, data: Dataset, *, epochs: int = 5, loader: Loader = "torch-1"
-) -> Iterator[RungResult]:
+def run_rows(pair: Pair, data: Dataset, *, epochs: int = 5, loader: Loader = "torch-1") -> Iterator[RungResult]:
     """A run of the post's protocol and its replay: costs of every step, and the final weights.
 
     torch draws weights, order and noise from its own generator; jaxae from its own stream of the
@@ -57,9 +55,7 @@ def _each(costs: np.ndarray) -> dict[str, float]:
     return {f"step {step}": cost for step, cost in enumerate(costs, 1)}
 
 
-def torch_run(
-    pair: Pair, config: RunConfig, data: Dataset
-) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
+def torch_run(pair: Pair, config: RunConfig, data: Dataset) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
     """The cost of every step, and the final weights, of the post's script."""
     train = config.train
     images = torch.from_numpy(data.train.images).reshape(-1, 1, 28, 28)
@@ -82,14 +78,10 @@ def torch_run(
     return np.array(costs), model.state_dict()
 
 
-def jax_run(
-    pair: Pair, config: RunConfig, data: Dataset
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def jax_run(pair: Pair, config: RunConfig, data: Dataset) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The cost of every step, and the final weights by torch's names, of jaxae's replay."""
     schedule = make_schedule(config, len(data.train.labels))
-    trainer = Trainer.start(
-        pair.program, schedule.init_parameters(), data.train, hyperparameters_of(config)
-    )
+    trainer = Trainer.start(pair.program, schedule.init_parameters(), data.train, hyperparameters_of(config))
     costs = []
     for epoch in range(config.train.epochs):
         metrics = trainer.take(trainer.place(schedule.plan(epoch)))

@@ -47,12 +47,7 @@ def torch_steps(pair: Pair, feed: Feed) -> Iterator[Snapshot]:
 
 def jax_steps(pair: Pair, feed: Feed) -> Iterator[Snapshot]:
     """Train the twin by the project's compiled step, one step a call."""
-    trainer = Trainer.start(
-        pair.program,
-        pair.parameters,
-        (feed.images, feed.labels),
-        hyperparameters_of(pair.config),
-    )
+    trainer = Trainer.start(pair.program, pair.parameters, (feed.images, feed.labels), hyperparameters_of(pair.config))
     noise = feed.noise if pair.is_vae else feed.noise[..., :0]
     plan = trainer.place(Plan(feed.order, Noise.given(noise), 0))
     for step in range(len(feed.order)):
@@ -100,9 +95,7 @@ def gaps(actual: Snapshot, expected: Snapshot) -> list[Gap]:
     ]
 
 
-def trajectory_rows(
-    pair: Pair, feed: Feed, single: Pair | None = None
-) -> tuple[list[RungResult], list[Curve]]:
+def trajectory_rows(pair: Pair, feed: Feed, single: Pair | None = None) -> tuple[list[RungResult], list[Curve]]:
     """A training in float64 from one start, with the same batches and noise, compared at each step.
 
     Each row is the largest gap of any step. Training amplifies the last bit until, in some networks
@@ -126,9 +119,7 @@ def trajectory_rows(
         curves.append(_curve(pair, "torch, one bit off", "torch", own))
         parted = (max(gap.max_rel for gap in step) > TRAJECTORY / 100 for step in own)
         judged = next((step for step, apart in enumerate(parted) if apart), judged)
-        note = (
-            f"steps 1 to {judged} of {len(exact)}, as far as torch follows torch with one bit off"
-        )
+        note = f"steps 1 to {judged} of {len(exact)}, as far as torch follows torch with one bit off"
     rows = []
     for index, name in enumerate(QUANTITIES):
         column = [step[index] for step in exact[: max(judged, 1)]]
@@ -167,9 +158,7 @@ def _drift(pair: Pair, ours: list[list[Gap]], theirs: list[list[Gap]]) -> RungRe
     is the mean over all steps of its relative gap; JAX may have ten times torch's, or a thousandth,
     by which torch's own costs part with one and with four threads.
     """
-    drift, torch_drift = (
-        float(np.mean([step[0].max_rel for step in who])) for who in (ours, theirs)
-    )
+    drift, torch_drift = (float(np.mean([step[0].max_rel for step in who])) for who in (ours, theirs))
     gap = Gap(max(step[0].max_abs for step in ours), drift, "cost")
     note = (
         f"mean of {len(ours)} steps; torch's own: {torch_drift:.1e}; "

@@ -23,9 +23,7 @@ def is_float(dtype: Any) -> bool:
 
 def is_torch(value: object) -> bool:
     """Whether a value is a torch tensor, asked without importing torch."""
-    return any(
-        base.__module__ == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__
-    )
+    return any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__)
 
 
 def has_nan(array: np.ndarray) -> bool:
@@ -93,9 +91,7 @@ def cast_floats(array: np.ndarray, dtype: DTypeLike | None) -> np.ndarray:
     return array if dtype is None or not is_float(array.dtype) else array.astype(jnp.dtype(dtype))
 
 
-def copy_for_flax(
-    name: str, value: Any, dtype: DTypeLike | None, problems: list[str]
-) -> np.ndarray | None:
+def copy_for_flax(name: str, value: Any, dtype: DTypeLike | None, problems: list[str]) -> np.ndarray | None:
     """A copy of a tensor, cast; None and a sentence among the problems where JAX cannot hold it."""
     why = why_refused(name, value)
     if why is None:

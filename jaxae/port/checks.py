@@ -51,9 +51,7 @@ def layers(plan: PortPlan, torch_layers: Mapping[str, "torch.nn.Module"]) -> Non
             sums = [row for row in place.rows if row.forward_only]
             plan.absent |= {place.torch_name(name) for row in sums for name in row.torch_names}
             if sums:
-                plan.notes.append(
-                    f"{path!r} has no bias; Flax's, which it always has, is set to zero"
-                )
+                plan.notes.append(f"{path!r} has no bias; Flax's, which it always has, is set to zero")
 
 
 def names(plan: PortPlan, tensors: Mapping[str, Any], *, untie: bool) -> None:
@@ -93,9 +91,7 @@ def _check_shape(plan: PortPlan, transfer: Transfer, name: str, value: Any) -> N
     )
 
 
-def _unexpected(
-    plan: PortPlan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]]
-) -> list[str]:
+def _unexpected(plan: PortPlan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
     keys = {tie_key(tensors[name]): name for name in wanted if name in tensors}
     unexpected = []
     for name, value in tensors.items():
@@ -103,9 +99,7 @@ def _unexpected(
             continue
         tied = keys.get(tie_key(value)) if tie_key(value) is not None else None
         if tied is not None:
-            plan.notes.append(
-                f"{name!r} is the same tensor as {tied!r} in torch, and ports with it"
-            )
+            plan.notes.append(f"{name!r} is the same tensor as {tied!r} in torch, and ports with it")
         else:
             unexpected.append(name)
     return unexpected
@@ -123,11 +117,7 @@ def _why_unexpected(name: str, value: Any, missing: Mapping[str, str]) -> str:
 
 
 def _check_ties(
-    plan: PortPlan,
-    tensors: Mapping[str, Any],
-    wanted: Mapping[str, tuple[int, ...]],
-    *,
-    untie: bool,
+    plan: PortPlan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], *, untie: bool
 ) -> None:
     first: dict[tuple[int, int, str], str] = {}
     for name, ids in wanted.items():
@@ -191,10 +181,7 @@ def assumed(plan: PortPlan) -> list[str]:
 
 
 def fit(
-    plan: PortPlan,
-    arrays: Mapping[str, np.ndarray],
-    groups: Mapping[str, str],
-    like: Mapping[str, Any],
+    plan: PortPlan, arrays: Mapping[str, np.ndarray], groups: Mapping[str, str], like: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays as a torch state_dict has them, by name and order; problems where they differ."""
     short = {full: name for name, full in plan.names.items()}

@@ -64,9 +64,7 @@ def load(
         return from_torch(module, source, dtype=dtype, **options)
     if options:
         names = ", ".join(options)
-        raise InputError(
-            f"expected no {names} for weights in Flax's layout, got them for {source.origin}"
-        )
+        raise InputError(f"expected no {names} for weights in Flax's layout, got them for {source.origin}")
     return _from_flax(module, source.tensors, dtype)
 
 
@@ -121,9 +119,7 @@ def written_layout(path: Path, layout: Layout | None = None) -> Layout:
     return "torch"
 
 
-def _from_flax(
-    module: nnx.Module, tensors: Mapping[str, Any], dtype: DTypeLike | None
-) -> PortReport:
+def _from_flax(module: nnx.Module, tensors: Mapping[str, Any], dtype: DTypeLike | None) -> PortReport:
     """Fill an NNX module from arrays under its own dotted paths, as strictly as `from_torch`."""
     targets = _variables(module)
     problems: list[str] = []

@@ -54,17 +54,12 @@ class Orders:
         sides, problems = [], []
         norm = "features" if _is_norm(place) else None
         into, out = _widths(place)
-        for said, key, side in (
-            (self.inputs, norm or "inputs", into),
-            (self.outputs, norm or "outputs", out),
-        ):
+        for said, key, side in ((self.inputs, norm or "inputs", into), (self.outputs, norm or "outputs", out)):
             order = said.get(place.path)
             if order is None or order == "CHW":
                 continue
             if place.rule.spatial or not any(key in row.pattern for row in place.rows):
-                problems.append(
-                    f"{place.path!r} ({type(place.layer).__name__}) has no flat features"
-                )
+                problems.append(f"{place.path!r} ({type(place.layer).__name__}) has no flat features")
             elif not _is_shape(order) or math.prod(order) != side:
                 shape = f"the (channels, *space) {order!r}"
                 problems.append(f"{place.path!r} has {side} features, which are not {shape}")

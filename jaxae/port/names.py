@@ -35,9 +35,7 @@ def unwrap(names: Iterable[str], targets: Iterable[str] = ()) -> dict[str, str]:
     for name in names:
         short = ".".join(part for part in name.split(".") if part not in drop)
         if short in clean:
-            raise InputError(
-                f"expected one tensor named {short!r}, got {clean[short]!r} and {name!r}"
-            )
+            raise InputError(f"expected one tensor named {short!r}, got {clean[short]!r} and {name!r}")
         clean[short] = name
     return clean
 

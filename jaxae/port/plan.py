@@ -120,10 +120,7 @@ def make_plan(module: nnx.Module, options: PortOptions, available: Iterable[str]
                 plan.problems.append(f"{problem}: stacked layers are not ported")
         plan.counters += [place.torch_name(name) for name in place.rule.counters]
     plan.notes += paths.notes
-    plan.problems += [
-        f"names has {path!r}, which is no layer or variable of the NNX module"
-        for path in paths.unused
-    ]
+    plan.problems += [f"names has {path!r}, which is no layer or variable of the NNX module" for path in paths.unused]
     plan.problems += [
         f"{path!r} is no layer of the NNX module, but a flatten or unflatten is said of it"
         for path in orders.unknown(plan.places)

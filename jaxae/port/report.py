@@ -41,10 +41,7 @@ class PortReport:
     def __str__(self) -> str:
         """The table and the remarks below it, as text."""
         titles = ("torch", "shape", "pattern", "flax", "shape", "dtype")
-        lines = [
-            (r.torch, _size(r.torch_shape), r.pattern, r.flax, _size(r.flax_shape), r.dtype)
-            for r in self.rows
-        ]
+        lines = [(r.torch, _size(r.torch_shape), r.pattern, r.flax, _size(r.flax_shape), r.dtype) for r in self.rows]
         remarks = [
             *(f"assumed: {one}" for one in self.assumed),
             *(f"forward-only: {one}" for one in self.forward_only),

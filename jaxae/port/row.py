@@ -45,10 +45,7 @@ class Row:
         if not arrow or "->" in right:
             raise InputError(f"expected a pattern 'torch axes -> flax axes', got {self.pattern!r}")
         if len(self.flax_names) > 1 and right.split()[:1] != ["parts"]:
-            raise InputError(
-                "expected 'parts' first on the right of a packed row's pattern, got "
-                f"{self.pattern!r}"
-            )
+            raise InputError(f"expected 'parts' first on the right of a packed row's pattern, got {self.pattern!r}")
 
     @property
     def torch_names(self) -> tuple[str, ...]:
@@ -90,9 +87,7 @@ class Row:
             shape += rest if axis == _REST else [math.prod(known[name] for name in axis)]
         return tuple(shape)
 
-    def to_flax(
-        self, tensor: np.ndarray, flax_shape: tuple[int, ...], sizes: Sizes
-    ) -> tuple[np.ndarray, ...]:
+    def to_flax(self, tensor: np.ndarray, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[np.ndarray, ...]:
         """New arrays, one a Flax variable, of torch's tensor."""
         known, _ = self._sizes(flax_shape, sizes)
         del known["1"]

@@ -82,8 +82,7 @@ def read_torch_layout(weights: Weights) -> WeightSource:
     source = read_source(weights)
     if source.layout != "torch":
         raise InputError(
-            f"expected weights in torch's layout, got Flax's layout in {source.origin}: "
-            "jaxae.port.load reads it"
+            f"expected weights in torch's layout, got Flax's layout in {source.origin}: jaxae.port.load reads it"
         )
     return source
 
@@ -139,6 +138,4 @@ def _layout(path: Path, held: safetensors.TensorFile) -> Layout:
     if bool(flax) != bool(torch):
         return "flax" if flax else "torch"
     names = ", ".join(sorted(leaves)[:8])
-    raise InputError(
-        f"expected metadata or names in {path} that tell torch's layout from Flax's, got {names}"
-    )
+    raise InputError(f"expected metadata or names in {path} that tell torch's layout from Flax's, got {names}")

@@ -70,9 +70,7 @@ class Structure:
                 self._visit(value, below, above, ending, covered)
         self._open.pop()
 
-    def _place(
-        self, module: Any, path: str, torch: str, suffix: str, covered: frozenset
-    ) -> frozenset:
+    def _place(self, module: Any, path: str, torch: str, suffix: str, covered: frozenset) -> frozenset:
         rule = rule_for(module) if isinstance(module, nnx.Module) else None
         if rule is None:
             return frozenset()
@@ -95,9 +93,7 @@ class Structure:
                 self.problems.append(f"{path!r} ({type(module).__name__}) is refused: {why}")
         return frozenset(ids)
 
-    def _check_known(
-        self, module: Any, path: str, name: str, value: nnx.Variable, covered: frozenset
-    ) -> None:
+    def _check_known(self, module: Any, path: str, name: str, value: nnx.Variable, covered: frozenset) -> None:
         if id(value) in covered or not is_weight(value):
             return
         kind = type(module).__name__

@@ -36,9 +36,7 @@ def weights_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
         return checkpoint[nested[0]]
     if nested:
         found = ", ".join(map(repr, nested))
-        raise InputError(
-            f"expected one state_dict in the checkpoint, got {found}: pass one of them"
-        )
+        raise InputError(f"expected one state_dict in the checkpoint, got {found}: pass one of them")
     names = ", ".join(repr(str(name)) for name in list(checkpoint)[:8])
     raise InputError(f"expected a state_dict or a checkpoint that holds one, got entries {names}")
 

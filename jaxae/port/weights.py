@@ -11,24 +11,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxae.port import checks
-from jaxae.port.arrays import (
-    cast_floats,
-    copy_for_flax,
-    dtype_name,
-    from_tensor,
-    has_nan,
-    to_tensor,
-)
+from jaxae.port.arrays import cast_floats, copy_for_flax, dtype_name, from_tensor, has_nan, to_tensor
 from jaxae.port.options import PortKeywords, PortOptions
-from jaxae.port.plan import (
-    PortPlan,
-    Transfer,
-    ignored_names,
-    make_plan,
-    raise_problems,
-    shared_variables,
-    torch_layers,
-)
+from jaxae.port.plan import PortPlan, Transfer, ignored_names, make_plan, raise_problems, shared_variables, torch_layers
 from jaxae.port.report import PortReport, PortRow
 from jaxae.port.source import Weights, WeightSource, read_torch_layout
 
@@ -143,10 +128,7 @@ def to_torch(
     """
     arrays, ties = to_arrays(module, dtype=dtype, like=like, carried=carried, **options)
     made: dict[str, torch.Tensor] = {}
-    return {
-        name: made.setdefault(ties.get(name, name), to_tensor(array))
-        for name, array in arrays.items()
-    }
+    return {name: made.setdefault(ties.get(name, name), to_tensor(array)) for name, array in arrays.items()}
 
 
 def to_arrays(
@@ -185,12 +167,7 @@ def to_arrays(
 
 
 def _match(
-    module: nnx.Module,
-    weights: WeightSource,
-    options: PortOptions,
-    ignore: Iterable[str],
-    *,
-    untie: bool,
+    module: nnx.Module, weights: WeightSource, options: PortOptions, ignore: Iterable[str], *, untie: bool
 ) -> tuple[PortPlan, dict[str, Any]]:
     """The plan of a port to Flax, and the tensors that take part in it, by their short names."""
     plan = make_plan(module, options, weights.tensors)
@@ -207,10 +184,7 @@ def _match(
 
 
 def _report(
-    plan: PortPlan,
-    tensors: Mapping[str, Any],
-    weights: WeightSource | None = None,
-    cast_to: DTypeLike | None = None,
+    plan: PortPlan, tensors: Mapping[str, Any], weights: WeightSource | None = None, cast_to: DTypeLike | None = None
 ) -> PortReport:
     report = PortReport(notes=list(plan.notes))
     for transfer in plan.transfers:
@@ -238,9 +212,7 @@ def _report(
             )
     if weights is None or weights.module is None:
         report.assumed += checks.assumed(plan)
-    report.carried = {
-        name: from_tensor(name, tensors[name]) for name in plan.counters if name in tensors
-    }
+    report.carried = {name: from_tensor(name, tensors[name]) for name in plan.counters if name in tensors}
     return report
 
 
@@ -253,9 +225,7 @@ def _flax_arrays(transfer: Transfer, arrays: Mapping[str, np.ndarray]) -> tuple[
     return transfer.row.to_flax(whole, transfer.flax_shape, transfer.sizes)
 
 
-def _torch_arrays(
-    transfer: Transfer, dtype: DTypeLike | None, problems: list[str]
-) -> dict[str, np.ndarray]:
+def _torch_arrays(transfer: Transfer, dtype: DTypeLike | None, problems: list[str]) -> dict[str, np.ndarray]:
     values = [one.get_value() for one in transfer.variables]
     if any(isinstance(value, jax.ShapeDtypeStruct) for value in values):
         problems.append(f"{transfer.flax[0]!r} is abstract: it has a shape, but no value")

@@ -45,6 +45,4 @@ def read(path: Path) -> dict[str, np.ndarray]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise InputError(
-            f"expected a .npz file, got {path}, which cannot be read: {error}"
-        ) from error
+        raise InputError(f"expected a .npz file, got {path}, which cannot be read: {error}") from error

@@ -89,9 +89,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, s
     """
     for name, array in arrays.items():
         if array.dtype not in _DTYPES.values():
-            raise InputError(
-                f"expected a dtype that safetensors has, got {array.dtype} of {name!r}"
-            )
+            raise InputError(f"expected a dtype that safetensors has, got {array.dtype} of {name!r}")
     dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     content = json.dumps({"metadata": dict(metadata), "order": list(arrays)})
     try:

@@ -14,9 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 
-def by_libm(
-    function: Callable[[float], float], x: Float64[np.ndarray, " n"]
-) -> Float64[np.ndarray, " n"]:
+def by_libm(function: Callable[[float], float], x: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
     """The C library's function of each element, as torch's scalar loops call it.
 
     NumPy's vectorised ones would be faster, and differ in 0.2 % of the normals by up to 2 ulp.
@@ -62,9 +60,7 @@ _LOG_P0, *_LOG_P = _single(
     3.3333331174e-1,
 )
 _MINUS_QUARTER_PI = _single(-0.78515625, -2.4187564849853515625e-4, -3.77489497744594108e-8)
-_COS_P0, _COS_P1, _COS_P2 = _single(
-    2.443315711809948e-005, -1.388731625493765e-003, 4.166664568298827e-002
-)
+_COS_P0, _COS_P1, _COS_P2 = _single(2.443315711809948e-005, -1.388731625493765e-003, 4.166664568298827e-002)
 _SIN_P0, _SIN_P1, _SIN_P2 = _single(-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
 
 

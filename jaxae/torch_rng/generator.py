@@ -105,8 +105,7 @@ class Generator:
         data = np.asarray(state)
         if data.dtype != np.uint8 or data.shape != (_STATE.itemsize,):
             raise InputError(
-                f"expected a generator state of {_STATE.itemsize} bytes (uint8), "
-                f"got {data.dtype} of shape {data.shape}"
+                f"expected a generator state of {_STATE.itemsize} bytes (uint8), got {data.dtype} of shape {data.shape}"
             )
         fields = np.frombuffer(data.tobytes(), _STATE)[0]
         left, position = int(fields["left"]), int(fields["next"])
@@ -141,9 +140,7 @@ class Generator:
         low, high = _real(low, "low"), _real(high, "high")
         largest = float(np.finfo(kind).max)
         if not (-largest <= low <= high <= largest and high - low <= largest):
-            raise InputError(
-                f"expected low <= high, both and their distance within {kind}, got {low} and {high}"
-            )
+            raise InputError(f"expected low <= high, both and their distance within {kind}, got {low} and {high}")
         start, stop = kind.type(low), kind.type(high)
         unit = self._unit(math.prod(shape), kind)
         with np.errstate(over="ignore"):  # as in torch, both bounds may round outwards
@@ -155,13 +152,7 @@ class Generator:
         return self.normal(size[0] if len(size) == 1 else size, dtype=dtype)
 
     def normal(
-        self,
-        size: Size,
-        mean: float = 0.0,
-        std: float = 1.0,
-        dtype: DTypeLike = np.float32,
-        *,
-        contiguous: bool = True,
+        self, size: Size, mean: float = 0.0, std: float = 1.0, dtype: DTypeLike = np.float32, *, contiguous: bool = True
     ) -> Float[np.ndarray, "..."]:
         """tensor.normal_(mean, std), by Box and Muller's transform.
 
@@ -186,9 +177,7 @@ class Generator:
         with np.errstate(over="ignore"):  # beyond float32 is infinity, as a cast in C gives
             return self._normal_pairs(count, mean, std).astype(kind).reshape(shape)
 
-    def random_(
-        self, size: Size, *bounds: int | None, dtype: DTypeLike = np.int64
-    ) -> Integer[np.ndarray, "..."]:
+    def random_(self, size: Size, *bounds: int | None, dtype: DTypeLike = np.int64) -> Integer[np.ndarray, "..."]:
         """tensor.random_() on an integer tensor, or with bounds (to) or (from, to).
 
         Without bounds, uniform from 0 to the dtype's largest; with them on [from, to), where a `to`
@@ -241,9 +230,7 @@ class Generator:
         mantissa = (self._draw(count, True) & np.uint64(2**53 - 1)).view(np.int64)
         return mantissa.astype(np.float64) * 2**-53
 
-    def _normal_blocks(
-        self, count: int, mean: float, std: float, kind: np.dtype
-    ) -> Float[np.ndarray, " count"]:
+    def _normal_blocks(self, count: int, mean: float, std: float, kind: np.dtype) -> Float[np.ndarray, " count"]:
         unit = self._unit(count, kind)
         rest = count % 16
         if rest:
@@ -273,9 +260,7 @@ class Generator:
         unit = self._unit(2 * pairs, np.dtype(np.float64)).reshape(pairs, 2)
         radius = np.sqrt(-2 * by_libm(math.log1p, -unit[:, 1]))
         theta = 2 * math.pi * unit[:, 0]
-        drawn = np.stack(
-            [radius * by_libm(math.cos, theta), radius * by_libm(math.sin, theta)], axis=1
-        ).reshape(-1)
+        drawn = np.stack([radius * by_libm(math.cos, theta), radius * by_libm(math.sin, theta)], axis=1).reshape(-1)
         value = np.concatenate([np.array(kept, np.float64), drawn])
         if len(value) > count:
             self._next_normal = float(value[count])

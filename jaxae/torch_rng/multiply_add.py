@@ -7,9 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 
-def multiply_add(
-    x: Float[np.ndarray, "..."], factor: float, offset: float
-) -> Float[np.ndarray, "..."]:
+def multiply_add(x: Float[np.ndarray, "..."], factor: float, offset: float) -> Float[np.ndarray, "..."]:
     """`x * factor + offset` for float32 or float64 x, rounded once to x's dtype.
 
     factor and offset are values of that dtype; infinities and NaN pass as in plain arithmetic.
@@ -23,9 +21,7 @@ def multiply_add(
     return _multiply_add_float64(x, factor, offset)
 
 
-def _multiply_add_float32(
-    x: Float32[np.ndarray, "..."], factor: float, offset: float
-) -> Float32[np.ndarray, "..."]:
+def _multiply_add_float32(x: Float32[np.ndarray, "..."], factor: float, offset: float) -> Float32[np.ndarray, "..."]:
     product = x.astype(np.float64) * factor  # exact: 24 bits times 24
     total = product + offset
     if offset == 0:
@@ -39,35 +35,27 @@ def _multiply_add_float32(
     return total.astype(np.float32)
 
 
-def _multiply_add_float64(
-    x: Float64[np.ndarray, "..."], factor: float, offset: float
-) -> Float64[np.ndarray, "..."]:
+def _multiply_add_float64(x: Float64[np.ndarray, "..."], factor: float, offset: float) -> Float64[np.ndarray, "..."]:
     # Splitting multiplies by 2**27: bring the larger of the two below 1.
     scale = math.frexp(max(abs(factor), abs(offset)))[1]
     factor, offset = math.ldexp(factor, -scale), math.ldexp(offset, -scale)
     high, low = _split(x)
     factor_high, factor_low = _split(factor)
     product = x * factor
-    rest = (
-        (high * factor_high - product) + high * factor_low + low * factor_high
-    ) + low * factor_low
+    rest = ((high * factor_high - product) + high * factor_low + low * factor_high) + low * factor_low
     upper, lower = _two_sum(rest, offset)
     total, error = _two_sum(upper, product)
     return np.ldexp(total + _round_to_odd(*_two_sum(error, lower)), scale)
 
 
-def _two_sum(
-    a: Float64[np.ndarray, "..."], b: Any
-) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
+def _two_sum(a: Float64[np.ndarray, "..."], b: Any) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
     """The rounded sum and, exactly, what rounding took from it (Knuth)."""
     total = a + b
     other = total - a
     return total, (a - (total - other)) + (b - other)
 
 
-def _round_to_odd(
-    total: Float64[np.ndarray, "..."], error: Float64[np.ndarray, "..."]
-) -> Float64[np.ndarray, "..."]:
+def _round_to_odd(total: Float64[np.ndarray, "..."], error: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
     """Of an inexact sum's two neighbours, the one whose last bit is 1.
 
     A second, coarser rounding then ends where the exact sum's would (Boldo and Melquiond,

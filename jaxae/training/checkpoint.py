@@ -75,18 +75,13 @@ class Checkpoints:
             except Exception as error:  # Orbax raises nearly any type for a damaged file.
                 damaged.append(step)
                 reason = " ".join(str(error).split())[:200]
-                warnings.warn(
-                    f"checkpoint {self._folder / str(step)} is damaged and not used: {reason}",
-                    stacklevel=2,
-                )
+                warnings.warn(f"checkpoint {self._folder / str(step)} is damaged and not used: {reason}", stacklevel=2)
                 continue
             for bad in damaged:
                 self._manager.delete(bad)
             return restored
         if steps:
-            raise InputError(
-                f"expected a usable checkpoint in {self._folder}, got only damaged ones"
-            )
+            raise InputError(f"expected a usable checkpoint in {self._folder}, got only damaged ones")
         return None
 
     def close(self) -> None:
@@ -103,8 +98,7 @@ class Checkpoints:
         restored = self._manager.restore(
             step,
             args=self._ocp.args.Composite(
-                state=self._ocp.args.StandardRestore(_named(like)),
-                content=self._ocp.args.JsonRestore(),
+                state=self._ocp.args.StandardRestore(_named(like)), content=self._ocp.args.JsonRestore()
             ),
         )
         arrays, content = restored["state"], restored["content"]
@@ -114,9 +108,7 @@ class Checkpoints:
         for name, leaf in leaves.items():
             came = arrays[name]
             if came.shape != leaf.shape or came.dtype != leaf.dtype:
-                raise InputError(
-                    f"expected {name} of {leaf.dtype} {leaf.shape}, got {came.dtype} {came.shape}"
-                )
+                raise InputError(f"expected {name} of {leaf.dtype} {leaf.shape}, got {came.dtype} {came.shape}")
         state = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in leaves])
         return Restored(state, content["meta"])
 

@@ -11,12 +11,7 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 from jaxae.config import AutoencoderConfig
 from jaxae.network.feature_major import pixels
-from jaxae.network.losses import (
-    bce_from_logits,
-    bce_from_probabilities,
-    kl_from_standard_normal,
-    negative_elbo,
-)
+from jaxae.network.losses import bce_from_logits, bce_from_probabilities, kl_from_standard_normal, negative_elbo
 from jaxae.network.models import Autoencoder, Model, with_parameters
 from jaxae.network.parameters import Parameters
 from jaxae.training.plan import Plan
@@ -54,9 +49,7 @@ def noise_of_steps(
     return jax.vmap(lambda step: draw_noise(program, jax.random.fold_in(key, step), here))(steps)
 
 
-def draw_noise(
-    program: Program, key: Key[Array, ""], identity: Int[Array, " batch"]
-) -> ExampleNoise:
+def draw_noise(program: Program, key: Key[Array, ""], identity: Int[Array, " batch"]) -> ExampleNoise:
     """Noise that depends on the key and an example's identity alone, on whichever device it is."""
     keys = jax.vmap(partial(jax.random.fold_in, key))(identity)
     eps = jnp.zeros((len(identity), 0))
@@ -68,9 +61,7 @@ def draw_noise(
     return ExampleNoise(eps, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))
 
 
-def take_batch(
-    program: Program, data: Examples, row: Int[Array, " batch"], noise: ExampleNoise
-) -> Batch:
+def take_batch(program: Program, data: Examples, row: Int[Array, " batch"], noise: ExampleNoise) -> Batch:
     """This device's examples of a step, with the noise that belongs to them."""
     index = jnp.maximum(row, 0)
     dtype = program.float_dtype

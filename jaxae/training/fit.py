@@ -86,9 +86,7 @@ def fit(
     if not checkpoint_seconds >= 0:
         raise InputError(f"expected checkpoint_seconds of 0 or more, got {checkpoint_seconds}")
     if corrupt is not None and config.train.replay != "no":
-        raise InputError(
-            "expected no corruption in a replay, whose random stream has none, got one"
-        )
+        raise InputError("expected no corruption in a replay, whose random stream has none, got one")
     log = log or (lambda line: None)
     program = program_of(config, mesh, corrupt)
     if run_dir is None:
@@ -126,10 +124,7 @@ class _Keeper:
         """The newest checkpoint's state and metrics; None, with a warning, where there is none."""
         restored = self.checkpoints.restore(like)
         if restored is None:
-            warnings.warn(
-                f"no checkpoint in {self.folder.path} yet: starting from the beginning",
-                stacklevel=4,
-            )
+            warnings.warn(f"no checkpoint in {self.folder.path} yet: starting from the beginning", stacklevel=4)
             return None
         self.circumstances.check(restored.meta, self.folder.path)
         return restored.state, self.folder.truncate_metrics(restored.meta["metrics_lines"])
@@ -138,11 +133,7 @@ class _Keeper:
         """Save a checkpoint, unless one was saved a short while ago and none is forced."""
         if not force and time.monotonic() - self.saved_at < self.seconds:
             return
-        meta = {
-            "config": self.config.to_json(),
-            "metrics_lines": metrics_lines,
-            **self.circumstances.to_json(),
-        }
+        meta = {"config": self.config.to_json(), "metrics_lines": metrics_lines, **self.circumstances.to_json()}
         self.checkpoints.save(state, meta)
         self.saved_at = time.monotonic()
 
@@ -213,9 +204,7 @@ class _Run:
     def _train_epoch(self, epoch: int, progress: Progress, stop: StopSignal) -> None:
         plan = self.schedule.plan(epoch)
         pending: tuple[int, int, Metrics] | None = None
-        for begin in range(
-            self.steps_taken - int(plan.first_step), self.steps_per_epoch, self.log_every
-        ):
+        for begin in range(self.steps_taken - int(plan.first_step), self.steps_per_epoch, self.log_every):
             end = min(begin + self.log_every, self.steps_per_epoch)
             placed = self.trainer.place(plan, begin, self.log_every)
             metrics = self.trainer.take(placed, end - begin)
@@ -230,9 +219,7 @@ class _Run:
         if self.steps_taken < plan.first_step + self.steps_per_epoch:
             self._stop_if_asked(stop)
 
-    def _record(
-        self, epoch: int, begin: int, end: int, metrics: Metrics, progress: Progress
-    ) -> None:
+    def _record(self, epoch: int, begin: int, end: int, metrics: Metrics, progress: Progress) -> None:
         costs = np.asarray(metrics.cost)[: end - begin]
         step = epoch * self.steps_per_epoch + begin
         if not np.isfinite(costs).all():
@@ -286,8 +273,7 @@ def check_data(config: RunConfig, dataset: Dataset) -> None:
     images, labels = dataset.train
     if config.train.batch_size > len(labels):
         raise InputError(
-            f"expected a batch size of at most the {len(labels)} training examples, "
-            f"got {config.train.batch_size}"
+            f"expected a batch size of at most the {len(labels)} training examples, got {config.train.batch_size}"
         )
     if isinstance(config.model, ConditionalVAEConfig):
         classes = config.model.num_classes
@@ -295,11 +281,7 @@ def check_data(config: RunConfig, dataset: Dataset) -> None:
             raise InputError(f"expected images [n, 28, 28, 1], got {list(images.shape)}")
         if classes and dataset.num_classes > classes:
             raise InputError(
-                f"expected labels of the model's {classes} classes, "
-                f"got a data set of {dataset.num_classes}"
+                f"expected labels of the model's {classes} classes, got a data set of {dataset.num_classes}"
             )
     elif int(np.prod(images.shape[1:])) != config.model.num_features:
-        raise InputError(
-            f"expected examples of {config.model.num_features} features, "
-            f"got {list(images.shape[1:])}"
-        )
+        raise InputError(f"expected examples of {config.model.num_features} features, got {list(images.shape[1:])}")

@@ -79,9 +79,7 @@ def fit_many(
     if not len(seeds):
         raise InputError("expected one seed or more, got none")
     train = config.train
-    learning_rates = (
-        [train.learning_rate] * len(seeds) if learning_rates is None else learning_rates
-    )
+    learning_rates = [train.learning_rate] * len(seeds) if learning_rates is None else learning_rates
     betas = [train.beta] * len(seeds) if betas is None else betas
     if not len(seeds) == len(learning_rates) == len(betas):
         raise InputError(

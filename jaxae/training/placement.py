@@ -43,9 +43,7 @@ def put_many_states(program: Program, states: Sequence[TrainState]) -> TrainStat
     return jax.device_put(stacked, NamedSharding(program.mesh, BY_MODEL))
 
 
-def put_examples(
-    program: Program, images: Num[np.ndarray, "n ..."], labels: Int[np.ndarray, " n"]
-) -> Examples:
+def put_examples(program: Program, images: Num[np.ndarray, "n ..."], labels: Int[np.ndarray, " n"]) -> Examples:
     """A split as one copy on each of the program's devices."""
     examples = Examples(_aligned(images), _aligned(np.asarray(labels, np.int32)))
     return jax.device_put(examples, NamedSharding(program.mesh, WHOLE))
@@ -80,9 +78,7 @@ def on_each_device(
 ) -> Callable[..., Any]:
     """A function that runs on every device, on what is there of its arguments."""
     # Gradients are summed over devices by hand; with checking on, JAX would insert a sum too.
-    return jax.shard_map(
-        run, mesh=program.mesh, in_specs=specs, out_specs=out_specs, check_vma=False
-    )
+    return jax.shard_map(run, mesh=program.mesh, in_specs=specs, out_specs=out_specs, check_vma=False)
 
 
 def sum_over_devices(program: Program, vector: jax.Array) -> jax.Array:
@@ -91,9 +87,7 @@ def sum_over_devices(program: Program, vector: jax.Array) -> jax.Array:
     return vector if program.mesh.shape[DATA_AXIS] == 1 else jax.lax.psum(vector, DATA_AXIS)
 
 
-def for_each_model(
-    program: Program, function: Callable[[Any], Any], arguments: tuple[Any, ...]
-) -> Any:
+def for_each_model(program: Program, function: Callable[[Any], Any], arguments: tuple[Any, ...]) -> Any:
     """Call a function for each entry of a leading axis: in turn on a CPU, else vectorised.
 
     A CPU core has nothing to gain from more models at a time, and its caches have room for one.

@@ -21,11 +21,7 @@ class Noise(NamedTuple):
     """
 
     key: Key[Array, "*models"] | UInt32[Array, "*models 2"] | None
-    eps: (
-        Float[np.ndarray, "*models steps batch latent"]
-        | Float[Array, "*models steps batch latent"]
-        | None
-    )
+    eps: Float[np.ndarray, "*models steps batch latent"] | Float[Array, "*models steps batch latent"] | None
 
     @classmethod
     def drawn(cls, key: Key[Array, ""]) -> "Noise":

@@ -51,8 +51,7 @@ class Progress:
             taken = self._first + self._steps
             left = (self._total - taken) * self._batch_size / rate
             print(
-                f"step {taken:,} of {self._total:,}: cost {cost:.4f}, {rate:,.0f} images/s, "
-                f"{duration(left)} left",
+                f"step {taken:,} of {self._total:,}: cost {cost:.4f}, {rate:,.0f} images/s, {duration(left)} left",
                 file=sys.stderr,
                 flush=True,
             )

@@ -60,9 +60,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             folder.write_config(config)
         except OSError as error:
-            raise InputError(
-                f"expected a run directory that can be written, got {error}"
-            ) from error
+            raise InputError(f"expected a run directory that can be written, got {error}") from error
         return folder
 
     @property
@@ -112,10 +110,7 @@ class RunFolder:
                 f"which holds {type(earlier.model).__name__}"
             )
         if not resume:
-            raise InputError(
-                f"expected a new run directory, got {self.path}, which holds a run: "
-                "--resume continues it"
-            )
+            raise InputError(f"expected a new run directory, got {self.path}, which holds a run: --resume continues it")
         # More epochs continue the same training: nothing in it depends on how many there will be.
         before = earlier.replace(epochs=max(earlier.train.epochs, config.train.epochs))
         then, now = _flat(before.to_json()), _flat(config.to_json())
@@ -125,10 +120,7 @@ class RunFolder:
             if then.get(name) != now.get(name)
         ]
         if differing:
-            raise InputError(
-                f"expected the settings of {self.path} to resume it, got others: "
-                f"{'; '.join(differing)}"
-            )
+            raise InputError(f"expected the settings of {self.path} to resume it, got others: {'; '.join(differing)}")
 
 
 def default_path(name: str, *, resume: bool = False) -> Path:
@@ -205,8 +197,7 @@ def load_weights(path: Path, model: ModelConfig) -> Parameters:
     if expected != came:
         differing = sorted(set(expected.items()) ^ set(came.items()))
         raise InputError(
-            f"expected the weights of {model} in {path}, got others: {differing[0][0]} "
-            f"(and {len(differing) - 1} more)"
+            f"expected the weights of {model} in {path}, got others: {differing[0][0]} (and {len(differing) - 1} more)"
         )
     return jax.tree.unflatten(jax.tree.structure(shapes), [arrays[name] for name in expected])
 

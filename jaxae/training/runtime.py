@@ -31,12 +31,7 @@ def default_device_count(batch_size: int, available: int, models: int = 1) -> in
 
 
 def configure(
-    *,
-    device: str = "auto",
-    devices: int | None = None,
-    batch_size: int,
-    models: int = 1,
-    dtype: ComputeDtype,
+    *, device: str = "auto", devices: int | None = None, batch_size: int, models: int = 1, dtype: ComputeDtype
 ) -> Mesh:
     """Set up JAX for a script, before its first operation, and make the mesh to train on.
 
@@ -76,9 +71,7 @@ def set_xla_flags() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_extra_options={options}".strip()
 
 
-def make_mesh(
-    *, device: str = "auto", devices: int | None = None, batch_size: int = 1 << 30, models: int = 1
-) -> Mesh:
+def make_mesh(*, device: str = "auto", devices: int | None = None, batch_size: int = 1 << 30, models: int = 1) -> Mesh:
     """A one-dimensional mesh, named "data", of the devices that share a batch.
 
     Raises:
@@ -91,9 +84,7 @@ def make_mesh(
         raise InputError(f"expected a {device} that JAX can use, got only: {kinds}") from None
     count = devices or default_device_count(batch_size, len(present), models)
     if count > len(present):
-        raise InputError(
-            f"expected {count} {present[0].platform} devices, got {len(present)} present"
-        )
+        raise InputError(f"expected {count} {present[0].platform} devices, got {len(present)} present")
     return Mesh(present[:count], (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 

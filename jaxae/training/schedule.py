@@ -65,13 +65,7 @@ class TorchSchedule:
     """
 
     def __init__(
-        self,
-        seed: int,
-        num_examples: int,
-        batch_size: int,
-        *,
-        loader: Literal["torch-1", "torch"],
-        model: ModelConfig,
+        self, seed: int, num_examples: int, batch_size: int, *, loader: Literal["torch-1", "torch"], model: ModelConfig
     ):
         self._num_examples = num_examples
         self._batch_size = batch_size
@@ -123,6 +117,4 @@ def make_schedule(config: RunConfig, num_examples: int) -> Schedule:
     train = config.train
     if train.replay == "no":
         return KeySchedule(train.seed, num_examples, train.batch_size, model=config.model)
-    return TorchSchedule(
-        train.seed, num_examples, train.batch_size, loader=train.replay, model=config.model
-    )
+    return TorchSchedule(train.seed, num_examples, train.batch_size, loader=train.replay, model=config.model)

@@ -20,14 +20,7 @@ from jaxae.network.fence import fenced
 from jaxae.network.losses import negative_elbo
 from jaxae.network.parameters import Parameters
 from jaxae.training.cost import draw_noise, noise_of_steps, summed_cost, take_batch
-from jaxae.training.placement import (
-    BY_MODEL,
-    WHOLE,
-    for_each_model,
-    on_each_device,
-    plan_specs,
-    sum_over_devices,
-)
+from jaxae.training.placement import BY_MODEL, WHOLE, for_each_model, on_each_device, plan_specs, sum_over_devices
 from jaxae.training.plan import Plan
 from jaxae.training.program import Program
 from jaxae.training.state import Examples, Hyperparameters, Metrics, TrainState
@@ -60,12 +53,7 @@ def train_steps(
 
 @partial(jax.jit, static_argnames="program")
 def evaluate(
-    parameters: Parameters,
-    data: Examples,
-    plan: Plan,
-    beta: Float[Array, ""] | float,
-    *,
-    program: Program,
+    parameters: Parameters, data: Examples, plan: Plan, beta: Float[Array, ""] | float, *, program: Program
 ) -> Metrics:
     """Mean cost, reconstruction and KL over a plan's examples, all in nats per image.
 
@@ -110,12 +98,7 @@ def train_many_steps(
 
 @partial(jax.jit, static_argnames="program")
 def evaluate_many(
-    parameters: Parameters,
-    data: Examples,
-    plan: Plan,
-    beta: Float[Array, " models"],
-    *,
-    program: Program,
+    parameters: Parameters, data: Examples, plan: Plan, beta: Float[Array, " models"], *, program: Program
 ) -> Metrics:
     """Evaluate many models, whose parameters have a leading axis, on one plan."""
 
@@ -149,12 +132,7 @@ class _Carry(NamedTuple):
 
 
 def _run_steps(
-    program: Program,
-    state: TrainState,
-    data: Examples,
-    plan: Plan,
-    until: Array,
-    hyperparameters: Hyperparameters,
+    program: Program, state: TrainState, data: Examples, plan: Plan, until: Array, hyperparameters: Hyperparameters
 ) -> tuple[TrainState, Metrics]:
     # One flat vector each for parameters and moments: one sum over devices, few loops to update.
     parameters, unravel = ravel_pytree(state.parameters)
@@ -242,15 +220,11 @@ def _second_moment(ok: Array, second: Array, total: Array, scale: Array) -> Arra
 
 
 @fenced
-def _descend(
-    ok: Array, flat: Array, first: Array, second: Array, rate: Array, correction: Array
-) -> Array:
+def _descend(ok: Array, flat: Array, first: Array, second: Array, rate: Array, correction: Array) -> Array:
     return jnp.where(ok, flat - rate * first / (jnp.sqrt(correction * second) + _EPSILON), flat)
 
 
-def _run_evaluation(
-    program: Program, parameters: Parameters, data: Examples, plan: Plan, beta: Array
-) -> Metrics:
+def _run_evaluation(program: Program, parameters: Parameters, data: Examples, plan: Plan, beta: Array) -> Metrics:
     key = plan.noise.key
     assert key is not None  # an evaluation's examples draw by their index, whatever the batches
 

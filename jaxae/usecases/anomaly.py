@@ -250,8 +250,7 @@ def detect(
             f"class to fit, others of it against other classes', over {TUNING_CLASSES} classes. "
             "The autoencoder's widths and the score's blur were chosen in that way too, on MNIST's "
             "classes 2, 3, 5 and 8.",
-            "Caught and false alarms are at the threshold that the contamination sets on the "
-            "held-out normal images.",
+            "Caught and false alarms are at the threshold that the contamination sets on the held-out normal images.",
         ),
     )
     return Detection(table, kept, thresholds, dataset, label)
@@ -274,9 +273,7 @@ def _trained(
     return {
         "squared error": lambda images: squared_error(images, apply.reconstruct(model, images)),
         "cross-entropy": partial(apply.score, model),
-        "smoothed relative error": lambda images: smoothed_relative_error(
-            images, apply.reconstruct(model, images)
-        ),
+        "smoothed relative error": lambda images: smoothed_relative_error(images, apply.reconstruct(model, images)),
     }
 
 
@@ -299,10 +296,7 @@ def _train_config(count: int, epochs: int, learning_rate: float, seed: int) -> T
 
 
 def _one_class(normal: Normal, dataset: Dataset) -> Dataset:
-    splits = (
-        Split(images, np.full(len(images), normal.label, np.int32))
-        for images in (normal.train, normal.held_out)
-    )
+    splits = (Split(images, np.full(len(images), normal.label, np.int32)) for images in (normal.train, normal.held_out))
     return Dataset(dataset.name, *splits, num_classes=dataset.num_classes)
 
 

@@ -139,9 +139,7 @@ BASELINES = (
     Baseline("PCA, {}", _one_pca, {"score": ("squared error",), "size": _SIZES}),
     Baseline("PCA, {}", _one_pca, {"score": ("smoothed relative error",), "size": _SIZES}),
     Baseline("Isolation Forest", _forest, {"max_features": (0.05, 0.2, 1.0)}),
-    Baseline(
-        "one-class SVM", _one_class_svm, {"nu": (0.02, 0.1), "gamma": (0.005, 0.01, 0.02, 0.04)}
-    ),
+    Baseline("one-class SVM", _one_class_svm, {"nu": (0.02, 0.1), "gamma": (0.005, 0.01, 0.02, 0.04)}),
     Baseline("distance to nearest neighbours", _nearest, {"neighbours": (1, 3, 5)}),
 )
 

@@ -53,9 +53,7 @@ class Judge:
     num_classes: int
     reference: Float[np.ndarray, "n features"]
 
-    def judge(
-        self, images: Num[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]
-    ) -> tuple[float, float]:
+    def judge(self, images: Num[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]) -> tuple[float, float]:
         """How many images are taken for their label, and their Fréchet distance from the test set.
 
         Args:
@@ -93,9 +91,7 @@ def train_judge(dataset: Dataset, *, steps: int | None = None, seed: int = 0) ->
     return Judge(accuracy, parameters, dataset.num_classes, features)
 
 
-def frechet_distance(
-    first: Float[np.ndarray, "n features"], second: Float[np.ndarray, "m features"]
-) -> float:
+def frechet_distance(first: Float[np.ndarray, "n features"], second: Float[np.ndarray, "m features"]) -> float:
     """Squared Fréchet distance of the Gaussians that fit two sets of features.
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)): Heusel et al. 2017 (arXiv:1706.08500), there on
@@ -105,9 +101,7 @@ def frechet_distance(
         InputError: If the sets have other numbers of features, or fewer than two members.
     """
     if first.shape[1:] != second.shape[1:] or min(len(first), len(second)) < 2:
-        raise InputError(
-            f"expected two sets of vectors of one length, got {first.shape} and {second.shape}"
-        )
+        raise InputError(f"expected two sets of vectors of one length, got {first.shape} and {second.shape}")
     first, second = first.astype(np.float64), second.astype(np.float64)
     difference = first.mean(0) - second.mean(0)
     one, two = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
@@ -140,8 +134,6 @@ def _both_of(num_classes: int) -> Network:
     return both
 
 
-def _logits_and_features(
-    num_classes: int, parameters: Parameters, images: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _logits_and_features(num_classes: int, parameters: Parameters, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     both = apply(_both_of(num_classes), parameters, images)
     return both[:, _FEATURES:], both[:, :_FEATURES]

@@ -85,10 +85,7 @@ class MaskedBlocks:
 
     def __post_init__(self) -> None:
         if self.side < 1 or self.count < 1:
-            raise InputError(
-                f"expected blocks of side 1 or more, 1 or more of them, got {self.side} "
-                f"and {self.count}"
-            )
+            raise InputError(f"expected blocks of side 1 or more, 1 or more of them, got {self.side} and {self.count}")
 
     def __call__(self, key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         """The image as the network is shown it.

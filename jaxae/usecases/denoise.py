@@ -249,12 +249,7 @@ def denoise(
 
 
 def denoiser(
-    dataset: Dataset,
-    settings: DenoiseSettings,
-    name: str,
-    corruption: Corruption,
-    *,
-    mesh: "Mesh | None" = None,
+    dataset: Dataset, settings: DenoiseSettings, name: str, corruption: Corruption, *, mesh: "Mesh | None" = None
 ) -> Autoencoder:
     """An autoencoder that was trained to undo a corruption.
 
@@ -282,7 +277,5 @@ def corrupted(images: Images, corruption: Corruption, *, seed: int) -> Images:
 
 
 @partial(jax.jit, static_argnames="corruption")
-def _corrupt(
-    images: Float[Array, "n h w c"], key: Array, *, corruption: Corruption
-) -> Float[Array, "n h w c"]:
+def _corrupt(images: Float[Array, "n h w c"], key: Array, *, corruption: Corruption) -> Float[Array, "n h w c"]:
     return jax.vmap(corruption)(jax.random.split(key, len(images)), images)

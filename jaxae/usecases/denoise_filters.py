@@ -23,9 +23,7 @@ class Components(NamedTuple):
     directions: Float[np.ndarray, "size pixels"]
 
 
-def usual_methods(
-    components: Components, clean: Images, noisy: Images
-) -> dict[str, tuple[Method, str]]:
+def usual_methods(components: Components, clean: Images, noisy: Images) -> dict[str, tuple[Method, str]]:
     """What people use today, each with the settings that do best on a corrupted sample."""
     grids: dict[str, tuple[Callable[..., Images], dict[str, tuple]]] = {
         "PCA": (partial(_by_pca, components), {"size": (8, 16, 32, 64, 128, 256)}),
@@ -70,12 +68,7 @@ def _by_median(images: Images, *, size: int) -> Images:
 def _by_nonlocal_means(images: Images, *, patch: int, h: float, sigma: float) -> Images:
     # sigma and h are tuned against clean images, which serves it better than estimating sigma.
     filtered = partial(
-        skimage().restoration.denoise_nl_means,
-        patch_size=patch,
-        patch_distance=7,
-        h=h,
-        sigma=sigma,
-        fast_mode=True,
+        skimage().restoration.denoise_nl_means, patch_size=patch, patch_distance=7, h=h, sigma=sigma, fast_mode=True
     )
     restored = np.stack([filtered(image) for image in images[..., 0]])
     return np.clip(restored, 0, 1)[..., None].astype(np.float32)

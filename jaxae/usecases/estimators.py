@@ -11,12 +11,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 from jaxtyping import Float
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    OutlierMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
@@ -74,9 +69,7 @@ class _AutoencoderEstimator(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         train = TrainConfig(int(self.epochs), int(self.batch_size), float(self.learning_rate), seed)
         self.config_ = AutoencoderConfig(X.shape[1], tuple(self.hidden), self.activation)
-        parameters, self.loss_curve_ = _train(
-            self.config_, train, self._scale(X), self.corrupt, self.verbose
-        )
+        parameters, self.loss_curve_ = _train(self.config_, train, self._scale(X), self.corrupt, self.verbose)
         # Kept on the host, where they pickle and outlive the device.
         self.parameters_ = jax.tree.map(np.array, parameters)
 
@@ -85,9 +78,7 @@ class _AutoencoderEstimator(BaseEstimator):
             value = getattr(self, name)
             if not isinstance(value, Integral):
                 raise InputError(f"expected a whole number for {name}, got {value!r}")
-        if isinstance(self.hidden, Integral | str) or not all(
-            isinstance(width, Integral) for width in self.hidden
-        ):
+        if isinstance(self.hidden, Integral | str) or not all(isinstance(width, Integral) for width in self.hidden):
             raise InputError(f"expected a tuple of whole numbers for hidden, got {self.hidden!r}")
         if not isinstance(self.learning_rate, Real):
             raise InputError(f"expected a number for learning_rate, got {self.learning_rate!r}")
@@ -114,9 +105,7 @@ class _AutoencoderEstimator(BaseEstimator):
         return ((reconstruct(self._network(), rows) - rows) ** 2).sum(1)
 
 
-class AutoencoderTransformer(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, _AutoencoderEstimator
-):
+class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _AutoencoderEstimator):
     """Dimensionality reduction by an autoencoder: features to codes, and back.
 
     Features are scaled to [0, 1] by a min-max fitted in `fit`, reconstructed under a binary
@@ -169,9 +158,7 @@ class AutoencoderTransformer(
         check_is_fitted(self)
         codes = np.asarray(check_array(X, dtype=_DTYPES))
         if codes.shape[1] != self._n_features_out:
-            raise InputError(
-                f"expected codes of {self._n_features_out} dimensions, got {codes.shape[1]}"
-            )
+            raise InputError(f"expected codes of {self._n_features_out} dimensions, got {codes.shape[1]}")
         scaled = self._decode(codes)
         # A constant feature has range 0, and so comes back as it was.
         return (scaled * self.data_range_[None] + self.data_min_[None]).astype(codes.dtype)
@@ -248,9 +235,7 @@ class AutoencoderOutlierDetector(OutlierMixin, _AutoencoderEstimator):
             DivergenceError: If a cost is not finite.
         """
         if not isinstance(self.contamination, Real) or not 0 < self.contamination <= 0.5:
-            raise InputError(
-                f"expected a contamination above 0 up to 0.5, got {self.contamination!r}"
-            )
+            raise InputError(f"expected a contamination above 0 up to 0.5, got {self.contamination!r}")
         X = self._checked(X, reset=True)
         self._fit_network(X)
         self.offset_ = float(np.percentile(self._score(X), 100 * self.contamination))

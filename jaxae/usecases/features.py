@@ -183,8 +183,7 @@ def _principal(dataset: Dataset, size: int, seed: int) -> FeatureSet:
 
 def _pixels(dataset: Dataset) -> FeatureSet:
     train, test = (
-        as_unit_float(split.images).reshape(len(split.labels), -1)
-        for split in (dataset.train, dataset.test)
+        as_unit_float(split.images).reshape(len(split.labels), -1) for split in (dataset.train, dataset.test)
     )
     return FeatureSet(train, test)
 

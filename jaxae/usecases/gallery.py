@@ -17,9 +17,7 @@ _EACH = 10
 _STEPS = 11
 
 
-def draw_gallery(
-    path: Path, model: ConditionalVAE, dataset: Dataset, *, title: str, seed: int = 0
-) -> None:
+def draw_gallery(path: Path, model: ConditionalVAE, dataset: Dataset, *, title: str, seed: int = 0) -> None:
     """Draw samples of the prior and of rejection sampling, interpolations, and a traversal."""
     from matplotlib.figure import Figure
 
@@ -44,9 +42,7 @@ def draw_gallery(
     save_figure(figure, path)
 
 
-def _interpolations(
-    model: ConditionalVAE, dataset: Dataset, classes: int
-) -> tuple[list[str], np.ndarray]:
+def _interpolations(model: ConditionalVAE, dataset: Dataset, classes: int) -> tuple[list[str], np.ndarray]:
     """From a test image of each class to one of the next."""
     images, labels = dataset.test
     pixels = as_unit_float(images)
@@ -57,10 +53,7 @@ def _interpolations(
         names.append(f"{labels[ends[0]]}-{labels[ends[1]]}")
         decoded.append(
             model.interpolate(
-                jnp.asarray(pixels[ends[0]]),
-                jnp.asarray(pixels[ends[1]]),
-                _STEPS,
-                jnp.asarray(labels[list(ends)]),
+                jnp.asarray(pixels[ends[0]]), jnp.asarray(pixels[ends[1]]), _STEPS, jnp.asarray(labels[list(ends)])
             )[..., :1]
         )
     return names, np.concatenate([np.asarray(row) for row in decoded])

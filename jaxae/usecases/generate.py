@@ -72,8 +72,7 @@ class GenerateSettings(UseCaseSettings):
     count: Annotated[int | None, default("64 to write, 10,000 in the table")] = None
     sampler: SamplerName = "rejection"
     recipe: Annotated[
-        Literal["post", "sharp"] | None,
-        default(f"no training: to write, the pretrained {_READY}; both in the table"),
+        Literal["post", "sharp"] | None, default(f"no training: to write, the pretrained {_READY}; both in the table")
     ] = None
     epochs: Annotated[int | None, default("50")] = None
     seed: int = 0
@@ -158,18 +157,14 @@ def run(settings: GenerateSettings) -> GenerationComparison | None:
     for folder, recipe in sources:
         config, model = _load_or_train(folder, recipe, dataset, mesh)
         models[_describe(config)] = model
-    return compare_generation(
-        models, dataset, train_judge(dataset), count=count, seed=settings.seed
-    )
+    return compare_generation(models, dataset, train_judge(dataset), count=count, seed=settings.seed)
 
 
 def _load_or_train(
     model_dir: Path | None, recipe: RunConfig, dataset: Dataset, mesh: "Mesh"
 ) -> tuple[RunConfig, ConditionalVAE]:
     batch_size = min(recipe.train.batch_size, len(dataset.train.labels))
-    recipe = recipe.replace(
-        num_classes=dataset.num_classes, data=dataset.name, batch_size=batch_size
-    )
+    recipe = recipe.replace(num_classes=dataset.num_classes, data=dataset.name, batch_size=batch_size)
     config, model = load_or_train(model_dir, recipe, dataset, mesh=mesh, show_progress=True)
     assert isinstance(model, ConditionalVAE)
     if model.config.num_classes != dataset.num_classes:
@@ -307,11 +302,7 @@ def compare_generation(
 
 
 _REAL = "real training images"
-_CODES = {
-    "prior": "the prior",
-    "aggregated": "the aggregated posterior",
-    "rejection": "the prior, by rejection",
-}
+_CODES = {"prior": "the prior", "aggregated": "the aggregated posterior", "rejection": "the prior, by rejection"}
 
 
 def _wanted_labels(label: int | None, count: int, num_classes: int) -> np.ndarray:
@@ -324,9 +315,7 @@ def _wanted_labels(label: int | None, count: int, num_classes: int) -> np.ndarra
     return np.full(count, label, np.int32)
 
 
-def _real_images(
-    dataset: Dataset, labels: Int[np.ndarray, " n"], seed: int
-) -> UInt8[np.ndarray, "n 28 28 1"]:
+def _real_images(dataset: Dataset, labels: Int[np.ndarray, " n"], seed: int) -> UInt8[np.ndarray, "n 28 28 1"]:
     generator = np.random.default_rng(seed)
     rows = [generator.choice(np.flatnonzero(dataset.train.labels == label)) for label in labels]
     return dataset.train.images[rows]

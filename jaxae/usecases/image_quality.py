@@ -9,9 +9,7 @@ from jaxtyping import Float, UInt8
 from jaxae.errors import InputError
 
 
-def mean_psnr(
-    originals: Float[np.ndarray, "n h w c"], images: Float[np.ndarray, "n h w c"]
-) -> float:
+def mean_psnr(originals: Float[np.ndarray, "n h w c"], images: Float[np.ndarray, "n h w c"]) -> float:
     """Mean over images of each image's peak signal-to-noise ratio, in dB for pixels in [0, 1].
 
     An image restored exactly counts as 100 dB. A few images that are hard do not decide the mean,
@@ -25,9 +23,7 @@ def mean_psnr(
     return float((-10 * np.log10(np.maximum(error, 1e-10))).mean())
 
 
-def pooled_psnr(
-    originals: UInt8[np.ndarray, "*shape"], images: UInt8[np.ndarray, "*shape"]
-) -> float:
+def pooled_psnr(originals: UInt8[np.ndarray, "*shape"], images: UInt8[np.ndarray, "*shape"]) -> float:
     """Peak signal-to-noise ratio of the mean squared error over all pixels of all images, in dB.
 
     Infinite where all pixels are equal.
@@ -63,9 +59,7 @@ def skimage() -> Any:
         import skimage.metrics
         import skimage.restoration
     except ImportError:
-        raise InputError(
-            "expected the package scikit-image, got none: pip install 'jaxae[usecases]'"
-        ) from None
+        raise InputError("expected the package scikit-image, got none: pip install 'jaxae[usecases]'") from None
     return skimage
 
 

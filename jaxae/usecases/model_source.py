@@ -89,14 +89,7 @@ def load_or_train(
         InputError: If the run is not finished, or holds another kind of model than `config`.
     """
     if model_dir is None:
-        result = fit(
-            config,
-            dataset,
-            run_dir=keep,
-            mesh=mesh,
-            corrupt=corrupt,
-            show_progress=show_progress,
-        )
+        result = fit(config, dataset, run_dir=keep, mesh=mesh, corrupt=corrupt, show_progress=show_progress)
         return config, result.model
     found, model = load_run(model_dir)
     if type(found.model) is not type(config.model):
@@ -106,7 +99,5 @@ def load_or_train(
         )
     trained_on = Path(found.data).stem if found.data.endswith(".npz") else found.data
     if trained_on != dataset.name:
-        warnings.warn(
-            f"{model_dir} was trained on {trained_on}, and is used on {dataset.name}", stacklevel=2
-        )
+        warnings.warn(f"{model_dir} was trained on {trained_on}, and is used on {dataset.name}", stacklevel=2)
     return found, model

@@ -15,9 +15,7 @@ def squared_error(images: Images, reconstructions: Images) -> Scores:
     return (difference**2).sum((1, 2, 3))
 
 
-def smoothed_relative_error(
-    images: Images, reconstructions: Images, *, deviation: float = 1.0
-) -> Scores:
+def smoothed_relative_error(images: Images, reconstructions: Images, *, deviation: float = 1.0) -> Scores:
     """Energy of the blurred difference, as a share of the image's own energy.
 
     A stroke that is a pixel off leaves a pair of thin lines of opposite sign, which a blur cancels;
@@ -53,7 +51,6 @@ def threshold(normal_scores: Scores, contamination: float) -> float:
 def _difference(images: Images, reconstructions: Images) -> Images:
     if images.shape != reconstructions.shape:
         raise InputError(
-            f"expected images and reconstructions of one shape, got {images.shape} "
-            f"and {reconstructions.shape}"
+            f"expected images and reconstructions of one shape, got {images.shape} and {reconstructions.shape}"
         )
     return images - reconstructions

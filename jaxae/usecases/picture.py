@@ -47,9 +47,7 @@ def write_pixels(path: Path, pixels: UInt8[np.ndarray, "..."]) -> None:
             elif suffix == ".npz":
                 npz.write(temporary, {"images": pixels})
             else:
-                pillow().fromarray(pixels.reshape(picture_shape(path, pixels.shape))).save(
-                    temporary
-                )
+                pillow().fromarray(pixels.reshape(picture_shape(path, pixels.shape))).save(temporary)
     except OSError as error:
         raise InputError(f"expected a file that can be written, got {error}") from error
 
@@ -64,13 +62,9 @@ def picture_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
     if suffix in ARRAY_SUFFIXES:
         return shape
     if suffix not in LOSSLESS_SUFFIXES:
-        raise InputError(
-            f"expected a name ending in {', '.join(ARRAY_SUFFIXES + LOSSLESS_SUFFIXES)}, got {path}"
-        )
+        raise InputError(f"expected a name ending in {', '.join(ARRAY_SUFFIXES + LOSSLESS_SUFFIXES)}, got {path}")
     if len(shape) > 2 and shape[0] != 1:
-        raise InputError(
-            f"expected a name ending in .npy or .npz for {shape[0]} images, got {path}"
-        )
+        raise InputError(f"expected a name ending in .npy or .npz for {shape[0]} images, got {path}")
     return shape if len(shape) == 2 else shape[1:3]
 
 
@@ -79,17 +73,14 @@ def _read_array(path: Path) -> np.ndarray:
         arrays = npz.read(path)
         if "images" not in arrays and len(arrays) != 1:
             raise InputError(
-                f"expected an array named images, or a single one, in {path}, "
-                f"got {', '.join(arrays) or 'none'}"
+                f"expected an array named images, or a single one, in {path}, got {', '.join(arrays) or 'none'}"
             )
         return arrays["images"] if "images" in arrays else next(iter(arrays.values()))
     try:
         with path.open("rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, EOFError, ValueError, SyntaxError, MemoryError, TypeError) as error:
-        raise InputError(
-            f"expected a .npy file, got {path}, which cannot be read: {error}"
-        ) from error
+        raise InputError(f"expected a .npy file, got {path}, which cannot be read: {error}") from error
 
 
 def _check_array(pixels: np.ndarray, path: Path) -> np.ndarray:
@@ -133,9 +124,7 @@ def pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise InputError(
-            "expected the package pillow, got none: pip install 'jaxae[usecases]'"
-        ) from None
+        raise InputError("expected the package pillow, got none: pip install 'jaxae[usecases]'") from None
     return Image
 
 

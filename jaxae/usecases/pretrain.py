@@ -53,9 +53,7 @@ class PretrainSettings(UseCaseSettings):
         epochs: Number of passes of the pretraining, without a run.
     """
 
-    labels: Annotated[
-        tuple[int, ...] | None, default("100 1000 10000, as far as there are as many")
-    ] = None
+    labels: Annotated[tuple[int, ...] | None, default("100 1000 10000, as far as there are as many")] = None
     seeds: int = 5
     learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01)
     batch_size: int = 50
@@ -84,9 +82,7 @@ class PretrainSettings(UseCaseSettings):
             counts = [count for count in (100, 1000, 10_000) if count <= available]
         for count in counts:
             if not dataset.num_classes <= count <= available:
-                raise InputError(
-                    f"expected from {dataset.num_classes} to {available} labels, got {count}"
-                )
+                raise InputError(f"expected from {dataset.num_classes} to {available} labels, got {count}")
         if not counts:
             raise InputError("expected at least one number of labels, got none")
         return list(counts)
@@ -180,22 +176,13 @@ def run(settings: PretrainSettings) -> PretrainingComparison:
     if settings.epochs is not None:
         recipe = recipe.replace(epochs=settings.epochs)
     _, model = load_or_train(
-        settings.model_dir,
-        recipe,
-        dataset,
-        mesh=mesh,
-        corrupt=MaskedPixels(0.5),
-        show_progress=True,
+        settings.model_dir, recipe, dataset, mesh=mesh, corrupt=MaskedPixels(0.5), show_progress=True
     )
     assert isinstance(model, Autoencoder)
     return compare_pretraining(model, dataset, settings)
 
 
-def compare_pretraining(
-    model: Autoencoder,
-    dataset: Dataset,
-    settings: PretrainSettings,
-) -> PretrainingComparison:
+def compare_pretraining(model: Autoencoder, dataset: Dataset, settings: PretrainSettings) -> PretrainingComparison:
     """Fine-tune a pretrained encoder on so many labels, and train the same network from scratch.
 
     All seeds and learning rates of a row are one compiled program.
@@ -252,11 +239,7 @@ def compare_pretraining(
 
 
 def fine_tune(
-    config: AutoencoderConfig,
-    encoder: Autoencoder | None,
-    dataset: Dataset,
-    count: int,
-    settings: PretrainSettings,
+    config: AutoencoderConfig, encoder: Autoencoder | None, dataset: Dataset, count: int, settings: PretrainSettings
 ) -> Outcome:
     """Train on so many labels, for every seed and learning rate, in one vmapped program.
 
@@ -273,27 +256,21 @@ def fine_tune(
     for seed, rate in product(range(settings.seeds), settings.learning_rates):
         # The same images and order for both starts and all rates.
         generator = np.random.default_rng([seed, count])
-        chosen = _balanced(
-            dataset.train.labels[: len(dataset.train.labels) - held], count, generator
-        )
+        chosen = _balanced(dataset.train.labels[: len(dataset.train.labels) - held], count, generator)
         orders.append(chosen[passes(generator, count, batch, settings.num_steps(count))])
         starts.append(_start(config, encoder, dataset.num_classes, seed))
         rates.append(rate)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
     network = _network_of(config, dataset.num_classes)
     images, labels = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)
-    trained = _train_all(
-        network, stacked, images, labels, jnp.asarray(np.stack(orders)), jnp.asarray(rates)
-    )
+    trained = _train_all(network, stacked, images, labels, jnp.asarray(np.stack(orders)), jnp.asarray(rates))
     shape = (settings.seeds, len(settings.learning_rates))
     validation = _accuracies(network, trained, *(array[-held:] for array in dataset.train))
     test = _accuracies(network, trained, *dataset.test)
     return Outcome(validation.reshape(shape), test.reshape(shape))
 
 
-def _start(
-    config: AutoencoderConfig, encoder: Autoencoder | None, num_classes: int, seed: int
-) -> Parameters:
+def _start(config: AutoencoderConfig, encoder: Autoencoder | None, num_classes: int, seed: int) -> Parameters:
     parameters = _fresh(config, num_classes, jax.random.key(seed))
     if encoder is not None:
         pretrained = parameters_of(encoder)
@@ -328,10 +305,7 @@ def _hits(network: Network, trained: Parameters, images: Array, labels: Array) -
 
 
 def _accuracies(
-    network: Network,
-    trained: Parameters,
-    images: Num[np.ndarray, "n ..."],
-    labels: Int[np.ndarray, " n"],
+    network: Network, trained: Parameters, images: Num[np.ndarray, "n ..."], labels: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, " models"]:
     return map_rows(partial(_hits, network, trained), images, labels).mean(0)
 

@@ -22,12 +22,7 @@ def deep_autoencoder(dataset: Dataset, *, code: int = 32) -> RunConfig:
     batch_size = min(256, max(1, count // 8))
     epochs = min(100, max(1, round(4700 * batch_size / count)))
     return AUTOENCODER.replace(
-        hidden=(512, 128, code),
-        batch_size=batch_size,
-        epochs=epochs,
-        learning_rate=0.001,
-        seed=0,
-        data=dataset.name,
+        hidden=(512, 128, code), batch_size=batch_size, epochs=epochs, learning_rate=0.001, seed=0, data=dataset.name
     )
 
 
@@ -64,11 +59,7 @@ def describe(config: RunConfig) -> str:
 
 
 def models_to_compare(
-    settings: UseCaseSettings,
-    also: Sequence[Path],
-    dataset: Dataset,
-    mesh: "Mesh",
-    epochs: int | None = None,
+    settings: UseCaseSettings, also: Sequence[Path], dataset: Dataset, mesh: "Mesh", epochs: int | None = None
 ) -> dict[str, tuple[RunConfig, Model]]:
     """Models of runs, or the shared recipes trained now, by names that tell them apart.
 

@@ -210,10 +210,7 @@ def _contenders(dataset: Dataset, settings: ReduceSettings) -> list[tuple[str, R
     contenders = []
     for size in settings.sizes:
         deep = AutoencoderConfig(hidden=(*settings.hidden, size), activation=settings.activation)
-        for model, rate in (
-            (AutoencoderConfig(hidden=(size,)), 0.005),
-            (deep, settings.learning_rate),
-        ):
+        for model, rate in ((AutoencoderConfig(hidden=(size,)), 0.005), (deep, settings.learning_rate)):
             config = RunConfig(model, train, dataset.name).replace(learning_rate=rate)
             contenders.append((f"autoencoder {_widths(model)}", config))
     return contenders
@@ -240,9 +237,7 @@ def _by_pca(size: int, train: Rows, test: Rows, seed: int) -> ReducedSet:
     return ReducedSet("PCA", size, fitted.transform(train), codes, decoded)
 
 
-def _measure(
-    reduced: ReducedSet, dataset: Dataset, test: Rows, settings: ReduceSettings
-) -> ReductionRow:
+def _measure(reduced: ReducedSet, dataset: Dataset, test: Rows, settings: ReduceSettings) -> ReductionRow:
     from sklearn.manifold import trustworthiness
     from sklearn.neighbors import KNeighborsClassifier
 

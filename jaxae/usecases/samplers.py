@@ -127,12 +127,7 @@ class RejectionSampler:
 
 
 def draw_codes(
-    sampler: SamplerName,
-    labels: Int[np.ndarray, " n"],
-    posteriors: Posteriors,
-    *,
-    seed: int,
-    quantile: float = 0.99,
+    sampler: SamplerName, labels: Int[np.ndarray, " n"], posteriors: Posteriors, *, seed: int, quantile: float = 0.99
 ) -> Draw:
     """A code of each label by one of the three samplers.
 
@@ -150,9 +145,7 @@ def draw_codes(
 
 @jax.jit
 def _log_ratio(
-    codes: Float[Array, "n latent"],
-    mean: Float[Array, "m latent"],
-    log_var: Float[Array, "m latent"],
+    codes: Float[Array, "n latent"], mean: Float[Array, "m latent"], log_var: Float[Array, "m latent"]
 ) -> Float[Array, " n"]:
     # Matrix products in place of an [n, m, latent] array: the square is multiplied out.
     precision = jnp.exp(-log_var)

@@ -56,9 +56,7 @@ def passes(generator: np.random.Generator, count: int, batch: int, steps: int) -
     return order[: steps * batch].reshape(steps, batch).astype(np.int32)
 
 
-def apply(
-    network: Network, parameters: Parameters, inputs: Num[np.ndarray, "n ..."]
-) -> Float[np.ndarray, "n classes"]:
+def apply(network: Network, parameters: Parameters, inputs: Num[np.ndarray, "n ..."]) -> Float[np.ndarray, "n classes"]:
     """What a network makes of many inputs."""
     return map_rows(partial(_apply, network, parameters), inputs)
 

@@ -12,14 +12,7 @@ import pytest
 from conftest import REPOSITORY
 
 from jaxae import bench
-from jaxae.bench import (
-    BenchmarkResult,
-    BenchmarkSettings,
-    ContenderResult,
-    case,
-    environment,
-    problem,
-)
+from jaxae.bench import BenchmarkResult, BenchmarkSettings, ContenderResult, case, environment, problem
 from jaxae.bench.case import Case
 from jaxae.bench.contenders import CONTENDERS, EAGER, find, select
 from jaxae.bench.flops import step_flops
@@ -216,11 +209,7 @@ def test_an_interrupted_sweep_keeps_what_it_has(broken, monkeypatch, capsys):
     versions = FrameworkInfo(broken.environment.versions, "cpu")
     monkeypatch.setattr(environment, "probe", lambda *_: ({"torch": versions}, {"jax": "no need"}))
     settings = BenchmarkSettings(
-        models=("ae",),
-        sweep="batch",
-        sizes=(32, 64),
-        contenders=("torch_eager",),
-        **TINY | {"batch_size": None},
+        models=("ae",), sweep="batch", sizes=(32, 64), contenders=("torch_eager",), **TINY | {"batch_size": None}
     )
     seen = "batch 64: round"
     result = bench.run(settings, log=interrupt)
@@ -235,22 +224,14 @@ def test_an_interrupted_sweep_keeps_what_it_has(broken, monkeypatch, capsys):
 
 def test_sweep_is_drawn(broken, tmp_path, capsys):
     done = ContenderResult("ae", "torch_eager", "torch eager", "torch", "logits", 32, 1, "cpu")
-    done = dataclasses.replace(
-        done, step_ms=1.0, quartiles_ms=(0.9, 1.1), images_per_s=32e3, samples_ms=(1.0,)
-    )
+    done = dataclasses.replace(done, step_ms=1.0, quartiles_ms=(0.9, 1.1), images_per_s=32e3, samples_ms=(1.0,))
     rows = [
-        dataclasses.replace(
-            done, contender=name, framework=name[: name.index("_")], batch_size=size
-        )
+        dataclasses.replace(done, contender=name, framework=name[: name.index("_")], batch_size=size)
         for name in ("torch_eager", "jax_epoch")
         for size in (32, 64)
     ]
-    rows[-1] = dataclasses.replace(
-        rows[-1], step_ms=None, quartiles_ms=None, images_per_s=None, status="out of memory"
-    )
-    where = dataclasses.replace(
-        broken.environment, settings=BenchmarkSettings(sweep="batch"), load_before=3.0
-    )
+    rows[-1] = dataclasses.replace(rows[-1], step_ms=None, quartiles_ms=None, images_per_s=None, status="out of memory")
+    where = dataclasses.replace(broken.environment, settings=BenchmarkSettings(sweep="batch"), load_before=3.0)
     result = BenchmarkResult(where, rows=tuple(rows))
     bench.print_report(result)
     printed = capsys.readouterr().out
@@ -311,14 +292,7 @@ def test_a_document_that_is_none(tmp_path, text):
 
 def test_batch_larger_than_an_epoch(tmp_path):
     with pytest.raises(InputError, match="at most 32 examples, got 64"):
-        problem.write(
-            str(tmp_path / "p"),
-            model="ae",
-            data="digits",
-            data_dir=None,
-            examples=32,
-            batch_size=64,
-        )
+        problem.write(str(tmp_path / "p"), model="ae", data="digits", data_dir=None, examples=32, batch_size=64)
 
 
 def test_a_worker_that_dies_or_hangs():
@@ -373,9 +347,7 @@ def test_statistics():
 
 def loaded_modules(code, *, folder="."):
     """Packages that a fresh process holds after this code."""
-    code += (
-        "\nimport json, sys\nprint(json.dumps([name for name in sys.modules if '.' not in name]))"
-    )
+    code += "\nimport json, sys\nprint(json.dumps([name for name in sys.modules if '.' not in name]))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,

@@ -21,12 +21,7 @@ from jaxae.data.pixels import as_unit_float, check_images, check_labels, unit_fl
 from jaxae.errors import InputError
 from jaxae.storage import npz
 
-MNIST_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 @pytest.fixture(autouse=True)
@@ -94,10 +89,7 @@ class TestDigits:
         assert dataset.num_classes == 10
         assert dataset.train.images.shape == (1437, 28, 28, 1)
         assert dataset.test.images.shape == (360, 28, 28, 1)
-        for split, originals, wanted in (
-            (dataset.train, train, train_labels),
-            (dataset.test, test, test_labels),
-        ):
+        for split, originals, wanted in ((dataset.train, train, train_labels), (dataset.test, test, test_labels)):
             assert split.images.dtype == np.uint8
             assert split.labels.dtype == np.int32
             np.testing.assert_array_equal(split.labels, wanted)
@@ -123,15 +115,11 @@ class TestDigits:
         began = time.perf_counter()
         assert_same(load(), first)
         assert time.perf_counter() - began < 0.5  # measured 0.006
-        ended = run_python(
-            "import sys, jaxae.data.dataset as d; d.load()\nassert 'sklearn' not in sys.modules"
-        )
+        ended = run_python("import sys, jaxae.data.dataset as d; d.load()\nassert 'sklearn' not in sys.modules")
         assert ended.returncode == 0, ended.stderr
 
     @pytest.mark.parametrize("where", [0, 40, 4000, 1_100_000, -30])
-    def test_damaged_cache_is_rebuilt(
-        self, cache: Path, caplog: pytest.LogCaptureFixture, where: int
-    ) -> None:
+    def test_damaged_cache_is_rebuilt(self, cache: Path, caplog: pytest.LogCaptureFixture, where: int) -> None:
         first = load()
         path = cache / "data" / "digits-bicubic.npz"
         data = bytearray(path.read_bytes())
@@ -145,26 +133,20 @@ class TestDigits:
         assert not caplog.text
 
     @pytest.mark.parametrize("size", [0, 10, 5000])
-    def test_truncated_cache_is_rebuilt(
-        self, cache: Path, caplog: pytest.LogCaptureFixture, size: int
-    ) -> None:
+    def test_truncated_cache_is_rebuilt(self, cache: Path, caplog: pytest.LogCaptureFixture, size: int) -> None:
         first = load()
         path = cache / "data" / "digits-bicubic.npz"
         path.write_bytes(path.read_bytes()[:size])
         assert_same(load(), first)
         assert "anew" in caplog.text
 
-    def test_foreign_arrays_in_the_cache_are_rebuilt(
-        self, cache: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_foreign_arrays_in_the_cache_are_rebuilt(self, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
         first = load()
         np.savez(cache / "data" / "digits-bicubic.npz", x=np.zeros(3))
         assert_same(load(), first)
         assert "train_images" in caplog.text
 
-    def test_unwritable_cache_is_only_a_warning(
-        self, cache: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_unwritable_cache_is_only_a_warning(self, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
         cache.write_text("a file where a folder should be")
         with caplog.at_level(logging.WARNING):
             assert len(load().train.images) == 1437
@@ -174,9 +156,7 @@ class TestDigits:
 class TestIdx:
     @pytest.mark.parametrize("gz", [False, True])
     @pytest.mark.parametrize("inner", ["", "raw", "MNIST/raw", "mnist"])
-    def test_reads_the_four_files_wherever_they_are_left(
-        self, tmp_path: Path, inner: str, gz: bool
-    ) -> None:
+    def test_reads_the_four_files_wherever_they_are_left(self, tmp_path: Path, inner: str, gz: bool) -> None:
         root = tmp_path / "root"
         train_images, train_labels, test_images, test_labels = write_idx(root / inner, gz=gz)
         before = sorted(root.rglob("*"))
@@ -191,24 +171,15 @@ class TestIdx:
         assert_same(load("mnist", root, original_order=True), dataset)
 
     @pytest.mark.parametrize(
-        ("name", "inner"),
-        [
-            ("fashion_mnist", "FashionMNIST/raw"),
-            ("fashion_mnist", ""),
-            ("kmnist", "KMNIST/raw"),
-        ],
+        ("name", "inner"), [("fashion_mnist", "FashionMNIST/raw"), ("fashion_mnist", ""), ("kmnist", "KMNIST/raw")]
     )
     def test_reads_the_relatives(self, tmp_path: Path, name: str, inner: str) -> None:
         write_idx(tmp_path / inner)
         assert load(name, tmp_path).name == name
 
     @pytest.mark.parametrize("inner", ["EMNIST/raw", "gzip", ""])
-    @pytest.mark.parametrize(
-        ("subset", "num_classes", "first_label"), [("letters", 27, 21), ("balanced", 47, 41)]
-    )
-    def test_reads_emnist(
-        self, tmp_path: Path, inner: str, subset: str, num_classes: int, first_label: int
-    ) -> None:
+    @pytest.mark.parametrize(("subset", "num_classes", "first_label"), [("letters", 27, 21), ("balanced", 47, 41)])
+    def test_reads_emnist(self, tmp_path: Path, inner: str, subset: str, num_classes: int, first_label: int) -> None:
         names = tuple(
             f"emnist-{subset}-{part}"
             for part in (
@@ -295,14 +266,8 @@ class TestIdx:
         [
             ({"shape": (32, 32)}, "expected images of shape Nx28x28x1, got 6x32x32x1"),
             ({"shape": (28, 27)}, "got 6x28x27x1"),
-            (
-                {"counts": (6, 5, 3, 3)},
-                "each of 6 images, got . in the train split",
-            ),
-            (
-                {"counts": (6, 6, 3, 4)},
-                "each of 3 images, got . in the test split",
-            ),
+            ({"counts": (6, 5, 3, 3)}, "each of 6 images, got . in the train split"),
+            ({"counts": (6, 6, 3, 4)}, "each of 3 images, got . in the test split"),
             ({"counts": (0, 0, 3, 3)}, "expected at least one image, got none in the train split"),
             ({"counts": (6, 6, 0, 0)}, "expected at least one image, got none in the test split"),
             ({"first_label": 5}, "expected labels from 0 to 9, got 10"),
@@ -364,19 +329,13 @@ class TestSavedArrays:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (
-                {"train_images": np.zeros((6, 28, 28, 1), np.float32)},
-                "uint8 images, got float32",
-            ),
+            ({"train_images": np.zeros((6, 28, 28, 1), np.float32)}, "uint8 images, got float32"),
             ({"train_images": np.zeros((6, 1, 28, 28), np.uint8)}, "got 6x1x28x28"),
             ({"test_labels": np.zeros(3)}, "vector of integers, got float64"),
             ({"test_labels": np.zeros((0,), np.int32)}, "test split"),
             ({"test_labels": np.array([0, 1, -1])}, "got -1"),
             ({"test_labels": np.array([0, 1, 2**40])}, "got 1099511627776"),
-            (
-                {"test_labels": np.array([0, 1, 2**40]), "num_classes": np.asarray(2**41)},
-                "got 1099511627776",
-            ),
+            ({"test_labels": np.array([0, 1, 2**40]), "num_classes": np.asarray(2**41)}, "got 1099511627776"),
             ({"num_classes": np.asarray(5)}, "0 to 4, got 5"),
             ({"num_classes": np.asarray("ten")}, "num_classes"),
             ({"test_images": np.array([None])}, "cannot be read"),
@@ -449,10 +408,7 @@ class TestPixels:
             (np.zeros((1, 28, 28, 1), np.int64), "uint8, or floats"),
             (np.zeros((1, 28, 28, 1), bool), "uint8, or floats"),
             (np.zeros((1, 28, 28, 1), complex), "uint8, or floats"),
-            (
-                np.zeros((1, 1, 28, 28), np.uint8),
-                "expected images of shape Nx28x28x1, got 1x1x28x28",
-            ),
+            (np.zeros((1, 1, 28, 28), np.uint8), "expected images of shape Nx28x28x1, got 1x1x28x28"),
             (np.zeros((28, 28, 1), np.uint8), "got 28x28x1"),
             (np.uint8(3), "got a scalar"),
             (np.zeros((0, 28, 28, 1), np.uint8), "at least one image"),
@@ -553,15 +509,11 @@ def tensorflow_is_installed() -> bool:
 
 
 class TestTensorFlowDatasets:
-    def test_mnist_is_the_idx_files_in_another_order(
-        self, prepared: Path, mnist_dir: Path, cache: Path
-    ) -> None:
+    def test_mnist_is_the_idx_files_in_another_order(self, prepared: Path, mnist_dir: Path, cache: Path) -> None:
         wanted = load("mnist", mnist_dir)
         hashed = load("mnist", prepared)
         assert hashed.train.labels.tolist() != wanted.train.labels.tolist()
-        np.testing.assert_array_equal(
-            np.bincount(hashed.train.labels), np.bincount(wanted.train.labels)
-        )
+        np.testing.assert_array_equal(np.bincount(hashed.train.labels), np.bincount(wanted.train.labels))
         assert_same(load("mnist", prepared, original_order=True), wanted)
 
         assert len(list((cache / "data").iterdir())) == 1
@@ -603,9 +555,7 @@ class TestTensorFlowDatasets:
         for split in ("train", "test"):
             keys = [hashing.Hasher(split).hash_key(key) for key in range(2000)]
             stored = np.argsort(np.array(keys, object))
-            np.testing.assert_array_equal(
-                stored[tfds.original_positions(split, 2000)], np.arange(2000)
-            )
+            np.testing.assert_array_equal(stored[tfds.original_positions(split, 2000)], np.arange(2000))
 
     def test_unfit_sets_are_refused(self, prepared: Path) -> None:
         with pytest.raises(InputError, match="expected a test split of tiny_train, got train"):
@@ -630,9 +580,7 @@ class TestTensorFlowDatasets:
             record.unlink()
         else:
             (folder / "dataset_info.json").write_text("{")
-        with pytest.raises(
-            InputError, match=r"expected a prepared set that can be read, got .*tiny/1\.0\.0"
-        ):
+        with pytest.raises(InputError, match=r"expected a prepared set that can be read, got .*tiny/1\.0\.0"):
             load("tiny", tmp_path)
 
     def test_the_newest_or_the_named_version_is_found(self, tmp_path: Path) -> None:
@@ -655,10 +603,7 @@ class TestTensorFlowDatasets:
             ("../mnist", "expected a known data set, got '../mnist'"),
             ("emnist", "it has emnist/byclass, "),
             ("emnist/leters", "did you mean emnist/letters?"),
-            (
-                "cifar10",
-                "expected uint8 images of 28x28x1, got cifar10, which has uint8 images of 32x32x3",
-            ),
+            ("cifar10", "expected uint8 images of 28x28x1, got cifar10, which has uint8 images of 32x32x3"),
             ("binarized_mnist", "expected an image classification set"),
             ("mnist:9.9.9", "expected the data set mnist:9.9.9, got"),
         ],
@@ -670,9 +615,7 @@ class TestTensorFlowDatasets:
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
 
-    def test_without_a_network_the_files_are_named_at_once(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_without_a_network_the_files_are_named_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("tensorflow_datasets")
 
         def unreachable(*_: object, **__: object) -> None:
@@ -680,9 +623,7 @@ class TestTensorFlowDatasets:
 
         monkeypatch.setattr("urllib.request.urlopen", unreachable)
         began = time.perf_counter()
-        with pytest.raises(
-            InputError, match=r"expected kmnist prepared, or .* to be reached, got neither"
-        ):
+        with pytest.raises(InputError, match=r"expected kmnist prepared, or .* to be reached, got neither"):
             load("kmnist")
         with pytest.raises(InputError) as caught:
             load("emnist/letters")
@@ -692,9 +633,7 @@ class TestTensorFlowDatasets:
 
     def test_a_folder_without_the_data_is_named(self, tmp_path: Path) -> None:
         pytest.importorskip("tensorflow_datasets")
-        with pytest.raises(
-            InputError, match=r"expected the archives of mnist in .*: put train-images-idx3-ubyte"
-        ):
+        with pytest.raises(InputError, match=r"expected the archives of mnist in .*: put train-images-idx3-ubyte"):
             load("mnist", tmp_path)
         with pytest.raises(InputError, match=r"put mnist_c\.zip"):
             load("mnist_corrupted/fog", tmp_path)
@@ -711,9 +650,7 @@ class TestTensorFlowDatasets:
         with pytest.raises(InputError, match=r"pip install 'jaxae\[tfds\]'"):
             tfds.prepare("mnist", known=["mnist"], image_shape=(28, 28, 1), archives=tmp_path)
         if package == "tensorflow_datasets":
-            with pytest.raises(
-                InputError, match="expected a known data set, got 'mnits': did you mean 'mnist'"
-            ):
+            with pytest.raises(InputError, match="expected a known data set, got 'mnits': did you mean 'mnist'"):
                 load("mnits")
 
 

@@ -86,9 +86,7 @@ def test_any_number_of_rows_is_what_the_model_makes_of_each(name, count):
         np.testing.assert_allclose(decoded, wanted, atol=1e-6)
         draws = jax.random.normal(jax.random.key(0), (2, 3))
         costs = [
-            bce_from_logits(
-                model.decode_logits(mean + np.exp(log_var / 2) * eps[None], label)[..., :1], x
-            )
+            bce_from_logits(model.decode_logits(mean + np.exp(log_var / 2) * eps[None], label)[..., :1], x)
             for eps in draws
         ]
         expected = np.mean(costs, 0) + kl_from_standard_normal(mean, log_var)

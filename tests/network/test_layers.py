@@ -9,14 +9,7 @@ from flax import nnx
 
 from jaxae.errors import InputError
 from jaxae.network.feature_major import pixels
-from jaxae.network.layers import (
-    Conv,
-    ConvTranspose,
-    Linear,
-    flatten_as_torch,
-    leaky_relu,
-    unflatten_as_torch,
-)
+from jaxae.network.layers import Conv, ConvTranspose, Linear, flatten_as_torch, leaky_relu, unflatten_as_torch
 from jaxae.torch_rng.generator import Generator
 
 RNGS = nnx.Rngs(0)
@@ -28,10 +21,7 @@ RNGS = nnx.Rngs(0)
         (Linear(5, 3, rngs=RNGS), lambda: torch.nn.Linear(5, 3)),
         (Linear(1, 9, use_bias=False, rngs=RNGS), lambda: torch.nn.Linear(1, 9, bias=False)),
         (Conv(4, 6, (3, 2), groups=2, rngs=RNGS), lambda: torch.nn.Conv2d(4, 6, (3, 2), groups=2)),
-        (
-            ConvTranspose(4, 6, (3, 2), groups=2, rngs=RNGS),
-            lambda: torch.nn.ConvTranspose2d(4, 6, (3, 2), groups=2),
-        ),
+        (ConvTranspose(4, 6, (3, 2), groups=2, rngs=RNGS), lambda: torch.nn.ConvTranspose2d(4, 6, (3, 2), groups=2)),
         (ConvTranspose(2, 7, 5, rngs=RNGS), lambda: torch.nn.ConvTranspose2d(2, 7, 5)),
     ],
 )
@@ -74,8 +64,7 @@ def test_channels_that_groups_do_not_divide_are_refused(kind):
 def test_lowerings_agree_in_float64_and_are_different_programs(x64):
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 7, 5, 3)))
     for kind in (Conv, ConvTranspose):
-        layers = [kind(3, 4, (4, 2), stride=(2, 3), lowering=name, rngs=nnx.Rngs(2))
-                  for name in ("plain", "matmul")]  # fmt: skip
+        layers = [kind(3, 4, (4, 2), stride=(2, 3), lowering=name, rngs=nnx.Rngs(2)) for name in ("plain", "matmul")]
         plain, matmul = (jax.jit(layer)(x) for layer in layers)
         np.testing.assert_allclose(plain, matmul, rtol=1e-12, atol=1e-12)
         programs = [str(jax.make_jaxpr(layer)(x)) for layer in layers]
@@ -90,9 +79,7 @@ def test_flatten_is_torchs_and_is_undone():
 
 
 def test_leaky_relu_has_torchs_derivative_at_zero():
-    assert jax.vmap(jax.grad(leaky_relu))(jnp.array([-1.0, 0.0, 2.0])).tolist() == pytest.approx(
-        [0.01, 0.01, 1.0]
-    )
+    assert jax.vmap(jax.grad(leaky_relu))(jnp.array([-1.0, 0.0, 2.0])).tolist() == pytest.approx([0.01, 0.01, 1.0])
 
 
 @pytest.mark.parametrize("shape", [(9, 8, 1), (6, 6, 2), (72,)])

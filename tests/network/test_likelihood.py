@@ -29,9 +29,7 @@ LABELS = jnp.array([0, 4, 9])
 
 
 def test_many_samples_reach_the_integral(model, images):
-    bounds = importance_weighted_log_likelihood(
-        model, images, LABELS, key=jax.random.key(2), num_samples=4000
-    )
+    bounds = importance_weighted_log_likelihood(model, images, LABELS, key=jax.random.key(2), num_samples=4000)
     # The integral over two latent dimensions by a grid, in the prior.
     side = jnp.linspace(-6, 6, 121)
     grid = jnp.stack(jnp.meshgrid(side, side), -1).reshape(-1, 2)

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from jaxae.errors import InputError
-from jaxae.network.losses import (
-    bce_from_logits,
-    bce_from_probabilities,
-    kl_from_standard_normal,
-    negative_elbo,
-)
+from jaxae.network.losses import bce_from_logits, bce_from_probabilities, kl_from_standard_normal, negative_elbo
 
 
 def at_logit(form, logit: float, target: float, dtype) -> tuple[float, float]:
@@ -76,9 +71,7 @@ def test_kl_is_zero_at_the_prior_and_what_quadrature_says_elsewhere():
     assert not kl_from_standard_normal(zeros, zeros).any()
     mean, log_var = 0.7, -1.2
     x = np.linspace(-12, 12, 200_001)
-    density = np.exp(-((x - mean) ** 2) / (2 * np.exp(log_var))) / np.sqrt(
-        2 * np.pi * np.exp(log_var)
-    )
+    density = np.exp(-((x - mean) ** 2) / (2 * np.exp(log_var))) / np.sqrt(2 * np.pi * np.exp(log_var))
     log_ratio = -((x - mean) ** 2) / (2 * np.exp(log_var)) - log_var / 2 + x**2 / 2
     expected = (density * log_ratio).sum() * (x[1] - x[0])
     found = kl_from_standard_normal(jnp.full((1, 1), mean), jnp.full((1, 1), log_var))
@@ -90,9 +83,7 @@ def test_beta_weighs_the_kl_term_alone():
     assert negative_elbo(reconstruction, kl, 0.5).tolist() == [4.0, 7.0]
 
 
-@pytest.mark.parametrize(
-    "function", [bce_from_probabilities, bce_from_logits, kl_from_standard_normal]
-)
+@pytest.mark.parametrize("function", [bce_from_probabilities, bce_from_logits, kl_from_standard_normal])
 def test_shapes_that_would_broadcast_are_refused(function):
     with pytest.raises(InputError, match=r"one shape, got \(3, 1\) and \(3, 4\)"):
         function(jnp.ones((3, 1)), jnp.ones((3, 4)))

@@ -10,13 +10,7 @@ from flax import nnx
 import torch_ref
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
 from jaxae.errors import InputError
-from jaxae.network.models import (
-    Autoencoder,
-    ConditionalVAE,
-    build,
-    init_parameters,
-    with_parameters,
-)
+from jaxae.network.models import Autoencoder, ConditionalVAE, build, init_parameters, with_parameters
 from jaxae.network.parameters import parameters_of
 from jaxae.port import from_torch
 
@@ -108,9 +102,7 @@ def test_an_interpolation_ends_at_its_images():
     np.testing.assert_allclose(way[jnp.array([0, 3])], ends, rtol=1e-5)
     autoencoder = Autoencoder(rngs=nnx.Rngs(0))
     way = autoencoder.interpolate(IMAGES[0], IMAGES[1], 3)
-    np.testing.assert_allclose(
-        way[jnp.array([0, 2])], autoencoder(IMAGES[:2]).reconstruction, rtol=1e-5
-    )
+    np.testing.assert_allclose(way[jnp.array([0, 2])], autoencoder(IMAGES[:2]).reconstruction, rtol=1e-5)
 
 
 @pytest.mark.parametrize("config", [AutoencoderConfig(hidden=(9, 4)), ConditionalVAEConfig(3, 2)])
@@ -120,9 +112,7 @@ def test_parameters_leave_a_model_and_return(config):
     returned = parameters_of(model)
     assert jax.tree.structure(returned) == jax.tree.structure(parameters)
     assert all(map(np.array_equal, jax.tree.leaves(returned), jax.tree.leaves(parameters)))
-    assert jax.tree.structure(parameters_of(build(config, rngs=nnx.Rngs(0)))) == jax.tree.structure(
-        parameters
-    )
+    assert jax.tree.structure(parameters_of(build(config, rngs=nnx.Rngs(0)))) == jax.tree.structure(parameters)
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,7 @@ from jaxae.data.dataset import Dataset, Split, load
 from jaxae.errors import InputError
 from jaxae.network import losses
 from jaxae.network.models import ConditionalVAE, init_parameters
-from jaxae.parity import (
-    initial_rungs,
-    layer_rungs,
-    loss_rungs,
-    model_rungs,
-    mutations,
-    report,
-    run_rungs,
-    trajectory,
-)
+from jaxae.parity import initial_rungs, layer_rungs, loss_rungs, model_rungs, mutations, report, run_rungs, trajectory
 from jaxae.parity.cases import CASES
 from jaxae.parity.gap import Gap, measure
 from jaxae.parity.ladder import LadderResult, run_ladder
@@ -132,11 +123,7 @@ own_kl, own_bce = losses.kl_from_standard_normal, losses.bce_from_probabilities
         ),
         ("negative_elbo", lambda r, kl, beta: r + kl, {"beta-ELBO, beta 0.3"}),
         ("negative_elbo", lambda r, kl, beta: r, {"beta-ELBO, beta 0.3"}),
-        (
-            "bce_from_logits",
-            lambda x, t: own_bce(jax.nn.sigmoid(x), t),
-            {"BCE from logits, sum"},
-        ),
+        ("bce_from_logits", lambda x, t: own_bce(jax.nn.sigmoid(x), t), {"BCE from logits, sum"}),
     ],
 )
 def test_red_when_a_loss_is_wrong(name, wrong, rungs, monkeypatch):
@@ -345,9 +332,7 @@ def test_replayed_run_of_a_vae_in_float32(few):
 def test_red_when_a_run_is_replayed_for_another_loader(few, monkeypatch):
     other = run_rungs.jax_run
     monkeypatch.setattr(
-        run_rungs,
-        "jax_run",
-        lambda pair, config, data: other(pair, config.replace(replay="torch"), data),
+        run_rungs, "jax_run", lambda pair, config, data: other(pair, config.replace(replay="torch"), data)
     )
     rows = list(run_rungs.run_rows(make_pair("Autoencoder", "float64"), few, epochs=1))
     assert len(red(rows)) == 2
@@ -360,9 +345,7 @@ def test_red_when_adam_of_a_run_is_wrong(few):
 
 def test_the_ladder_has_every_rung(few):
     settings = LadderSettings(
-        models=("Autoencoder",),
-        rungs=("initialisation", "model", "step", "trajectory", "run"),
-        steps=3,
+        models=("Autoencoder",), rungs=("initialisation", "model", "step", "trajectory", "run"), steps=3
     )
     result = run_ladder(settings, datasets=((few, 1),))
     assert result.passed

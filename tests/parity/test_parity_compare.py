@@ -184,10 +184,7 @@ def test_the_projects_own_pair(x64):
     images = rng.uniform(size=(3, 1, 28, 28))
     labels, eps = np.array([1, 9, 4]), rng.standard_normal((3, 7))
     comparison = compare(
-        reference,
-        twin,
-        (images, labels, eps),
-        nnx_call=lambda model, x, label, eps: model(x, label, eps=eps)[:4],
+        reference, twin, (images, labels, eps), nnx_call=lambda model, x, label, eps: model(x, label, eps=eps)[:4]
     )
     assert comparison.passed, str(comparison)
     # The twin takes the class as a bias where torch is given planes.

@@ -3,12 +3,7 @@ import dataclasses
 import pytest
 
 from jaxae import load
-from jaxae.parity.published import (
-    PublishedComparison,
-    PublishedLine,
-    published_logs,
-    replay_published,
-)
+from jaxae.parity.published import PublishedComparison, PublishedLine, published_logs, replay_published
 
 AE, CVAE = published_logs()
 

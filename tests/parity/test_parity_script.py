@@ -12,9 +12,7 @@ from conftest import REPOSITORY
 def check_parity(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "scripts/check_parity.py", "--workers", "1", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=500
-    )
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=500)
 
 
 def test_table_json_and_plot(tmp_path):

@@ -87,9 +87,7 @@ def test_a_port_to_the_same_layout_and_in_float64(tmp_path, script, capsys):
         f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.startswith("largest difference 0.00e+00")
     assert "(torch float64, torch float64)" in done.stdout
@@ -134,8 +132,7 @@ def test_a_verification_that_fails_writes_nothing(tmp_path, script, autoencoder,
 
 
 @pytest.mark.parametrize(
-    "config",
-    [AutoencoderConfig(20, (9, 4), "tanh"), ConditionalVAEConfig(3, 0), ConditionalVAEConfig(2, 4)],
+    "config", [AutoencoderConfig(20, (9, 4), "tanh"), ConditionalVAEConfig(3, 0), ConditionalVAEConfig(2, 4)]
 )
 def test_every_model_can_be_verified(tmp_path, config):
     model = build(config, rngs=nnx.Rngs(0))
@@ -153,9 +150,7 @@ def test_every_model_can_be_verified(tmp_path, config):
 
 def test_script_inspects_a_users_module_and_writes_nothing(tmp_path, script, capsys, factory):
     source = tmp_path / "a.pt"
-    theirs = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(12, 3)
-    )
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(12, 3))
     torch.save(theirs.state_dict(), source)
     make = f"{factory}:make"
     with pytest.raises(InputError, match=r"'layers\.2' takes 12 features"):
@@ -195,9 +190,7 @@ FLAGS = {
 
 @pytest.mark.parametrize("source", ["a.pt", "a.safetensors", "own.safetensors"])
 @pytest.mark.parametrize("name", ["b.safetensors", "b.pt", "b.onnx", "no/b.pt", "same"])
-def test_flags_that_are_refused_are_refused_before_anything_is_written(
-    tmp_path, script, factory, source, name
-):
+def test_flags_that_are_refused_are_refused_before_anything_is_written(tmp_path, script, factory, source, name):
     torch.save(TorchAutoencoder(4, 2).state_dict(), tmp_path / "a.pt")
     model = build(AutoencoderConfig(4, (2,)), rngs=nnx.Rngs(0))
     port.save(tmp_path / "a.safetensors", model)
@@ -220,11 +213,7 @@ def test_flags_that_are_refused_are_refused_before_anything_is_written(
 
 
 def test_inspect_and_a_file_to_write_exclude_each_other(tmp_path, script, autoencoder):
-    for flags in (
-        {},
-        {"inspect": True, "dst": tmp_path / "b.pt"},
-        {"inspect": True, "verify": True},
-    ):
+    for flags in ({}, {"inspect": True, "dst": tmp_path / "b.pt"}, {"inspect": True, "verify": True}):
         with pytest.raises(InputError, match="expected DST to write to, or --inspect alone"):
             script(autoencoder, **flags)
 

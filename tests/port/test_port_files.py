@@ -31,9 +31,7 @@ from jaxae.storage.safetensors import write
 
 
 def net() -> Any:
-    return nnx.Sequential(
-        nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(4, 2, rngs=nnx.Rngs(1))
-    )
+    return nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(4, 2, rngs=nnx.Rngs(1)))
 
 
 def torch_net() -> Any:
@@ -88,9 +86,7 @@ def test_written_files_are_read_again(tmp_path, name, layout):
     assert [one.name for one in tmp_path.iterdir()] == [name]
     if layout == "torch":
         theirs = torch_net()
-        theirs.load_state_dict(
-            torch.load(path) if name == "net.pt" else safetensors.torch.load_file(path)
-        )
+        theirs.load_state_dict(torch.load(path) if name == "net.pt" else safetensors.torch.load_file(path))
         assert np.array_equal(theirs[0].weight.detach().numpy().T, ours.layers[0].kernel[...])
     else:
         with pytest.raises(InputError, match="torch's layout, got Flax's layout"):
@@ -310,10 +306,7 @@ def test_a_file_of_another_layout_or_net(tmp_path):
     before = np.array(other.layers[0].kernel[...])
     with pytest.raises(InputError) as caught:
         port.load(other, path)
-    for part in (
-        "missing 'layers.1.kernel' (4, 9) (did you mean 'layers.",
-        "unexpected 'layers.2.",
-    ):
+    for part in ("missing 'layers.1.kernel' (4, 9) (did you mean 'layers.", "unexpected 'layers.2."):
         assert part in str(caught.value)
     assert np.array_equal(other.layers[0].kernel[...], before)
     write(path, {"x": np.zeros(3)}, {})

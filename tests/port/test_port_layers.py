@@ -72,11 +72,7 @@ def check(flax: Callable[[], nnx.Module], theirs: torch.nn.Module, x: np.ndarray
 
 def test_linear(x64):
     check(lambda: nnx.Linear(5, 3, rngs=RNGS, **ZEROS), torch.nn.Linear(5, 3), draw(7, 5))
-    check(
-        lambda: nnx.Linear(5, 3, use_bias=False, rngs=RNGS, **ZEROS),
-        torch.nn.Linear(5, 3, bias=False),
-        draw(7, 5),
-    )
+    check(lambda: nnx.Linear(5, 3, use_bias=False, rngs=RNGS, **ZEROS), torch.nn.Linear(5, 3, bias=False), draw(7, 5))
     check(lambda: layers.Linear(5, 3, rngs=RNGS), torch.nn.Linear(5, 3), draw(7, 5))
 
 
@@ -106,14 +102,7 @@ def test_conv(x64, rank, stride, padding, dilation, groups):
     if rank == 2:
         check(
             lambda: layers.Conv(
-                4,
-                6,
-                size,
-                stride=stride,
-                padding=padding,
-                dilation=dilation,
-                groups=groups,
-                rngs=RNGS,
+                4, 6, size, stride=stride, padding=padding, dilation=dilation, groups=groups, rngs=RNGS
             ),
             torch_type(4, 6, size, stride, padding, dilation, groups),
             draw(2, 4, 7, 8),
@@ -172,9 +161,7 @@ def test_conv_transpose(x64, transpose_kernel, rank, stride, padding, extra, dil
 @pytest.mark.parametrize("groups", [1, 2])
 def test_own_conv_transpose(x64, groups):
     check(
-        lambda: layers.ConvTranspose(
-            4, 6, (3, 2), stride=2, padding=1, output_padding=1, groups=groups, rngs=RNGS
-        ),
+        lambda: layers.ConvTranspose(4, 6, (3, 2), stride=2, padding=1, output_padding=1, groups=groups, rngs=RNGS),
         torch.nn.ConvTranspose2d(4, 6, (3, 2), 2, 1, 1, groups=groups),
         draw(2, 4, 5, 6),
     )
@@ -259,24 +246,14 @@ def test_default_initialisations_differ():
 
 
 def test_other_norms(x64):
-    check(
-        lambda: nnx.LayerNorm(5, epsilon=1e-5, rngs=RNGS, **F64), torch.nn.LayerNorm(5), draw(7, 5)
-    )
-    check(
-        lambda: nnx.GroupNorm(6, 3, epsilon=1e-5, rngs=RNGS, **F64),
-        torch.nn.GroupNorm(3, 6),
-        draw(2, 6, 4, 5),
-    )
+    check(lambda: nnx.LayerNorm(5, epsilon=1e-5, rngs=RNGS, **F64), torch.nn.LayerNorm(5), draw(7, 5))
+    check(lambda: nnx.GroupNorm(6, 3, epsilon=1e-5, rngs=RNGS, **F64), torch.nn.GroupNorm(3, 6), draw(2, 6, 4, 5))
     check(
         lambda: nnx.InstanceNorm(6, epsilon=1e-5, rngs=RNGS, **F64),
         torch.nn.InstanceNorm2d(6, affine=True),
         draw(2, 6, 4, 5),
     )
-    check(
-        lambda: nnx.RMSNorm(5, epsilon=1e-6, rngs=RNGS, **F64),
-        torch.nn.RMSNorm(5, eps=1e-6),
-        draw(7, 5),
-    )
+    check(lambda: nnx.RMSNorm(5, epsilon=1e-6, rngs=RNGS, **F64), torch.nn.RMSNorm(5, eps=1e-6), draw(7, 5))
 
 
 def test_rms_norm_default_is_the_machine_epsilon():
@@ -405,48 +382,28 @@ REFUSED = [
         lambda: torch.nn.Conv1d(2, 3, 3, padding=2, padding_mode="circular"),
         "padding",
     ),
-    (
-        lambda: nnx.Conv(2, 3, (3,), 2, padding="SAME", rngs=RNGS),
-        lambda: torch.nn.Conv1d(2, 3, 3, 2, 1),
-        "SAME",
-    ),
+    (lambda: nnx.Conv(2, 3, (3,), 2, padding="SAME", rngs=RNGS), lambda: torch.nn.Conv1d(2, 3, 3, 2, 1), "SAME"),
     (
         lambda: nnx.Conv(2, 3, (3,), padding="VALID", rngs=RNGS),
         lambda: torch.nn.Conv1d(2, 3, 3, dilation=2),
         "dilation is",
     ),
-    (
-        lambda: nnx.Conv(2, 3, (3,), mask=jnp.ones((3, 2, 3)), rngs=RNGS),
-        lambda: torch.nn.Conv1d(2, 3, 3),
-        "masked",
-    ),
+    (lambda: nnx.Conv(2, 3, (3,), mask=jnp.ones((3, 2, 3)), rngs=RNGS), lambda: torch.nn.Conv1d(2, 3, 3), "masked"),
     (lambda: nnx.BatchNorm(3, rngs=RNGS), lambda: torch.nn.BatchNorm1d(3), "momentum in torch"),
     (
         lambda: nnx.BatchNorm(3, momentum=0.9, epsilon=1e-3, rngs=RNGS),
         lambda: torch.nn.BatchNorm1d(3),
         "eps is 1e-05 in torch, but 0.001",
     ),
-    (
-        lambda: nnx.BatchNorm(3, rngs=RNGS),
-        lambda: torch.nn.BatchNorm1d(3, momentum=None),
-        "momentum=None",
-    ),
+    (lambda: nnx.BatchNorm(3, rngs=RNGS), lambda: torch.nn.BatchNorm1d(3, momentum=None), "momentum=None"),
     (
         lambda: nnx.BatchNorm(3, rngs=RNGS),
         lambda: torch.nn.BatchNorm1d(3, track_running_stats=False),
         "track_running_stats",
     ),
     (lambda: nnx.LayerNorm(3, rngs=RNGS), lambda: torch.nn.LayerNorm(3), "eps is 1e-05"),
-    (
-        lambda: nnx.GroupNorm(6, 2, epsilon=1e-5, rngs=RNGS),
-        lambda: torch.nn.GroupNorm(3, 6),
-        "groups is 3 in torch",
-    ),
-    (
-        lambda: nnx.MultiHeadAttention(2, 6, rngs=RNGS),
-        lambda: torch.nn.MultiheadAttention(6, 3),
-        "heads is 3 in torch",
-    ),
+    (lambda: nnx.GroupNorm(6, 2, epsilon=1e-5, rngs=RNGS), lambda: torch.nn.GroupNorm(3, 6), "groups is 3 in torch"),
+    (lambda: nnx.MultiHeadAttention(2, 6, rngs=RNGS), lambda: torch.nn.MultiheadAttention(6, 3), "heads is 3 in torch"),
     (
         lambda: nnx.MultiHeadAttention(2, 6, normalize_qk=True, rngs=RNGS),
         lambda: torch.nn.MultiheadAttention(6, 2),

@@ -152,9 +152,7 @@ class VAE(nnx.Module):
         self.decoder_input = nnx.Linear(5, 72, **more)
         up: Any = {"padding": [(1, 2), (1, 2)], "transpose_kernel": True, **more}
         self.decoder = nnx.Sequential(
-            nnx.ConvTranspose(12, 8, (3, 3), 2, **up),
-            nnx.relu,
-            nnx.ConvTranspose(8, 1, (3, 3), 2, **up),
+            nnx.ConvTranspose(12, 8, (3, 3), 2, **up), nnx.relu, nnx.ConvTranspose(8, 1, (3, 3), 2, **up)
         )
 
     def __call__(self, x):
@@ -163,10 +161,7 @@ class VAE(nnx.Module):
         return self.decoder(x.reshape(len(x), 3, 2, 12))
 
 
-ORDERS: Any = {
-    "flatten": {"fc_mu": (12, 3, 2), "fc_var": (12, 3, 2)},
-    "unflatten": {"decoder_input": (12, 3, 2)},
-}
+ORDERS: Any = {"flatten": {"fc_mu": (12, 3, 2), "fc_var": (12, 3, 2)}, "unflatten": {"decoder_input": (12, 3, 2)}}
 
 
 @pytest.fixture
@@ -186,10 +181,7 @@ def test_conv_vae_with_sequential_numbers(vaes):
     theirs, ours = vaes
     report = port.from_torch(ours, theirs, **ORDERS)
     check_vae(theirs, ours)
-    assert any(
-        "decoder: layers [0, 2] paired in order with torch's [1, 3]" in note
-        for note in report.notes
-    )
+    assert any("decoder: layers [0, 2] paired in order with torch's [1, 3]" in note for note in report.notes)
     back = port.to_torch(ours, like=theirs, carried=report.carried, **ORDERS)
     assert all(torch.equal(back[name], one) for name, one in theirs.state_dict().items())
     assert list(back) == list(theirs.state_dict())
@@ -228,11 +220,7 @@ def test_merged_modules_have_lost_their_order_but_torch_keeps_it(vaes):
     merged = nnx.merge(*nnx.split(ours))
     with pytest.raises(InputError) as caught:
         port.from_torch(merged, theirs)
-    assert re.findall(r"'(\w+)' (?:takes|gives)", str(caught.value)) == [
-        "fc_mu",
-        "fc_var",
-        "decoder_input",
-    ]
+    assert re.findall(r"'(\w+)' (?:takes|gives)", str(caught.value)) == ["fc_mu", "fc_var", "decoder_input"]
     port.from_torch(merged, theirs, **ORDERS)
     check_vae(theirs, merged)
 
@@ -246,11 +234,7 @@ def test_files_of_ours_keep_the_order_of_declaration(vaes, tmp_path):
     merged = nnx.merge(*nnx.split(ours))
     with pytest.raises(InputError) as caught:
         port.from_torch(merged, path)
-    assert re.findall(r"'(\w+)' (?:takes|gives)", str(caught.value)) == [
-        "fc_mu",
-        "fc_var",
-        "decoder_input",
-    ]
+    assert re.findall(r"'(\w+)' (?:takes|gives)", str(caught.value)) == ["fc_mu", "fc_var", "decoder_input"]
 
 
 def test_dcgan_halves(x64):
@@ -260,12 +244,7 @@ def test_dcgan_halves(x64):
         "param_dtype": jnp.float64,
         "kernel_init": nnx.initializers.zeros,
     }
-    norm: Any = {
-        "momentum": 0.9,
-        "use_running_average": True,
-        "rngs": nnx.Rngs(0),
-        "param_dtype": jnp.float64,
-    }
+    norm: Any = {"momentum": 0.9, "use_running_average": True, "rngs": nnx.Rngs(0), "param_dtype": jnp.float64}
     generator = torch.nn.Sequential(
         torch.nn.ConvTranspose2d(7, 12, 4, 1, 0, bias=False),
         torch.nn.BatchNorm2d(12),
@@ -324,11 +303,7 @@ def test_the_projects_own_models_port_by_layer_type_alone(classes):
     port.from_torch(ours, theirs)
     x, eps = images(3, 1, 28, 28).astype("f"), images(3, 5).astype("f")
     label = np.array([1, 0, 9]) if classes else None
-    expected = theirs(
-        torch.from_numpy(x),
-        None if label is None else torch.from_numpy(label),
-        torch.from_numpy(eps),
-    )
+    expected = theirs(torch.from_numpy(x), None if label is None else torch.from_numpy(label), torch.from_numpy(eps))
     got = ours(jnp.asarray(x).transpose(0, 2, 3, 1), label, eps=jnp.asarray(eps))
     pairs = zip((got.mean, got.log_var, got.code, got.reconstruction), expected, strict=True)
     for one, two in pairs:
@@ -344,11 +319,7 @@ def test_names_by_mapping_and_function():
             self.rest = nnx.List([nnx.Linear(4, 4, rngs=nnx.Rngs(0)) for _ in range(2)])
 
     theirs = torch.nn.Sequential(
-        torch.nn.Linear(3, 4),
-        torch.nn.ReLU(),
-        torch.nn.Linear(4, 4),
-        torch.nn.ReLU(),
-        torch.nn.Linear(4, 4),
+        torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4)
     )
     both = {"rest": "", "first": "0"}
     with pytest.raises(InputError, match="missing"):
@@ -395,11 +366,7 @@ def test_every_fault_is_named_at_once_and_nothing_changes():
 
 
 def test_ignored_tensors_are_reported():
-    state = {
-        **TorchLeNet().state_dict(),
-        "head.weight": torch.zeros(2),
-        "head.bias": torch.zeros(2),
-    }
+    state = {**TorchLeNet().state_dict(), "head.weight": torch.zeros(2), "head.bias": torch.zeros(2)}
     report = port.from_torch(LeNet(), state, flatten=FLAT, ignore=["head.*"])
     assert "'head.bias' is ignored, as asked" in report.notes
     with pytest.raises(InputError, match="no tensor matches"):
@@ -530,9 +497,7 @@ class Tied(nnx.Module):
 def test_tied_weights_stay_tied():
     theirs, ours = TorchTied(), Tied()
     report = port.from_torch(ours, theirs)
-    assert any(
-        "'head.weight' is the same tensor as 'embed.weight'" in note for note in report.notes
-    )
+    assert any("'head.weight' is the same tensor as 'embed.weight'" in note for note in report.notes)
     assert ours.again.kernel is ours.up.kernel
     back = port.to_torch(ours, like=theirs)
     assert back["head.weight"].data_ptr() == back["embed.weight"].data_ptr()
@@ -550,9 +515,7 @@ def test_ties_that_one_side_lacks():
             self.again = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
             self.head = nnx.Linear(4, 5, use_bias=False, rngs=nnx.Rngs(0))
 
-    with pytest.raises(
-        InputError, match=r"'embed\.weight' and 'head\.weight' are one tensor in torch"
-    ):
+    with pytest.raises(InputError, match=r"'embed\.weight' and 'head\.weight' are one tensor in torch"):
         port.from_torch(Untied(), TorchTied())
     report = port.from_torch(Untied(), TorchTied(), untie=True)
     assert any("untie=True" in note for note in report.notes)

@@ -94,9 +94,7 @@ MAKE: dict[str, Callable[[Any], Any]] = {
     "adamw": lambda model: torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.1),
     "sgd": lambda model: torch.optim.SGD(model.parameters(), 1e-3, weight_decay=0.1),
     "momentum": lambda model: torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9),
-    "nesterov": lambda model: torch.optim.SGD(
-        model.parameters(), 1e-3, momentum=0.8, nesterov=True, weight_decay=0.1
-    ),
+    "nesterov": lambda model: torch.optim.SGD(model.parameters(), 1e-3, momentum=0.8, nesterov=True, weight_decay=0.1),
     "groups": two_groups,
 }
 
@@ -142,10 +140,7 @@ def test_crossing_over(x64, name):
     optimizer.load_state_dict(port.optimizer_to_torch(ours, state, moved.groups, **FLAT))
     train_torch(theirs, optimizer, BATCHES[2 * STEPS :])
     train_torch(alone, reference, BATCHES[2 * STEPS :])
-    gaps = [
-        (one - two).abs().max()
-        for one, two in zip(theirs.parameters(), alone.parameters(), strict=True)
-    ]
+    gaps = [(one - two).abs().max() for one, two in zip(theirs.parameters(), alone.parameters(), strict=True)]
     assert max(gaps) < 1e-10
 
 
@@ -245,10 +240,7 @@ def test_state_dicts_and_checkpoints(x64, tmp_path):
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "amsgrad": (lambda model: torch.optim.Adam(model.parameters(), amsgrad=True), "amsgrad"),
     "maximize": (lambda model: torch.optim.SGD(model.parameters(), 0.1, maximize=True), "maximize"),
-    "dampening": (
-        lambda model: torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, dampening=0.1),
-        "dampening",
-    ),
+    "dampening": (lambda model: torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, dampening=0.1), "dampening"),
     "rmsprop": (lambda model: torch.optim.RMSprop(model.parameters()), "got RMSprop"),
     "nadam": (lambda model: torch.optim.NAdam(model.parameters()), "got NAdam"),
     "others": (lambda model: torch.optim.Adam(start().parameters()), "got one of others"),

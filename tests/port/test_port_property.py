@@ -34,21 +34,13 @@ def convolution(draw: Any, channels: int, size: tuple[int, int]) -> Any:
         pads = [(k - 1 - p, k - 1 - p + o) for k, p, o in zip(kernel, padding, extra, strict=True)]
         theirs = torch.nn.ConvTranspose2d(channels, out, kernel, stride, padding, extra, bias=bias)
         ours = nnx.ConvTranspose(
-            channels,
-            out,
-            kernel,
-            stride,
-            padding=pads,
-            transpose_kernel=draw(st.booleans()),
-            **more,
+            channels, out, kernel, stride, padding=pads, transpose_kernel=draw(st.booleans()), **more
         )
     else:
         groups = draw(st.sampled_from([g for g in (1, 2) if channels % g == 0 == out % g]))
         pads = [(p, p) for p in padding]
         theirs = torch.nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=bias)
-        ours = nnx.Conv(
-            channels, out, kernel, stride, padding=pads, feature_group_count=groups, **more
-        )
+        ours = nnx.Conv(channels, out, kernel, stride, padding=pads, feature_group_count=groups, **more)
     after = tuple(theirs(torch.zeros(1, channels, *size)).shape[2:])
     return theirs, ours, out, after
 

@@ -143,23 +143,14 @@ DAMAGED = {
     "no json": (container(b"nonsense"), HEADER_JSON),
     "no utf-8": (container(b'{"\xff": 1}'), HEADER_JSON),
     "deep json": (container(b"[" * 100_000), HEADER_JSON),
-    "deep entry": (
-        container(b'{"a": {"dtype": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"),
-        HEADER_JSON,
-    ),
+    "deep entry": (container(b'{"a": {"dtype": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"), HEADER_JSON),
     "list": (container([1]), HEADER_JSON),
     "no entry": (container({"a": 3}), HEADER_JSON),
     "lying shape": (container({"a": entry((3,))}, bytes(8)), "invalid.?shape|TensorInvalidInfo"),
     "gigantic": (container({"a": entry((1 << 60, 1 << 60))}, bytes(8)), "overflow"),
-    "gigantic and consistent": (
-        container({"a": entry((1 << 40,), (0, 1 << 42))}, bytes(8)),
-        "metadata",
-    ),
+    "gigantic and consistent": (container({"a": entry((1 << 40,), (0, 1 << 42))}, bytes(8)), "metadata"),
     "out of range": (container({"a": entry((4,), (0, 16))}, bytes(8)), "metadata"),
-    "overlap": (
-        container({"a": entry(), "b": entry((2,), (4, 12))}, bytes(12)),
-        "invalid.?offset.*b",
-    ),
+    "overlap": (container({"a": entry(), "b": entry((2,), (4, 12))}, bytes(12)), "invalid.?offset.*b"),
     "gap": (container({"a": entry(), "b": entry((2,), (12, 20))}, bytes(20)), "invalid.?offset.*b"),
     "rest": (container({"a": entry()}, bytes(9)), "metadata"),
     "backwards": (container({"a": entry((0,), (8, 0))}, bytes(8)), "invalid.?offset.*a"),
@@ -168,49 +159,27 @@ DAMAGED = {
     "float offsets": (container({"a": entry((2,), (0, 8.0))}, bytes(8)), HEADER_JSON),
     "huge number": (container(b'{"a":' + b"9" * 5000 + b"}"), HEADER_JSON),
     "metadata": (container({"__metadata__": {"a": 1}}), HEADER_JSON),
-    "unknown dtype": (
-        container({"a": entry(dtype="F4")}, bytes(8)),
-        "invalid.?shape|invalid.?header",
-    ),
+    "unknown dtype": (container({"a": entry(dtype="F4")}, bytes(8)), "invalid.?shape|invalid.?header"),
     # What it does not refuse.
     "many axes": (container({"a": entry((1,) * 99, (0, 4))}, bytes(4)), "dimension.*99"),
     "float8": (container({"a": entry((8,), dtype="F8_E4M3")}, bytes(8)), "'a' has the dtype F8_E4"),
     "more keys": (container({"a": entry() | {"x": 1}}, bytes(8)), "entry of 'a'"),
-    "twice": (
-        container(
-            b'{"a": %b, "a": %b}' % (2 * (json.dumps(entry()).encode(),)),
-            bytes(8),
-        ),
-        "names 'a' twice",
-    ),
+    "twice": (container(b'{"a": %b, "a": %b}' % (2 * (json.dumps(entry()).encode(),)), bytes(8)), "names 'a' twice"),
     "twice in an entry": (
-        container(
-            b'{"a": {"dtype": "F32", "shape": [2], "shape": [2], "data_offsets": [0, 8]}}', bytes(8)
-        ),
+        container(b'{"a": {"dtype": "F32", "shape": [2], "shape": [2], "data_offsets": [0, 8]}}', bytes(8)),
         "twice|duplicate|invalid.?header",
     ),
-    "metadata twice": (
-        container(b'{"__metadata__": {"a": "1", "a": "2"}}'),
-        "names 'a' twice",
-    ),
+    "metadata twice": (container(b'{"__metadata__": {"a": "1", "a": "2"}}'), "names 'a' twice"),
     "own metadata, no json": (container({"__metadata__": {"jaxae": "{"}}), "Expecting"),
     "own metadata, a list": (container({"__metadata__": {"jaxae": "[]"}}), "metadata 'jaxae'"),
     "own metadata, numbers": (
         container({"__metadata__": {"jaxae": '{"metadata": {"a": 1}, "order": []}'}}),
         "metadata 'jaxae'",
     ),
-    "own metadata, deep": (
-        container({"__metadata__": {"jaxae": "[" * 100_000}}),
-        "metadata 'jaxae'|recursion",
-    ),
-    "long names": (
-        container({"n" * 100_000: entry(), "b": entry((2,), (12, 20))}, bytes(20)),
-        "invalid.?offset",
-    ),
+    "own metadata, deep": (container({"__metadata__": {"jaxae": "[" * 100_000}}), "metadata 'jaxae'|recursion"),
+    "long names": (container({"n" * 100_000: entry(), "b": entry((2,), (12, 20))}, bytes(20)), "invalid.?offset"),
     "long names twice": (
-        container(
-            b'{"%b": %b, "%b": %b}' % (2 * (b"n" * 9999, json.dumps(entry()).encode())), bytes(8)
-        ),
+        container(b'{"%b": %b, "%b": %b}' % (2 * (b"n" * 9999, json.dumps(entry()).encode())), bytes(8)),
         "names 'nnn.*' twice",
     ),
 }

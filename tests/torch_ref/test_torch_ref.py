@@ -147,8 +147,7 @@ class TestConditionalVAE:
         assert torch.equal(after, torch.get_rng_state())
 
     @pytest.mark.parametrize(
-        ("settings", "channels"),
-        [({}, 1), ({"num_classes": 0}, 1), ({"reconstruct_condition": True}, 11)],
+        ("settings", "channels"), [({}, 1), ({"num_classes": 0}, 1), ({"reconstruct_condition": True}, 11)]
     )
     def test_shapes(self, settings, channels):
         model = cvae(**settings)
@@ -267,9 +266,7 @@ class TestCosts:
     def test_target_of_the_condition_variant(self):
         features, targets = torch.rand(2, 1, 28, 28), torch.tensor([3, 8])
         assert torch_ref.reconstruction_target(cvae(), features, targets) is features
-        target = torch_ref.reconstruction_target(
-            cvae(reconstruct_condition=True), features, targets
-        )
+        target = torch_ref.reconstruction_target(cvae(reconstruct_condition=True), features, targets)
         assert target.shape == (2, 11, 28, 28)
         assert torch.equal(target[:, :1], features)
         assert torch.equal(target[:, 1:].mean((2, 3)), F.one_hot(targets, 10).float())
@@ -335,9 +332,7 @@ class TestBatches:
     @pytest.mark.parametrize(("count", "batch_size"), [(12, 5), (12, 4), (7, 7), (300, 64)])
     def test_replay_torch_is_the_installed_dataloader(self, count, batch_size):
         split = images_and_labels(count)
-        real = DataLoader(
-            torch_ref.ImageDataset(split), batch_size=batch_size, shuffle=True, num_workers=0
-        )
+        real = DataLoader(torch_ref.ImageDataset(split), batch_size=batch_size, shuffle=True, num_workers=0)
         replayed = torch_ref.shuffled_batches(split, batch_size, "torch")
         assert len(real) == len(replayed)
         epochs = []
@@ -358,9 +353,7 @@ class TestBatches:
     @pytest.mark.parametrize("seed", [0, 123])
     def test_order_is_what_numpy_says(self, replay, seed):
         torch.manual_seed(seed)
-        np.testing.assert_array_equal(
-            torch_ref.epoch_order(1000, replay), numpy_order(1000, seed, replay)
-        )
+        np.testing.assert_array_equal(torch_ref.epoch_order(1000, replay), numpy_order(1000, seed, replay))
 
     def test_torch_1_draws_the_permutation_from_the_global_stream(self):
         split = images_and_labels(300)
@@ -474,13 +467,7 @@ class TestData:
             ({"test_images": np.zeros((0, 28, 28, 1), np.uint8)}, "expected 0 integer test"),
             ({"test_labels": np.zeros(6, np.float32)}, "integer test labels"),
             ({"test_labels": np.array([{}] * 6)}, "cannot read .* allow_pickle"),
-            (
-                {
-                    "test_images": np.zeros((0, 28, 28, 1), np.uint8),
-                    "test_labels": np.zeros(0, int),
-                },
-                "test set is empty",
-            ),
+            ({"test_images": np.zeros((0, 28, 28, 1), np.uint8), "test_labels": np.zeros(0, int)}, "test set is empty"),
         ],
     )
     def test_bad_arrays(self, tmp_path, changes, message):

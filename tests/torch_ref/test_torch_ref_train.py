@@ -237,10 +237,7 @@ class TestSteps:
             model = torch_ref.ConditionalVariationalAutoencoder(784, 4, 10)
             optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
             features, targets = torch.rand(3, 1, 28, 28), torch.tensor([1, 2, 3])
-            costs = [
-                torch_ref.train_step_cvae(model, optimizer, features, targets, eps=eps).item()
-                for _ in range(5)
-            ]
+            costs = [torch_ref.train_step_cvae(model, optimizer, features, targets, eps=eps).item() for _ in range(5)]
             assert costs[4] < costs[0]
             results.append(costs)
         assert results[0] == results[1] != results[2]

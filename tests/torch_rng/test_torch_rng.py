@@ -42,35 +42,16 @@ def numbers_of_torch():
     drawn = new()
     drawn.randn(3)
     return [
-        (
-            new().random_(3).tolist(),
-            [3624216819017203053, 5278339153051796802, 4184670734919783522],
-        ),
+        (new().random_(3).tolist(), [3624216819017203053, 5278339153051796802, 4184670734919783522]),
         (
             hexes(new().uniform(4)),
-            [
-                "0x1.2f37f80000000p-2",
-                "0x1.087ada0000000p-1",
-                "0x1.01b5f80000000p-2",
-                "0x1.608a840000000p-1",
-            ],
+            ["0x1.2f37f80000000p-2", "0x1.087ada0000000p-1", "0x1.01b5f80000000p-2", "0x1.608a840000000p-1"],
         ),
-        (
-            hexes(new().uniform(3, -0.3, 0.9)),
-            ["0x1.c54c820000000p-5", "0x1.478d400000000p-2", "0x1.06c8000000000p-9"],
-        ),
-        (
-            hexes(new().randn(3)),
-            ["-0x1.c891be0000000p-4", "0x1.ed01b20000000p-4", "-0x1.7a81780000000p-2"],
-        ),
+        (hexes(new().uniform(3, -0.3, 0.9)), ["0x1.c54c820000000p-5", "0x1.478d400000000p-2", "0x1.06c8000000000p-9"]),
+        (hexes(new().randn(3)), ["-0x1.c891be0000000p-4", "0x1.ed01b20000000p-4", "-0x1.7a81780000000p-2"]),
         (
             hexes(new().randn(19)[[0, 1, 8, 18]]),
-            [
-                "0x1.5977920000000p-2",
-                "-0x1.6c16760000000p-3",
-                "-0x1.48d5aa0000000p-3",
-                "-0x1.a168f00000000p-2",
-            ],
+            ["0x1.5977920000000p-2", "-0x1.6c16760000000p-3", "-0x1.48d5aa0000000p-3", "-0x1.a168f00000000p-2"],
         ),
         (
             hexes(new().randn(19, dtype=np.float64)[[0, 8, 18]]),
@@ -104,18 +85,14 @@ def test_every_draw_of_one_mixed_stream(torch, seed, dtype):
     for n in SIZES:
         assert_same_bits(ours.uniform(n, dtype=dtype), torch.rand(n, generator=theirs, dtype=kind))
         assert_same_bits(
-            ours.uniform(n, -0.3, 0.9, dtype),
-            torch.empty(n, dtype=kind).uniform_(-0.3, 0.9, generator=theirs),
+            ours.uniform(n, -0.3, 0.9, dtype), torch.empty(n, dtype=kind).uniform_(-0.3, 0.9, generator=theirs)
         )
         for mean, std in ((0.0, 1.0), (0.7, 0.3), (0.0, 0.1)):
             assert_same_bits(
-                ours.normal(n, mean, std, dtype),
-                torch.empty(n, dtype=kind).normal_(mean, std, generator=theirs),
+                ours.normal(n, mean, std, dtype), torch.empty(n, dtype=kind).normal_(mean, std, generator=theirs)
             )
         assert_same_bits(ours.randn(n, dtype=dtype), torch.randn(n, generator=theirs, dtype=kind))
-        assert_same_bits(
-            ours.random_(n), torch.empty(n, dtype=torch.int64).random_(generator=theirs)
-        )
+        assert_same_bits(ours.random_(n), torch.empty(n, dtype=torch.int64).random_(generator=theirs))
         assert_same_bits(ours.randperm(n), torch.randperm(n, generator=theirs))
         assert_same_bits(ours.get_state(), theirs.get_state())
 
@@ -150,9 +127,7 @@ def test_one_word_more_is_seen(torch):
 def test_uniform_between_bounds(torch, low_high, dtype):
     """The first bounds round to the upper one 10 times; torch then gives the lower."""
     ours, theirs = pair(torch, 0)
-    expected = torch.empty(20_000, dtype=getattr(torch, dtype)).uniform_(
-        *low_high, generator=theirs
-    )
+    expected = torch.empty(20_000, dtype=getattr(torch, dtype)).uniform_(*low_high, generator=theirs)
     assert_same_bits(ours.uniform(20_000, *low_high, dtype), expected)
 
 
@@ -164,12 +139,10 @@ def test_integers(torch, dtype):
     for n in (0, 1, 5, 700):
         for bounds in ((), (7,), (least, -1) if least else (0, 1), (3, None), (least, None)):
             assert_same_bits(
-                ours.random_(n, *bounds, dtype=dtype),
-                torch.empty(n, dtype=kind).random_(*bounds, generator=theirs),
+                ours.random_(n, *bounds, dtype=dtype), torch.empty(n, dtype=kind).random_(*bounds, generator=theirs)
             )
         assert_same_bits(
-            ours.random_((n, 2), largest, dtype=dtype),
-            torch.randint(largest, (n, 2), dtype=kind, generator=theirs),
+            ours.random_((n, 2), largest, dtype=dtype), torch.randint(largest, (n, 2), dtype=kind, generator=theirs)
         )
 
 

@@ -11,16 +11,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
-from jaxae import (
-    AUTOENCODER,
-    CONDITIONAL_VAE,
-    DivergenceError,
-    InputError,
-    fit,
-    load,
-    load_run,
-    parameters_of,
-)
+from jaxae import AUTOENCODER, CONDITIONAL_VAE, DivergenceError, InputError, fit, load, load_run, parameters_of
 from jaxae.data.dataset import Dataset, Split
 from jaxae.training.runtime import make_mesh
 
@@ -32,8 +23,7 @@ SMALL_AE = AUTOENCODER.replace(epochs=2, batch_size=16, hidden=(7,))
 def data() -> Dataset:
     digits = load("digits")
     # 70 examples: four batches of 16 and a smaller one of 6.
-    return Dataset("digits", Split(*(a[:70] for a in digits.train)),
-                   Split(*(a[:20] for a in digits.test)), 10)  # fmt: skip
+    return Dataset("digits", Split(*(a[:70] for a in digits.train)), Split(*(a[:20] for a in digits.test)), 10)
 
 
 def lines(folder: Path) -> list[dict]:
@@ -44,9 +34,7 @@ def lines(folder: Path) -> list[dict]:
 
 
 def assert_same_weights(first: Path, second: Path) -> None:
-    assert (first / "weights.safetensors").read_bytes() == (
-        second / "weights.safetensors"
-    ).read_bytes()
+    assert (first / "weights.safetensors").read_bytes() == (second / "weights.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("config", [SMALL_AE, SMALL_VAE])
@@ -58,8 +46,7 @@ def test_training_lowers_the_cost_and_keeps_a_run(config, data, tmp_path):
     assert len(tests) == 4
     assert tests[-1] < 0.95 * tests[0]
     assert printed[0].startswith("Epoch: 001/004 | Batch 000/005 | Cost: ")
-    assert [line.split(" | ")[1] for line in printed[:3]] == [
-        "Batch 000/005", "Batch 002/005", "Batch 004/005"]  # fmt: skip
+    assert [line.split(" | ")[1] for line in printed[:3]] == ["Batch 000/005", "Batch 002/005", "Batch 004/005"]
     assert printed[3].startswith("Time elapsed: ")
     assert printed[-1].startswith("Total Training Time: ")
     assert lines(tmp_path / "run") == [
@@ -81,9 +68,7 @@ def test_what_runs_after_each_epoch_sees_the_model_and_the_metrics(data):
     assert not np.array_equal(seen[0][0], seen[1][0])
     assert np.array_equal(seen[1][0], parameters_of(result.model)["linear_1"]["kernel"])
     # It only looks: the training is the one without it.
-    assert np.array_equal(
-        seen[1][0], parameters_of(fit(SMALL_AE, data).model)["linear_1"]["kernel"]
-    )
+    assert np.array_equal(seen[1][0], parameters_of(fit(SMALL_AE, data).model)["linear_1"]["kernel"])
 
 
 def test_a_logged_cost_is_the_post_s_reduction(data):
@@ -109,10 +94,25 @@ def test_resuming_is_as_if_never_stopped(replay, data, tmp_path):
 
 
 def start(folder: Path, *flags: str) -> subprocess.Popen:
-    command = [sys.executable, REPOSITORY / "scripts" / "train_ae.py", "--run-dir", folder,
-               "--data", "digits",
-               "--epochs", "60", "--log-every", "2", "--checkpoint-seconds", "0",
-               "--devices", "2", "--hidden", "9", *flags]  # fmt: skip
+    command = [
+        sys.executable,
+        REPOSITORY / "scripts" / "train_ae.py",
+        "--run-dir",
+        folder,
+        "--data",
+        "digits",
+        "--epochs",
+        "60",
+        "--log-every",
+        "2",
+        "--checkpoint-seconds",
+        "0",
+        "--devices",
+        "2",
+        "--hidden",
+        "9",
+        *flags,
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

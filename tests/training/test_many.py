@@ -2,15 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxae import (
-    AUTOENCODER,
-    CONDITIONAL_VAE,
-    DivergenceError,
-    InputError,
-    fit,
-    fit_many,
-    load,
-)
+from jaxae import AUTOENCODER, CONDITIONAL_VAE, DivergenceError, InputError, fit, fit_many, load
 from jaxae.data.dataset import Dataset, Split
 from jaxae.training import step
 from jaxae.training.runtime import default_device_count, divide_by_models, make_mesh
@@ -22,8 +14,7 @@ VAE = CONDITIONAL_VAE.replace(num_latent=3, batch_size=6, epochs=2, dtype="float
 @pytest.fixture(scope="module")
 def data() -> Dataset:
     digits = load("digits")
-    return Dataset("digits", Split(*(a[:70] for a in digits.train)),
-                   Split(*(a[:20] for a in digits.test)), 10)  # fmt: skip
+    return Dataset("digits", Split(*(a[:70] for a in digits.train)), Split(*(a[:20] for a in digits.test)), 10)
 
 
 @pytest.mark.usefixtures("x64")
@@ -41,9 +32,7 @@ def data() -> Dataset:
 )
 def test_each_model_is_its_own_single_run(config, settings, devices, vectorised, data, monkeypatch):
     if vectorised:  # as on a GPU
-        monkeypatch.setattr(
-            step, "for_each_model", lambda _, function, args: jax.vmap(function)(args)
-        )
+        monkeypatch.setattr(step, "for_each_model", lambda _, function, args: jax.vmap(function)(args))
     jax.clear_caches()  # of the other branch
     mesh = make_mesh(devices=devices)
     many = fit_many(config, data, mesh=mesh, **settings)
@@ -52,9 +41,7 @@ def test_each_model_is_its_own_single_run(config, settings, devices, vectorised,
         one = config.replace(
             seed=settings["seeds"][index],
             beta=settings.get("betas", [1.0] * count)[index],
-            learning_rate=settings.get("learning_rates", [config.train.learning_rate] * count)[
-                index
-            ],
+            learning_rate=settings.get("learning_rates", [config.train.learning_rate] * count)[index],
         )
         single = fit(one, data, mesh=mesh)
         own = jax.tree.map(lambda leaf: leaf[index], many.parameters)  # noqa: B023
@@ -81,15 +68,7 @@ def test_devices_are_divided_by_models(models, devices, groups, sharing):
 
 @pytest.mark.parametrize(
     ("batch_size", "available", "models", "count"),
-    [
-        (256, 4, 1, 4),
-        (64, 4, 1, 2),
-        (16, 4, 1, 1),
-        (16, 4, 4, 4),
-        (16, 4, 5, 1),
-        (32, 6, 4, 4),
-        (64, 8, 3, 6),
-    ],
+    [(256, 4, 1, 4), (64, 4, 1, 2), (16, 4, 1, 1), (16, 4, 4, 4), (16, 4, 5, 1), (32, 6, 4, 4), (64, 8, 3, 6)],
 )
 def test_each_device_has_work(batch_size, available, models, count):
     assert default_device_count(batch_size, available, models) == count
@@ -98,9 +77,7 @@ def test_each_device_has_work(batch_size, available, models, count):
 def test_bad_sequences_and_divergence(data):
     with pytest.raises(InputError, match="expected one seed or more"):
         fit_many(AE, data, seeds=[])
-    with pytest.raises(
-        InputError, match="as many learning rates and betas as seeds, got 2, 3 and 3"
-    ):
+    with pytest.raises(InputError, match="as many learning rates and betas as seeds, got 2, 3 and 3"):
         fit_many(AE, data, seeds=[1, 2, 3], learning_rates=[0.1, 0.2])
     wild = AE.replace(dtype="float32")
     with pytest.raises(DivergenceError, match=r"step \d+ of seed 9"):

@@ -28,10 +28,7 @@ def seeded_reference(config: RunConfig):
     if isinstance(model, AutoencoderConfig):
         return torch_ref.Autoencoder(784, list(model.hidden), activation=model.activation)
     return torch_ref.ConditionalVariationalAutoencoder(
-        784,
-        model.num_latent,
-        model.num_classes,
-        reconstruct_condition=model.reconstruct_condition,
+        784, model.num_latent, model.num_classes, reconstruct_condition=model.reconstruct_condition
     )
 
 
@@ -61,24 +58,18 @@ CONFIGS = [
 def test_a_replay_starts_from_torchs_weights(config):
     parameters = torch_schedule(config, "torch").init_parameters()
     expected = torch_weights(seeded_reference(config))
-    found = {
-        f"{layer}.{key}": v for layer, leaves in parameters.items() for key, v in leaves.items()
-    }
+    found = {f"{layer}.{key}": v for layer, leaves in parameters.items() for key, v in leaves.items()}
     assert found.keys() == expected.keys()
     for name, value in found.items():
         assert value.dtype == np.float32
         # Bit for bit, but for the autoencoder's normals where torch's kernels round otherwise.
         largest = np.abs(expected[name]).max()
         exact = name != "linear_1.kernel"
-        np.testing.assert_allclose(
-            value, expected[name], rtol=0, atol=0 if exact else 5e-7 * largest
-        )
+        np.testing.assert_allclose(value, expected[name], rtol=0, atol=0 if exact else 5e-7 * largest)
 
 
 @pytest.mark.parametrize("loader", ["torch-1", "torch"])
-@pytest.mark.parametrize(
-    "config", [AUTOENCODER, CONDITIONAL_VAE, CONDITIONAL_VAE.replace(num_latent=3)]
-)
+@pytest.mark.parametrize("config", [AUTOENCODER, CONDITIONAL_VAE, CONDITIONAL_VAE.replace(num_latent=3)])
 def test_a_replay_has_the_batches_and_noise_of_the_reference(config, loader):
     schedule = torch_schedule(config, loader)
     seeded_reference(config)

@@ -29,9 +29,7 @@ def a_plan(steps: int, batch: int, *, examples: int = 500, first_step: int = 0) 
 def start(config: RunConfig, *, devices: int = 1, images=None):
     program = program_of(config, make_mesh(device="cpu", devices=devices))
     train = load("digits").train
-    data = put_examples(
-        program, train.images[:500] if images is None else images, train.labels[:500]
-    )
+    data = put_examples(program, train.images[:500] if images is None else images, train.labels[:500])
     state = init_state(program, init_parameters(config.model, jax.random.key(0)))
     return program, data, state
 
@@ -78,9 +76,7 @@ def test_a_smaller_batch_costs_what_its_examples_cost(name, devices):
     )
     np.testing.assert_allclose(other_costs.cost, costs.cost, rtol=1e-13)
     np.testing.assert_allclose(other_costs.kl, costs.kl, rtol=1e-12)
-    np.testing.assert_allclose(
-        flat(large), flat(small), rtol=0, atol=1e-9 * np.abs(flat(small)).max()
-    )
+    np.testing.assert_allclose(flat(large), flat(small), rtol=0, atol=1e-9 * np.abs(flat(small)).max())
 
 
 def test_noise_is_that_of_an_example_of_a_step():
@@ -168,9 +164,7 @@ def test_an_evaluation_does_not_depend_on_its_batches(name):
     results = []
     for devices, size in ((1, 50), (4, 64), (2, 7)):
         program, data, state = start(config, devices=devices)
-        plan = put_plan(
-            program, Plan(batches(np.arange(200), size), Noise.drawn(jax.random.key(9)), 0)
-        )
+        plan = put_plan(program, Plan(batches(np.arange(200), size), Noise.drawn(jax.random.key(9)), 0))
         results.append(evaluate(state.parameters, data, plan, 0.5, program=program))
     first, *others = (np.array(result) for result in results)
     for other in others:
@@ -182,9 +176,7 @@ def test_an_evaluation_does_not_depend_on_its_batches(name):
 
 def test_the_two_forms_of_the_cost_agree_away_from_saturation():
     plan = a_plan(2, 8)
-    costs = [
-        train(config, plan)[1].cost for config in (SMALL_VAE, SMALL_VAE.replace(replay="torch"))
-    ]
+    costs = [train(config, plan)[1].cost for config in (SMALL_VAE, SMALL_VAE.replace(replay="torch"))]
     np.testing.assert_allclose(*costs, rtol=1e-6)
 
 
@@ -208,11 +200,5 @@ def test_the_caller_keeps_its_arrays():
         "linear_2": {"kernel": np.ones((32, 784), np.float32), "bias": np.zeros(784, np.float32)},
     }
     state = init_state(program, parameters)
-    take_all(
-        state,
-        data,
-        put_plan(program, a_plan(2, 8)),
-        hyperparameters_of(AUTOENCODER),
-        program=program,
-    )
+    take_all(state, data, put_plan(program, a_plan(2, 8)), hyperparameters_of(AUTOENCODER), program=program)
     assert (kernel == 1).all()

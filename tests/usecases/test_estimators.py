@@ -33,9 +33,7 @@ def fitted(rows: np.ndarray) -> AutoencoderTransformer:
 
 @pytest.fixture(scope="module")
 def detector(rows: np.ndarray) -> AutoencoderOutlierDetector:
-    return AutoencoderOutlierDetector(
-        (12,), contamination=0.05, epochs=60, batch_size=32, random_state=0
-    ).fit(rows)
+    return AutoencoderOutlierDetector((12,), contamination=0.05, epochs=60, batch_size=32, random_state=0).fit(rows)
 
 
 @parametrize_with_checks([AutoencoderTransformer(**QUICK), AutoencoderOutlierDetector(**QUICK)])
@@ -86,8 +84,7 @@ class TestTransformer:
     def test_works_in_pipeline_and_grid_search(self, rows):
         rows, labels = rows[:256], load_digits(return_X_y=True)[1][:256]
         pipeline = make_pipeline(
-            AutoencoderTransformer(epochs=20, batch_size=32, random_state=0),
-            LogisticRegression(max_iter=2000),
+            AutoencoderTransformer(epochs=20, batch_size=32, random_state=0), LogisticRegression(max_iter=2000)
         )
         grid = {"autoencodertransformer__hidden": [(2,), (16,)]}
         search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(rows, labels)
@@ -115,10 +112,7 @@ class TestTransformer:
         assert fitted.inverse_transform(codes).dtype == dtype
 
     def test_random_state_decides(self, rows):
-        codes = [
-            AutoencoderTransformer((4,), random_state=seed, **QUICK).fit_transform(rows)
-            for seed in (0, 0, 1)
-        ]
+        codes = [AutoencoderTransformer((4,), random_state=seed, **QUICK).fit_transform(rows) for seed in (0, 0, 1)]
         assert np.array_equal(codes[0], codes[1])
         assert not np.allclose(codes[0], codes[2])
 

@@ -25,9 +25,7 @@ def test_marks_the_best_and_ties(capsys):
     a_table([ARow("a", 1.001), ARow("b [x]", 1.004), ARow("c", 2.0), ARow("d", None)]).show()
     shown = capsys.readouterr().out
     cells = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in shown.splitlines()
-        if line.startswith("|")
+        [cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines() if line.startswith("|")
     ]
     assert cells[2:] == [["a", "1.00 *"], ["b [x]", "1.00 *"], ["c", "2.00"], ["d", "-"]]
     assert "seed 3" in shown

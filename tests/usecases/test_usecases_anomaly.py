@@ -19,18 +19,10 @@ from jaxae.network.apply import reconstruct, score
 from jaxae.network.losses import bce_from_probabilities, kl_from_standard_normal
 from jaxae.network.models import build
 from jaxae.usecases import anomaly
-from jaxae.usecases.anomaly import (
-    AnomalySettings,
-    Detection,
-    detect,
-)
+from jaxae.usecases.anomaly import AnomalySettings, Detection, detect
 from jaxae.usecases.anomaly_baselines import auroc, split_classes
 from jaxae.usecases.model_source import load_or_train
-from jaxae.usecases.novelty import (
-    smoothed_relative_error,
-    squared_error,
-    threshold,
-)
+from jaxae.usecases.novelty import smoothed_relative_error, squared_error, threshold
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -147,9 +139,7 @@ class TestSplit:
 
 @pytest.fixture(scope="module")
 def detection(three: Dataset) -> Detection:
-    return detect(
-        three, AnomalySettings(hidden=(16, 4), epochs=30, vae_epochs=1, num_latent=2, label=7)
-    )
+    return detect(three, AnomalySettings(hidden=(16, 4), epochs=30, vae_epochs=1, num_latent=2, label=7))
 
 
 class TestDetect:

@@ -63,10 +63,7 @@ def test_a_stream_is_as_long_as_the_tables_promise(codec, digits):
     step = bins_of(4)
     symbols = codec.tables.quantise(codec.encode(digits.test.images / np.float32(255)), step)
     tables = [codec.tables.table(d, step) for d in range(symbols.shape[1])]
-    bits = sum(
-        -np.log2(table[column] / 2**24).sum()
-        for table, column in zip(tables, symbols.T, strict=True)
-    )
+    bits = sum(-np.log2(table[column] / 2**24).sum() for table, column in zip(tables, symbols.T, strict=True))
     # The coder keeps at most its 64-bit state beyond the ideal.
     assert bits <= 8 * len(codec.tables.encode(symbols, step)) <= bits + 64
 
@@ -185,12 +182,7 @@ def test_the_means_of_a_plain_vae_compress_too(digits):
 def test_files_of_all_kinds_make_the_round_trip(codec, digits, run_dir, tmp_path):
     images = digits.test.images
     wide = np.concatenate(list(images[:3, ..., 0]), axis=1)[:20, :70]
-    cases = {
-        "one.png": images[0, ..., 0],
-        "wide.png": wide,
-        "many.npy": images[:5],
-        "many.npz": images[:5, ..., 0],
-    }
+    cases = {"one.png": images[0, ..., 0], "wide.png": wide, "many.npy": images[:5], "many.npz": images[:5, ..., 0]}
     for name, pixels in cases.items():
         source, packed, result = tmp_path / name, tmp_path / "packed", tmp_path / f"out-{name}"
         write_pixels(source, pixels)
@@ -249,10 +241,10 @@ def test_pixels_that_are_no_grey_images_are_refused(codec, tmp_path):
 def test_the_script_refuses_in_one_line(run_dir, tmp_path):
     (tmp_path / "bad").write_bytes(b"jxae\x07")
     done = subprocess.run(
-        [sys.executable, SCRIPT, "decompress", tmp_path / "bad", tmp_path / "out.png",
-         "--run-dir", run_dir],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, SCRIPT, "decompress", tmp_path / "bad", tmp_path / "out.png", "--run-dir", run_dir],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
@@ -271,10 +263,7 @@ def test_rates_count_whole_files(codec, digits, tmp_path):
     jpeg = [row.psnr for row in comparison.table.rows if row.method == "JPEG"]
     assert jpeg == sorted(jpeg)
     first = comparison.points[0]
-    others = [
-        dataclasses.replace(first, row=dataclasses.replace(first.row, method=f"AE {n}"))
-        for n in range(8)
-    ]
+    others = [dataclasses.replace(first, row=dataclasses.replace(first.row, method=f"AE {n}")) for n in range(8)]
     many = RateComparison(comparison.table, [*others, *comparison.points], images)
     many.draw(tmp_path / "rates.png")
     assert (tmp_path / "rates.png").stat().st_size > 10_000
@@ -288,9 +277,7 @@ def test_identity_depends_on_the_tables(codec, run_dir):
     counts = tables.counts.copy()
     counts[0, 0] += 1
     assert Codec.of(config, model, tables).identity == codec.identity
-    assert Codec.of(config, model, CodeTables(tables.width, tables.lowest, counts)).identity != (
-        codec.identity
-    )
+    assert Codec.of(config, model, CodeTables(tables.width, tables.lowest, counts)).identity != (codec.identity)
 
 
 def test_unpack_is_the_inverse_of_pack():
@@ -322,7 +309,4 @@ def test_a_file_of_an_earlier_version_is_still_read():
     decoded = codec.decompress((folder / "six.jxae").read_bytes())
     # A pixel may round to the next grey level where arithmetic differs in its last bits.
     assert np.abs(decoded.astype(int) - np.load(folder / "six.npy").astype(int)).max() <= 1
-    assert (
-        codec.compress(load("digits").test.images[:6], 8.0)[:13]
-        == ((folder / "six.jxae").read_bytes()[:13])
-    )
+    assert codec.compress(load("digits").test.images[:6], 8.0)[:13] == ((folder / "six.jxae").read_bytes()[:13])

@@ -16,11 +16,7 @@ from jaxae.network.models import Model, build
 from jaxae.network.parameters import parameters_of
 from jaxae.training.fit import fit
 from jaxae.usecases.corruption import Gaussian, MaskedBlocks, MaskedPixels, SaltAndPepper
-from jaxae.usecases.denoise import (
-    DenoiseSettings,
-    corrupted,
-    denoise,
-)
+from jaxae.usecases.denoise import DenoiseSettings, corrupted, denoise
 from jaxae.usecases.denoise_file import denoise_file
 from jaxae.usecases.image_quality import mean_psnr, ssim
 
@@ -93,10 +89,7 @@ class TestCorruption:
             (lambda: SaltAndPepper(1.5), "between 0 and 1, got 1.5"),
             (lambda: MaskedPixels(0), "between 0 and 1, got 0"),
             (lambda: MaskedBlocks(0, 1), "blocks of side 1 or more"),
-            (
-                lambda: MaskedBlocks(9, 1)(jax.random.key(0), jnp.ones((8, 8, 1))),
-                "blocks within 8x8",
-            ),
+            (lambda: MaskedBlocks(9, 1)(jax.random.key(0), jnp.ones((8, 8, 1))), "blocks within 8x8"),
         ],
     )
     def test_refuses_nonsense(self, make, message):
@@ -138,8 +131,7 @@ class TestMeasures:
 def test_comparison(digits, settings, tmp_path):
     restoration = denoise(digits, settings, {"gaussian": Gaussian(0.4)})
     rows = {row.method: row for row in restoration.table.rows}
-    assert list(rows) == ["as it came", "PCA", "median filter", "non-local means",
-                          "denoising autoencoder"]  # fmt: skip
+    assert list(rows) == ["as it came", "PCA", "median filter", "non-local means", "denoising autoencoder"]
     for method in list(rows)[1:]:
         assert rows[method].psnr > rows["as it came"].psnr + 3, method
     assert rows["denoising autoencoder"].psnr > rows["non-local means"].psnr

@@ -30,11 +30,7 @@ def test_telling_features_win_and_noise_does_not(few, tmp_path: Path):
     for key in ("logistic_regression", "random_forest", "neighbours"):
         assert getattr(rows["telling"], key) > 99
         assert getattr(rows["noise"], key) < 25
-        assert (
-            getattr(rows["noise"], key)
-            < getattr(rows["PCA-32"], key)
-            < getattr(rows["telling"], key)
-        )
+        assert getattr(rows["noise"], key) < getattr(rows["PCA-32"], key) < getattr(rows["telling"], key)
     assert rows["telling"].nmi > 0.99
     assert rows["noise"].ari < 0.05
     assert rows["pixels"].dimensions == 784

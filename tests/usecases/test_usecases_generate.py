@@ -74,9 +74,7 @@ def test_the_density_ratio_is_exact():
     posteriors = Posteriors(mean, log_var, np.array([0, 1, 0, 0, 1, 0], np.int32))
     codes = generator.normal(size=(5, 3)).astype(np.float32)
     own = [0, 2, 3, 5]
-    mixture = np.mean(
-        [multivariate_normal(mean[i], np.diag(np.exp(log_var[i]))).pdf(codes) for i in own], axis=0
-    )
+    mixture = np.mean([multivariate_normal(mean[i], np.diag(np.exp(log_var[i]))).pdf(codes) for i in own], axis=0)
     wanted = np.log(mixture) - multivariate_normal(np.zeros(3)).logpdf(codes)
     # float32 by a multiplied-out square; 4e-6 measured.
     np.testing.assert_allclose(posteriors.log_ratio(codes, 0), wanted, atol=1e-4)
@@ -145,9 +143,7 @@ def test_what_cannot_be_written_is_refused_before_training(tmp_path):
 
 
 def test_the_table_ranks_real_images_apart(model, judge, digits, tmp_path):
-    comparison = compare_generation(
-        {"untrained": model}, digits, judge, count=100, mixture_components=1
-    )
+    comparison = compare_generation({"untrained": model}, digits, judge, count=100, mixture_components=1)
     rows = {(row.model, row.sampler): row for row in comparison.table.rows}
     assert rows["real training images", "-"].accuracy > 85
     assert rows["untrained", "the prior"].accuracy < 40
@@ -162,9 +158,8 @@ def test_the_table_ranks_real_images_apart(model, judge, digits, tmp_path):
 
 def test_the_script_refuses_in_one_line(tmp_path):
     done = subprocess.run(
-        [sys.executable, SCRIPT, "--label", "12", "--out", tmp_path / "x.png"],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, SCRIPT, "--label", "12", "--out", tmp_path / "x.png"], capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: expected a label from 0 to 9, got 12\n"
     assert not list(tmp_path.iterdir())

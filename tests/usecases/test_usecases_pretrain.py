@@ -8,11 +8,7 @@ from flax import nnx
 
 from jaxae import AUTOENCODER, Dataset, InputError, Split, load
 from jaxae.network.models import Autoencoder, build
-from jaxae.usecases.pretrain import (
-    PretrainSettings,
-    compare_pretraining,
-    fine_tune,
-)
+from jaxae.usecases.pretrain import PretrainSettings, compare_pretraining, fine_tune
 from jaxae.usecases.supervised import passes, train
 
 CONFIG = AUTOENCODER.replace(hidden=(8,)).model
@@ -33,13 +29,11 @@ def test_training_many_at_once_equals_training_each(x64):
     starts = jnp.asarray(generator.normal(size=(2, 5, 3)))
     orders = jnp.asarray(np.stack([passes(generator, 40, 8, 20) for _ in range(2)]))
     rates = jnp.asarray([0.01, 0.1])
-    together = jax.vmap(
-        lambda start, order, rate: train(linear, {"kernel": start}, inputs, labels, order, rate)
-    )(starts, orders, rates)["kernel"]
+    together = jax.vmap(lambda start, order, rate: train(linear, {"kernel": start}, inputs, labels, order, rate))(
+        starts, orders, rates
+    )["kernel"]
     for index in range(2):
-        alone = train(
-            linear, {"kernel": starts[index]}, inputs, labels, orders[index], rates[index]
-        )["kernel"]
+        alone = train(linear, {"kernel": starts[index]}, inputs, labels, orders[index], rates[index])["kernel"]
         # 1e-15 measured.
         np.testing.assert_allclose(together[index], alone, atol=1e-12)
     assert not np.allclose(together[0], together[1], atol=0.1)
@@ -58,9 +52,7 @@ def test_a_start_that_knows_the_labels_wins(digits, tmp_path: Path):
     pixels = digits.train.images.reshape(-1, 784) / np.float32(255)
     classes = np.eye(10, dtype=np.float32)[digits.train.labels]
     centred = pixels - pixels.mean(0, keepdims=True)
-    kernel = np.linalg.lstsq(
-        centred.T @ centred + 30 * np.eye(784), centred.T @ classes, rcond=None
-    )[0]
+    kernel = np.linalg.lstsq(centred.T @ centred + 30 * np.eye(784), centred.T @ classes, rcond=None)[0]
     config = AUTOENCODER.replace(hidden=(10,)).model
     model = build(config, rngs=nnx.Rngs(0))
     assert isinstance(model, Autoencoder)

@@ -45,10 +45,7 @@ def test_deep_codes_beat_pca_in_two_dimensions(reduction):
 
 
 def test_pca_is_scikit_learns(reduction, digits):
-    train, test = (
-        as_unit_float(split.images).reshape(len(split.images), -1)
-        for split in (digits.train, digits.test)
-    )
+    train, test = (as_unit_float(split.images).reshape(len(split.images), -1) for split in (digits.train, digits.test))
     exact = PCA(2, svd_solver="covariance_eigh").fit(train)
     decoded = np.clip(exact.inverse_transform(exact.transform(test)), 0, 1)
     expected = ((decoded - test) ** 2).mean()
@@ -85,9 +82,7 @@ def test_takes_a_run_and_refuses_others(digits, tmp_path):
     parameters = make_schedule(other, 128).init_parameters()
     save_weights(tmp_path / "vae" / "weights.safetensors", other, parameters)
     (tmp_path / "vae" / "config.json").write_text(json.dumps(other.to_json()))
-    with pytest.raises(
-        InputError, match=r"a run of AutoencoderConfig, got .* ConditionalVAEConfig"
-    ):
+    with pytest.raises(InputError, match=r"a run of AutoencoderConfig, got .* ConditionalVAEConfig"):
         reduce(digits, ReduceSettings(run_dir=tmp_path / "vae"))
 
 

@@ -194,9 +194,7 @@ def fill_optimizer(optimizer: nnx.Optimizer, moved: OptimizerPort) -> None:
     values = jax.tree.leaves(moved.state)
     if [tuple(one.shape) for one in targets] != [value.shape for value in values]:
         counts = f"{len(targets)} arrays for {len(values)}"
-        raise InputError(
-            f"expected an nnx.Optimizer of the ported chain and parameters, got one with {counts}"
-        )
+        raise InputError(f"expected an nnx.Optimizer of the ported chain and parameters, got one with {counts}")
     for target, value in zip(targets, values, strict=True):
         target.set_value(jnp.array(value, copy=True))
     nodes = filter(has_count, jax.tree.leaves(moved.state, is_leaf=has_count))

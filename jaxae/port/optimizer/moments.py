@@ -30,9 +30,7 @@ def chain(
     if len(groups) == 1 and not frozen:
         return groups[0].settings.optax()
     labels = dict.fromkeys(frozen, _FROZEN)
-    chains: dict[Hashable, optax.GradientTransformation] = (
-        {_FROZEN: optax.set_to_zero()} if frozen else {}
-    )
+    chains: dict[Hashable, optax.GradientTransformation] = {_FROZEN: optax.set_to_zero()} if frozen else {}
     for number, group in enumerate(groups):
         chains[f"group_{number}"] = group.settings.optax()
         for name in group.names:
@@ -134,6 +132,5 @@ def _compare(mine: Any, theirs: Any, groups: Sequence[Group]) -> None:
         if not np.allclose(a, b, rtol=1e-5, atol=1e-6 * np.abs(b).max(initial=0.0)):
             said = "; ".join(str(group.settings) for group in groups)
             raise InputError(
-                f"expected a chain that steps as torch's optimizer would ({said}), got another "
-                f"step, first at {name!r}"
+                f"expected a chain that steps as torch's optimizer would ({said}), got another step, first at {name!r}"
             )

@@ -30,9 +30,7 @@ def names_of(model: Any) -> list[str]:
     raise InputError(f"expected a torch module, its state_dict or names of parameters, got {kind}")
 
 
-def parameter_names(
-    content: Mapping[str, Any], optimizer: Any, model: Any
-) -> tuple[list[tuple[str, ...]], list[str]]:
+def parameter_names(content: Mapping[str, Any], optimizer: Any, model: Any) -> tuple[list[tuple[str, ...]], list[str]]:
     """For each group the names of its parameters, as far as they are known."""
     groups = content["param_groups"]
     if all("param_names" in group for group in groups):
@@ -87,10 +85,7 @@ def untied(names: Sequence[str], owners: Mapping[str, Transfer]) -> tuple[str, .
 
 
 def read_states(
-    plan: PortPlan,
-    owners: Mapping[str, Transfer],
-    content: Mapping[str, Any],
-    groups: Sequence[Group],
+    plan: PortPlan, owners: Mapping[str, Transfer], content: Mapping[str, Any], groups: Sequence[Group]
 ) -> tuple[dict[str, tuple[np.ndarray, ...]], dict[str, int]]:
     """Moments in Flax's layout and steps by the path of each variable; problems into the plan."""
     moments: Moments = {}
@@ -120,11 +115,7 @@ def read_states(
 
 
 def _read_state(
-    plan: PortPlan,
-    name: str,
-    transfer: Transfer,
-    settings: TorchOptimizer,
-    held: Mapping[str, Any] | None,
+    plan: PortPlan, name: str, transfer: Transfer, settings: TorchOptimizer, held: Mapping[str, Any] | None
 ) -> tuple[list[tuple[np.ndarray, ...]], int]:
     shape, dtype = transfer.flax_shape, transfer.variables[0].dtype
     empty = tuple(np.zeros(shape, dtype) for _ in transfer.flax)

@@ -59,15 +59,9 @@ def _transpose_padding(flax: Callable[[Any], Pads]) -> Setting:
 
 
 _OWN_CONV = _settings(_padding(torch_conv_padding), "stride", "dilation", "groups")
-_OWN_TRANSPOSE = _settings(
-    _transpose_padding(torch_transpose_padding), "stride", "dilation", "groups"
-)
-_STOCK_CONV = _settings(
-    _padding(flax_conv_padding), "strides", "kernel_dilation", "feature_group_count"
-)
-_STOCK_TRANSPOSE = _settings(
-    _transpose_padding(flax_transpose_padding), "strides", "kernel_dilation"
-)
+_OWN_TRANSPOSE = _settings(_transpose_padding(torch_transpose_padding), "stride", "dilation", "groups")
+_STOCK_CONV = _settings(_padding(flax_conv_padding), "strides", "kernel_dilation", "feature_group_count")
+_STOCK_TRANSPOSE = _settings(_transpose_padding(flax_transpose_padding), "strides", "kernel_dilation")
 
 
 def _refuse_conv(layer: Any) -> str | None:
@@ -128,28 +122,10 @@ CONVOLUTIONS = (
     Layer(layers.Linear, ("Linear",), _LINEAR, width=_stock_width),
     Layer(nnx.Linear, ("Linear",), _LINEAR, width=_stock_width),
     _convolution(
-        layers.Conv,
-        ("Conv2d",),
-        _CONV,
-        settings=_OWN_CONV,
-        width=_own_width,
-        refuse_torch=_refuse_torch_conv,
+        layers.Conv, ("Conv2d",), _CONV, settings=_OWN_CONV, width=_own_width, refuse_torch=_refuse_torch_conv
     ),
-    _convolution(
-        nnx.Conv,
-        _CONVS,
-        _CONV,
-        settings=_STOCK_CONV,
-        refuse=_refuse_conv,
-        refuse_torch=_refuse_torch_conv,
-    ),
-    _convolution(
-        layers.ConvTranspose,
-        ("ConvTranspose2d",),
-        _TRANSPOSED,
-        settings=_OWN_TRANSPOSE,
-        width=_own_width,
-    ),
+    _convolution(nnx.Conv, _CONVS, _CONV, settings=_STOCK_CONV, refuse=_refuse_conv, refuse_torch=_refuse_torch_conv),
+    _convolution(layers.ConvTranspose, ("ConvTranspose2d",), _TRANSPOSED, settings=_OWN_TRANSPOSE, width=_own_width),
     _stock_transpose(_TRANSPOSED, transpose_kernel=True),
     _stock_transpose(_FLIPPED, transpose_kernel=False),
 )

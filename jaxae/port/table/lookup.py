@@ -19,12 +19,7 @@ def _refuse_slopes(_: Any, tensors: Mapping[str, np.ndarray]) -> str | None:
     return None
 
 
-_PRELU = Layer(
-    nnx.PReLU,
-    ("PReLU",),
-    (Row("weight", "negative_slope", "1 -> "),),
-    refuse_tensors=_refuse_slopes,
-)
+_PRELU = Layer(nnx.PReLU, ("PReLU",), (Row("weight", "negative_slope", "1 -> "),), refuse_tensors=_refuse_slopes)
 
 LAYERS = (*CONVOLUTIONS, *NORMS, *SEQUENCES, _PRELU)
 

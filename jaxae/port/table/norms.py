@@ -6,14 +6,8 @@ from flax import nnx
 
 from jaxae.port.row import Layer, Row, Setting
 
-_NORM = (
-    Row("weight", "scale", "features -> features"),
-    Row("bias", "bias", "features -> features"),
-)
-_STATISTICS = (
-    Row("running_mean", "mean", "features -> features"),
-    Row("running_var", "var", "features -> features"),
-)
+_NORM = (Row("weight", "scale", "features -> features"), Row("bias", "bias", "features -> features"))
+_STATISTICS = (Row("running_mean", "mean", "features -> features"), Row("running_var", "var", "features -> features"))
 
 
 def _width(layer: Any) -> tuple[int, int]:
@@ -68,13 +62,7 @@ def _refuse_torch_instance_norm(torch: Any) -> str | None:
     return None
 
 
-def _norm(
-    flax: type,
-    torch: tuple[str, ...],
-    *settings: Setting,
-    rows: tuple[Row, ...] = _NORM,
-    **more: Any,
-) -> Layer:
+def _norm(flax: type, torch: tuple[str, ...], *settings: Setting, rows: tuple[Row, ...] = _NORM, **more: Any) -> Layer:
     return Layer(flax, torch, rows, settings, **{"refuse": _refuse_axes, "width": _width, **more})
 
 

@@ -13,11 +13,7 @@ _ATTENTION = (
     Setting("dropout", lambda layer: float(layer.dropout_rate), lambda torch: torch.dropout, 0.0),
 )
 _ATTENTION_OUT = (
-    Row(
-        "in_proj_bias",
-        ("query.bias", "key.bias", "value.bias"),
-        "(parts heads dim) -> parts heads dim",
-    ),
+    Row("in_proj_bias", ("query.bias", "key.bias", "value.bias"), "(parts heads dim) -> parts heads dim"),
     Row("out_proj.weight", "out.kernel", "outputs (heads dim) -> heads dim outputs"),
     Row("out_proj.bias", "out.bias", "outputs -> outputs"),
 )
@@ -110,10 +106,7 @@ def _refuse_gru_bias(layer: Any, tensors: Mapping[str, np.ndarray]) -> str | Non
     inner = tensors["bias_hh"][2 * layer.hidden_features :] if "bias_hh" in tensors else None
     if inner is None or not np.any(inner != 0):
         return None
-    return (
-        "a non-zero bias inside the reset gate's product (the last third of bias_hh) has no place "
-        "in nnx.GRUCell"
-    )
+    return "a non-zero bias inside the reset gate's product (the last third of bias_hh) has no place in nnx.GRUCell"
 
 
 def _attention(rows: tuple[Row, ...], when: Callable[[Any], bool]) -> Layer:

@@ -45,9 +45,7 @@ class CodeTables:
     _known: dict[int, list[tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(
-        cls, codes: Float[np.ndarray, "n code"], sensitivity: Float[np.ndarray, " code"]
-    ) -> "CodeTables":
+    def of(cls, codes: Float[np.ndarray, "n code"], sensitivity: Float[np.ndarray, " code"]) -> "CodeTables":
         """Count training codes in bins that all change the decoded image by as much.
 
         Args:
@@ -103,9 +101,7 @@ class CodeTables:
         bins = np.clip(bins, self.lowest[None], (self.lowest + self._num_bins - 1)[None])
         return (bins + step // 2) // step - self._first_symbol(step)[None]
 
-    def dequantise(
-        self, symbols: Int[np.ndarray, "n code"], step: int
-    ) -> Float[np.ndarray, "n code"]:
+    def dequantise(self, symbols: Int[np.ndarray, "n code"], step: int) -> Float[np.ndarray, "n code"]:
         """Codes of symbols: the mean of the training codes that share the symbol."""
         columns = zip(self._steps(step), symbols.T, self.width, strict=True)
         codes = [means[column] * width for (_, means), column, width in columns]
@@ -172,16 +168,11 @@ def bins_of(step: float) -> int:
         InputError: If the step is not above 0, or is beyond what tables are made for.
     """
     if not 0 < step <= FINEST_STEP * _LARGEST_STEP:
-        raise InputError(
-            f"expected a step above 0 and up to {FINEST_STEP * _LARGEST_STEP:g} grey levels, "
-            f"got {step:g}"
-        )
+        raise InputError(f"expected a step above 0 and up to {FINEST_STEP * _LARGEST_STEP:g} grey levels, got {step:g}")
     return 2 * round((step / FINEST_STEP - 1) / 2) + 1
 
 
-def _coarsen(
-    bins: np.ndarray, counts: np.ndarray, step: int, first: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _coarsen(bins: np.ndarray, counts: np.ndarray, step: int, first: int) -> tuple[np.ndarray, np.ndarray]:
     symbols = (bins + step // 2) // step - first
     size = int(symbols[-1]) + 1
     seen = np.zeros(size, np.int64)
@@ -208,6 +199,4 @@ def _stream() -> Any:
     try:
         return importlib.import_module("constriction").stream
     except ImportError:
-        raise InputError(
-            "expected the package constriction, got none: pip install 'jaxae[usecases]'"
-        ) from None
+        raise InputError("expected the package constriction, got none: pip install 'jaxae[usecases]'") from None

@@ -102,9 +102,7 @@ class Codec:
         try:
             symbols = self.tables.decode(container.payload, count, container.step)
         except DamagedPayloadError as error:
-            raise InputError(
-                f"expected the file as it was written, got {name}, which is altered: {error}"
-            ) from error
+            raise InputError(f"expected the file as it was written, got {name}, which is altered: {error}") from error
         images = self.decode(self.tables.dequantise(symbols, container.step))
         return _untiled(to_bytes(images), shape)
 
@@ -154,9 +152,7 @@ def to_bytes(images: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
-def _decode_tiles(
-    model: Model, codes: Float[np.ndarray, "n code"]
-) -> Float[np.ndarray, "n 28 28 1"]:
+def _decode_tiles(model: Model, codes: Float[np.ndarray, "n code"]) -> Float[np.ndarray, "n 28 28 1"]:
     return decode(model, codes).reshape(-1, SIDE, SIDE, 1)
 
 
@@ -210,15 +206,11 @@ def _tiles(pixels: UInt8[np.ndarray, "..."]) -> UInt8[np.ndarray, "n 28 28 1"]:
         grid = np.pad(pixels, missing, mode="edge").reshape(rows, SIDE, columns, SIDE)
         return grid.transpose(0, 2, 1, 3).reshape(-1, SIDE, SIDE, 1)
     if pixels.ndim not in {3, 4} or pixels.shape[1:] not in {(SIDE, SIDE), (SIDE, SIDE, 1)}:
-        raise InputError(
-            f"expected an image [h, w] or images [n, 28, 28(, 1)], got {list(pixels.shape)}"
-        )
+        raise InputError(f"expected an image [h, w] or images [n, 28, 28(, 1)], got {list(pixels.shape)}")
     return pixels.reshape(-1, SIDE, SIDE, 1)
 
 
-def _untiled(
-    tiles: UInt8[np.ndarray, "n 28 28 1"], shape: tuple[int, ...]
-) -> UInt8[np.ndarray, "..."]:
+def _untiled(tiles: UInt8[np.ndarray, "n 28 28 1"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
     if len(shape) != 2:
         return tiles.reshape(shape)
     height, width = shape

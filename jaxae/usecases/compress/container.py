@@ -50,9 +50,7 @@ class _TruncatedError(Exception):
 def pack(container: Container) -> bytes:
     """The bytes of a compressed file."""
     numbers = (container.step, len(container.shape), *container.shape, len(container.payload))
-    body = b"".join(
-        (MAGIC, bytes([VERSION]), container.model, *map(_varint, numbers), container.payload)
-    )
+    body = b"".join((MAGIC, bytes([VERSION]), container.model, *map(_varint, numbers), container.payload))
     return body + _digest(body)
 
 
@@ -66,16 +64,11 @@ def unpack(content: bytes, name: str) -> Container:
     if content[:4] != MAGIC[: len(content)] or not content:
         raise InputError(f"expected a file that jaxae compressed, got {name}, which is none")
     if len(content) > 4 and content[4] != VERSION:
-        raise InputError(
-            f"expected version {VERSION} of the compressed format, got {name}, of version "
-            f"{content[4]}"
-        )
+        raise InputError(f"expected version {VERSION} of the compressed format, got {name}, of version {content[4]}")
     try:
         container, end = _parse(content)
     except _TruncatedError as error:
-        raise InputError(
-            f"expected a whole file, got {name}, which is truncated: {error}"
-        ) from None
+        raise InputError(f"expected a whole file, got {name}, which is truncated: {error}") from None
     altered = f"expected the file as it was written, got {name}, which is altered"
     if len(content) > end + _DIGEST_BYTES:
         raise InputError(f"{altered}: {len(content) - end - _DIGEST_BYTES} bytes follow its end")

@@ -40,9 +40,7 @@ class CompressSettings:
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
     destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     step: float = 4.0
-    run_dir: Annotated[Path | None, default("runs/compress-DATA, trained if it is not there")] = (
-        None
-    )
+    run_dir: Annotated[Path | None, default("runs/compress-DATA, trained if it is not there")] = None
     data: str = "mnist"
     data_dir: Annotated[Path | None, default("the package's, or TFDS's own")] = None
 

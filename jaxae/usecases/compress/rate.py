@@ -199,8 +199,7 @@ def compare_rates(
         notes=(
             "Bits count whole files, headers and all. One file: all test images as one array, or "
             "as one collage for PNG, JPEG and WebP.",
-            "PNG, JPEG and WebP at their most thorough settings (optimize, method 6), in grey; "
-            "nothing else was tuned.",
+            "PNG, JPEG and WebP at their most thorough settings (optimize, method 6), in grey; nothing else was tuned.",
             "The model is not counted: as JPEG's tables and WebP's predictors, it is in the "
             "program. " + "; ".join(f"{n}: {_model_note(c, images)}" for n, c in codecs.items()),
             "PSNR is of the mean squared error over all pixels; - is infinite (lossless).",
@@ -295,9 +294,7 @@ def _uncollage(joined: np.ndarray, columns: int, count: int) -> np.ndarray:
 
 
 def _model_note(codec: Codec, images: np.ndarray) -> str:
-    return (
-        f"{codec.num_bytes / 1000:,.0f} kB, {8 * codec.num_bytes / images.size:.2f} bits/pixel here"
-    )
+    return f"{codec.num_bytes / 1000:,.0f} kB, {8 * codec.num_bytes / images.size:.2f} bits/pixel here"
 
 
 def _finite(decibels: float) -> float | None:
