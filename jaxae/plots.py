@@ -61,7 +61,7 @@ def plot_costs(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
     for axis, term in zip(axes[:, 0], terms, strict=True):
         axis.plot([m["step"] for m in batches], [m[term] for m in batches], "-", color="0.6", label="training batch")
         axis.plot([m["step"] for m in tests], [m[f"test_{term}"] for m in tests], "k.--", label="test set")
-        axis.set_ylabel(f"{'KL divergence' if term == 'kl' else 'reconstruction'}\n(nats an image)")
+        axis.set_ylabel(f"{'KL divergence' if term == 'kl' else 'reconstruction'}\n(nats per image)")
         axis.grid(alpha=0.3)
     axes[0, 0].set_title("Cost in training")
     axes[0, 0].legend()

@@ -4,8 +4,10 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
+import checked_types  # noqa: F401  first: see there
 import jax
 import pytest
+from jaxtyping import config as jaxtyping_config
 
 from jaxae.data.mnist import FOLDER
 from jaxae.training.runtime import set_xla_flags
@@ -24,6 +26,12 @@ def no_programs_kept() -> Iterator[None]:
     yield
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No checks of types for one test, which hands over wrong ones to see them refused."""
+    monkeypatch.setattr(jaxtyping_config, "jaxtyping_disable", True)
 
 
 @pytest.fixture

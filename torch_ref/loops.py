@@ -33,7 +33,7 @@ class Batches(Protocol):
 
 
 class Evaluation(NamedTuple):
-    """Means over a test set in nats an image: sums over pixels and over latent dimensions."""
+    """Means over a test set in nats per image: sums over pixels and over latent dimensions."""
 
     cost: float
     reconstruction: float
@@ -157,7 +157,7 @@ def evaluate(
     beta: float = 1.0,
     batch_size: int = 1000,
 ) -> Evaluation:
-    """Mean cost, reconstruction and KL in nats an image of uint8 images [N, 1, 28, 28].
+    """Mean cost, reconstruction and KL in nats per image of uint8 images [N, 1, 28, 28].
 
     One eps [N, num_latent] an image; left out, it comes from a generator of its own with a fixed
     seed, so that an evaluation repeats and leaves the training's stream alone. The Autoencoder

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from jaxae.errors import InputError
 
@@ -14,7 +14,7 @@ def unit_float_table() -> Float32[np.ndarray, "256"]:
     return np.arange(256, dtype=np.float32) / np.float32(255)
 
 
-def as_unit_float(images: UInt8[np.ndarray, "*shape"] | Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+def as_unit_float(images: UInt8[np.ndarray, "*shape"] | Float[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     """Compute float32 pixels in [0, 1] on the host: uint8 over 255; floats are checked and kept.
 
     Raises:

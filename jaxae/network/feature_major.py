@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int32, UInt8
+from jaxtyping import Array, Float, Int32, Num, UInt8
 
 from jaxae.network.fence import fenced
 
@@ -137,7 +137,7 @@ def pixels(
     return from_rows(_pixel_rows(flat, shape), shape[:2])
 
 
-def to_rows(x: Float[Array, "batch h w c"]) -> Float[Array, "chw batch"]:
+def to_rows(x: Num[Array, "batch h w c"]) -> Num[Array, "chw batch"]:
     """Images as rows of features."""
     return x.transpose(3, 1, 2, 0).reshape(-1, x.shape[0])
 

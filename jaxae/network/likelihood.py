@@ -27,7 +27,7 @@ def importance_weighted_log_likelihood(
     num_samples: int = 64,
     pixels: Pixels = "binarized",
 ) -> Float[Array, " batch"]:
-    """Estimate log p(x | label) of images in [0, 1], in nats an image, from codes of the posterior.
+    """Estimate log p(x | label) of images in [0, 1], in nats per image, from codes of the posterior.
 
     log (1 / K) sum_k p(x | z_k) p(z_k) / q(z_k | x), a lower bound in expectation, which rises with
     K to the log-likelihood and is the ELBO at K = 1 (Burda, Grosse and Salakhutdinov 2016,

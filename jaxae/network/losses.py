@@ -68,8 +68,8 @@ def kl_from_standard_normal(
 
 
 def negative_elbo(
-    reconstruction: Float[Array, " batch"], kl: Float[Array, " batch"], beta: Float[Array, ""] | float
-) -> Float[Array, " batch"]:
+    reconstruction: Float[Array, "*batch"], kl: Float[Array, "*batch"], beta: Float[Array, ""] | float
+) -> Float[Array, "*batch"]:
     """Reconstruction cost + beta KL; beta = 1 bounds -log p(x) (Higgins et al. 2017 for others).
 
     Raises:

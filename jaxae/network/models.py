@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
@@ -18,6 +19,9 @@ from jaxae.errors import InputError
 from jaxae.network.layers import Conv, ConvTranspose, Linear, activate, flatten_as_torch, leaky_relu, unflatten_as_torch
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.torch_rng.generator import Generator
+
+# What a model is given: arrays on devices, tracers, and arrays of NumPy.
+Input = Array | np.ndarray
 
 ACTIVATIONS = {"leaky_relu": leaky_relu, "relu": jax.nn.relu, "tanh": jnp.tanh}
 
@@ -75,34 +79,35 @@ class Autoencoder(nnx.Module):
                 self.linear_1.kernel.set_value(jnp.asarray(weight.T))
         self._zero_first_bias()
 
-    def encode(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch code"]:
+    def encode(self, x: Float[Input, "batch ..."]) -> Float[Array, "batch code"]:
         """Codes of examples, which may come as images: they are flattened here."""
-        x = x.reshape(len(x), -1)
+        x = jnp.asarray(x).reshape(len(x), -1)
         if x.shape[1] != self.config.num_features:
             raise InputError(f"expected {self.config.num_features} features an example, got {x.shape[1]}")
         for layer in self._layers()[: len(self.config.hidden)]:
             x = self._activate(layer(x))
         return x
 
-    def decode_logits(self, code: Float[Array, "batch code"]) -> Float[Array, "batch features"]:
+    def decode_logits(self, code: Float[Input, "batch code"]) -> Float[Array, "batch features"]:
         """Reconstructions of codes, before the sigmoid."""
         *inner, last = self._layers()[len(self.config.hidden) :]
+        code = jnp.asarray(code)
         for layer in inner:
             code = self._activate(layer(code))
         return last(code)
 
-    def decode(self, code: Float[Array, "batch code"]) -> Float[Array, "batch features"]:
+    def decode(self, code: Float[Input, "batch code"]) -> Float[Array, "batch features"]:
         """Reconstructions of codes, in [0, 1]."""
         return jax.nn.sigmoid(self.decode_logits(code))
 
-    def __call__(self, x: Float[Array, "batch ..."]) -> AutoencoderOutput:
+    def __call__(self, x: Float[Input, "batch ..."]) -> AutoencoderOutput:
         """Encode and decode examples in [0, 1]."""
         code = self.encode(x)
         logits = self.decode_logits(code)
         return AutoencoderOutput(code, jax.nn.sigmoid(logits), logits)
 
     def interpolate(
-        self, first: Float[Array, " *feature"], second: Float[Array, " *feature"], steps: int
+        self, first: Float[Input, " *feature"], second: Float[Input, " *feature"], steps: int
     ) -> Float[Array, "steps features"]:
         """Decode the straight line between the codes of two examples, both ends included."""
         ends = self.encode(jnp.stack([first, second]))
@@ -165,7 +170,7 @@ class ConditionalVAE(nnx.Module):
             layer.reset_parameters(generator)
 
     def encode(
-        self, x: Float[Array, "batch 28 28 1"], label: Int[Array, " batch"] | None = None
+        self, x: Float[Input, "batch 28 28 1"], label: Int[Input, " batch"] | None = None
     ) -> tuple[Float[Array, "batch latent"], Float[Array, "batch latent"]]:
         """Mean and log variance (not log deviation) of the posterior of images in [0, 1].
 
@@ -174,8 +179,8 @@ class ConditionalVAE(nnx.Module):
         """
         if x.shape[1:] != (28, 28, 1):
             raise InputError(f"expected images [batch, 28, 28, 1], got {list(x.shape)}")
-        self._check_label(label, len(x))
-        x = self._activate(self.enc_conv_1(x, label))
+        label = self._checked_label(label, len(x))
+        x = self._activate(self.enc_conv_1(jnp.asarray(x), label))
         x = self._activate(self.enc_conv_2(x))
         x = self._activate(self.enc_conv_3(x))
         x = flatten_as_torch(x)
@@ -183,9 +188,9 @@ class ConditionalVAE(nnx.Module):
 
     def reparameterize(
         self,
-        mean: Float[Array, "batch latent"],
-        log_var: Float[Array, "batch latent"],
-        eps: Float[Array, "batch latent"],
+        mean: Float[Input, "batch latent"],
+        log_var: Float[Input, "batch latent"],
+        eps: Float[Input, "batch latent"],
     ) -> Float[Array, "batch latent"]:
         """A code of the posterior, mean + eps exp(log_var / 2), given standard normal noise.
 
@@ -196,17 +201,17 @@ class ConditionalVAE(nnx.Module):
             raise InputError(
                 f"expected mean, log_var and eps of one shape, got {mean.shape}, {log_var.shape}, {eps.shape}"
             )
-        return mean + eps * jnp.exp(log_var / 2)
+        return jnp.asarray(mean) + eps * jnp.exp(log_var / 2)
 
     def decode_logits(
-        self, code: Float[Array, "batch latent"], label: Int[Array, " batch"] | None = None
+        self, code: Float[Input, "batch latent"], label: Int[Input, " batch"] | None = None
     ) -> Float[Array, "batch 28 28 c"]:
         """Reconstructions of codes, before the sigmoid (after the last leaky_relu, if any).
 
         Raises:
             InputError: If a label is missing or not wanted.
         """
-        self._check_label(label, len(code))
+        label, code = self._checked_label(label, len(code)), jnp.asarray(code)
         if label is not None:
             condition = jax.nn.one_hot(label, self.config.num_classes, dtype=code.dtype)
             code = jnp.concatenate([code, condition], axis=1)
@@ -217,17 +222,17 @@ class ConditionalVAE(nnx.Module):
         return self._activate(x) if self.config.output_leaky_relu else x
 
     def decode(
-        self, code: Float[Array, "batch latent"], label: Int[Array, " batch"] | None = None
+        self, code: Float[Input, "batch latent"], label: Int[Input, " batch"] | None = None
     ) -> Float[Array, "batch 28 28 c"]:
         """Reconstructions of codes, in [0, 1]."""
         return jax.nn.sigmoid(self.decode_logits(code, label))
 
     def __call__(
         self,
-        x: Float[Array, "batch 28 28 1"],
-        label: Int[Array, " batch"] | None = None,
+        x: Float[Input, "batch 28 28 1"],
+        label: Int[Input, " batch"] | None = None,
         *,
-        eps: Float[Array, "batch latent"],
+        eps: Float[Input, "batch latent"],
     ) -> VAEOutput:
         """Encode images in [0, 1], draw their codes by the given noise, decode these."""
         mean, log_var = self.encode(x, label)
@@ -236,7 +241,7 @@ class ConditionalVAE(nnx.Module):
         return VAEOutput(mean, log_var, code, jax.nn.sigmoid(logits), logits)
 
     def sample(
-        self, label: Int[Array, " batch"] | int | None = None, *, key: Key[Array, ""], count: int = 1
+        self, label: Int[Input, " batch"] | int | None = None, *, key: Key[Array, ""], count: int = 1
     ) -> Float[Array, "batch 28 28 c"]:
         """Decode codes of the prior N(0, I): one for each label, or `count` for a single one."""
         if label is not None:
@@ -248,10 +253,10 @@ class ConditionalVAE(nnx.Module):
 
     def interpolate(
         self,
-        first: Float[Array, "28 28 1"],
-        second: Float[Array, "28 28 1"],
+        first: Float[Input, "28 28 1"],
+        second: Float[Input, "28 28 1"],
         steps: int,
-        label: Int[Array, "2"] | None = None,
+        label: Int[Input, "2"] | None = None,
     ) -> Float[Array, "steps 28 28 c"]:
         """Decode the straight line between the posterior means of two images, ends included.
 
@@ -267,7 +272,7 @@ class ConditionalVAE(nnx.Module):
     def _activate(self, x: Array) -> Array:
         return activate(leaky_relu, x, self.config.lowering)
 
-    def _check_label(self, label: Array | None, batch: int) -> None:
+    def _checked_label(self, label: Input | None, batch: int) -> Array | None:
         if (label is None) != (self.config.num_classes == 0):
             came = "none" if label is None else "labels"
             raise InputError(
@@ -275,6 +280,7 @@ class ConditionalVAE(nnx.Module):
             )
         if label is not None and label.shape != (batch,):
             raise InputError(f"expected {batch} labels, one an example, got {list(label.shape)}")
+        return label if label is None else jnp.asarray(label)
 
 
 Model = Autoencoder | ConditionalVAE

@@ -52,7 +52,7 @@ def run_rows(pair: Pair, data: Dataset, *, epochs: int = 5, loader: Loader = "to
 
 def _each(costs: np.ndarray) -> dict[str, float]:
     """Costs one by one, so that each is held against its own size."""
-    return {f"step {step}": cost for step, cost in enumerate(costs, 1)}
+    return {f"step {step}": cost for step, cost in enumerate(costs.tolist(), 1)}
 
 
 def torch_run(pair: Pair, config: RunConfig, data: Dataset) -> tuple[np.ndarray, dict[str, torch.Tensor]]:

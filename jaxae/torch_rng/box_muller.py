@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 
-def by_libm(function: Callable[[float], float], x: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+def by_libm(function: Callable[[float], float], x: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
     """The C library's function of each element, as torch's scalar loops call it.
 
     NumPy's vectorised ones would be faster, and differ in 0.2 % of the normals by up to 2 ulp.

@@ -4,7 +4,7 @@ A schedule hands out a plan for each epoch. A training that is given the same pl
 steps, in either framework and on any number of devices.
 """
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from jaxae.torch_rng.generator import Generator
 from jaxae.training.plan import Noise, Plan, batches
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """Decides a training's initial weights, order and noise; made for one model and one data set.
 

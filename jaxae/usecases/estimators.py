@@ -6,7 +6,7 @@ clipped; a reconstruction, which ends in a sigmoid, stays within it.
 """
 
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any
 
 import jax
 import numpy as np
@@ -133,7 +133,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         feature_names_in_: Their names, where all were strings.
     """
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> "AutoencoderTransformer":
         """Train on rows of features; `y` is ignored.
 
         Raises:
@@ -227,7 +227,7 @@ class AutoencoderOutlierDetector(OutlierMixin, _AutoencoderEstimator):
         )
         self.contamination = contamination
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> "AutoencoderOutlierDetector":
         """Train on rows of features and set the threshold; `y` is ignored.
 
         Raises:

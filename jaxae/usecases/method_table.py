@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TextIO, TypeVar
+from typing import Any, Generic, Literal, Protocol, TextIO, TypeVar, runtime_checkable
 
 from jaxae.errors import InputError
 from jaxae.storage.files import write_text
@@ -105,6 +105,7 @@ class MethodTable(Generic[Row]):
         return f"{shown} *" if self.wins(row, column) else shown
 
 
+@runtime_checkable
 class UseCaseResult(Protocol):
     """What a use case gives: a table, and a figure of it."""
 

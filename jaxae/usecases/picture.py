@@ -21,7 +21,7 @@ def read_pixels(path: Path) -> UInt8[np.ndarray, "..."]:
     A .npz file holds that array under the name images, or as its only one.
 
     Raises:
-        InputError: If the file is missing or damaged, or holds colour, other than 8 bits a pixel,
+        InputError: If the file is missing or damaged, or holds colour, other than 8 bits per pixel,
             several frames, or another shape.
     """
     if path.is_dir() or not path.exists():
@@ -100,7 +100,7 @@ def _read_image(path: Path) -> np.ndarray:
             if getattr(image, "n_frames", 1) > 1:
                 raise InputError(f"expected one image, got {path} of {image.n_frames} frames")
             if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}:
-                raise InputError(f"expected 8 bits a pixel, got {path} of mode {image.mode}")
+                raise InputError(f"expected 8 bits per pixel, got {path} of mode {image.mode}")
             channels = np.asarray(image.convert("RGBA"))
     except InputError:
         raise

@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -60,8 +61,8 @@ def some_digits(count: int):
 def test_any_number_of_rows_is_what_the_model_makes_of_each(name, count):
     model = a_model(name)
     images, labels = some_digits(count)
-    x = as_unit_float(images)
-    label = labels if name in ("conditional", "11 channels") else None
+    x = jnp.asarray(as_unit_float(images))
+    label = jnp.asarray(labels) if name in ("conditional", "11 channels") else None
     codes = apply.encode(model, images, labels)
     decoded = apply.decode(model, codes, labels)
     again = apply.reconstruct(model, images, labels)

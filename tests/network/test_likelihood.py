@@ -70,6 +70,7 @@ def test_the_continuous_bernoulli_integrates_to_one():
         assert jnp.trapezoid(jnp.exp(log_density), x) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_arguments_are_refused(model, images):
     key = jax.random.key(0)
     with pytest.raises(InputError, match="num_samples of 1 or more, got 0"):

@@ -45,7 +45,7 @@ def test_logits_of_any_size_have_a_finite_cost_and_slope(logit, target):
 def test_the_small_costs_of_single_pixels_are_not_lost():
     """log(1 + e) of a small e would be 0; float32 holds the pixel's cost to seven digits."""
     logits = np.linspace(-80, 80, 100_001, dtype=np.float32)
-    costs = bce_from_logits(logits[:, None], np.ones_like(logits)[:, None])
+    costs = bce_from_logits(jnp.asarray(logits)[:, None], jnp.ones((len(logits), 1)))
     expected = np.log1p(np.exp(-np.abs(logits, dtype=np.float64)))
     small = logits > 0  # elsewhere the cost is the logit itself
     np.testing.assert_allclose(np.asarray(costs)[small], expected[small], rtol=3e-7)
@@ -53,9 +53,9 @@ def test_the_small_costs_of_single_pixels_are_not_lost():
 
 def test_each_example_has_its_own_sum():
     rng = np.random.default_rng(0)
-    p, t = rng.uniform(0.1, 0.9, (2, 3, 4, 5, 2)).astype(np.float32)
-    expected = -(t * np.log(p) + (1 - t) * np.log1p(-p)).sum((1, 2, 3))
-    logits = np.log(p) - np.log1p(-p)
+    p, t = jnp.asarray(rng.uniform(0.1, 0.9, (2, 3, 4, 5, 2)).astype(np.float32))
+    expected = -(t * jnp.log(p) + (1 - t) * jnp.log1p(-p)).sum((1, 2, 3))
+    logits = jnp.log(p) - jnp.log1p(-p)
     np.testing.assert_allclose(bce_from_probabilities(p, t), expected, rtol=1e-5)
     np.testing.assert_allclose(bce_from_logits(logits, t), expected, rtol=1e-5)
 
@@ -84,11 +84,13 @@ def test_beta_weighs_the_kl_term_alone():
 
 
 @pytest.mark.parametrize("function", [bce_from_probabilities, bce_from_logits, kl_from_standard_normal])
+@pytest.mark.usefixtures("unchecked")
 def test_shapes_that_would_broadcast_are_refused(function):
     with pytest.raises(InputError, match=r"one shape, got \(3, 1\) and \(3, 4\)"):
         function(jnp.ones((3, 1)), jnp.ones((3, 4)))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_elbo_of_unequal_batches_is_refused():
     with pytest.raises(InputError, match="one shape"):
         negative_elbo(jnp.ones(3), jnp.ones(1), 1.0)

@@ -128,6 +128,7 @@ def test_parameters_leave_a_model_and_return(config):
         (lambda: Autoencoder(rngs=nnx.Rngs(0))(IMAGES[:, :5]), "784 features an example, got 140"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()

@@ -8,6 +8,8 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
+pytest.importorskip("torch")  # the script compares with it
+
 
 def check_parity(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "scripts/check_parity.py", "--workers", "1", *map(str, arguments)]

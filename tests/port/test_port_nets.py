@@ -103,6 +103,7 @@ def test_a_flatten_that_shapes_cannot_tell_is_an_error(port_of):
         ("HWC", "expected flatten to be 'CHW' or a mapping"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_a_flatten_that_cannot_be(flatten, why):
     with pytest.raises(InputError, match=re.escape(why)):
         port.from_torch(LeNet(), TorchLeNet(), flatten=flatten)

@@ -274,6 +274,7 @@ def test_multiply_add_through_float64_is_not_enough():
         (lambda g: g.set_state(g.get_state().astype(np.int64)), "5056 bytes"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_named_and_draws_nothing(call, message):
     generator = Generator(0)
     before = generator.get_state().tobytes()
