@@ -35,15 +35,15 @@ def port_file(
         source: The weights.
         path: Path of the file to write, which ends in .safetensors, .pt or .pth.
         module: An NNX module of the weights' network, which is filled; abstract ones will do.
-        layout: Framework whose names and axes are written; None takes torch's for .pt and .pth,
-            else the one that the source has not.
+        layout: Framework whose names and axes are written; None takes torch's for .pt and .pth, else the one that the
+            source has not.
         model: Settings of the network, where it is one of the project's models.
         verified: Whether to run both networks, and to write nothing where they differ.
         **options: Names, flatten and unflatten of `PortOptions`.
 
     Returns:
-        What became what on the way into the NNX module; how far the two files' networks are apart,
-        where that was asked for.
+        What became what on the way into the NNX module; how far the two files' networks are apart, where that was
+        asked for.
 
     Raises:
         InputError: If the weights do not port, the file cannot be written, or the networks differ.

@@ -81,8 +81,7 @@ def save(
     Args:
         path: Path that ends in .safetensors, or in .pt or .pth (which need torch).
         module: The NNX module.
-        layout: Framework whose names and axes are written: "flax" (the default for .safetensors)
-            or "torch".
+        layout: Framework whose names and axes are written: "flax" (the default for .safetensors) or "torch".
         model: Settings of the network, plain JSON values, for the metadata.
         **options: Arguments of `to_torch`, for torch's layout.
 

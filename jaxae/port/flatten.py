@@ -1,7 +1,7 @@
 """Flatten: the order of features where images become vectors, or vectors images.
 
-torch flattens channels, height, width; a channels-last network that simply reshapes flattens
-height, width, channels. The kernels on both sides have the same shape, so the order must be said.
+torch flattens channels, height, width; a channels-last network that simply reshapes flattens height, width, channels.
+The kernels on both sides have the same shape, so the order must be said.
 """
 
 import math
@@ -22,8 +22,8 @@ class Orders:
     """What the user said of the features that come into layers, and go out of them.
 
     Attributes:
-        inputs: By layer, torch's (channels, *space) of the image that was flattened before it where
-            the NNX module flattens channels last; "CHW" where it flattens as torch does.
+        inputs: By layer, torch's (channels, *space) of the image that was flattened before it where the NNX module
+            flattens channels last; "CHW" where it flattens as torch does.
         outputs: The same of the image that a layer's outputs are reshaped to.
         all_as_torch: Whether the whole module flattens and unflattens as torch does.
     """
@@ -131,8 +131,8 @@ def _is_norm(place: Place) -> bool:
 def _flattened_inputs(places: Sequence[Place], reshaped: set[str]) -> list[tuple[Place, int, str]]:
     """Layers that may take a flattened image, with its channels and the layer that made it.
 
-    A layer that takes just what the one declared before it gives is taken to follow it. Beyond
-    that, the nearest spatial layer declared before decides; where that cannot be it, any other.
+    A layer that takes just what the one declared before it gives is taken to follow it. Beyond that, the nearest
+    spatial layer declared before decides; where that cannot be it, any other.
     """
     found = []
     spatial = [place for place in places if place.rule.spatial]

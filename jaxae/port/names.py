@@ -1,8 +1,7 @@
 """Names: which torch path a Flax path stands for.
 
-The same path is the default. `torch.nn.Sequential` numbers its children, functions among them;
-`nnx.Sequential` keeps them in `.layers`, and where its own numbers leave other gaps than torch's,
-the layers are paired in order.
+The same path is the default. `torch.nn.Sequential` numbers its children, functions among them; `nnx.Sequential` keeps
+them in `.layers`, and where its own numbers leave other gaps than torch's, the layers are paired in order.
 """
 
 import difflib
@@ -50,8 +49,8 @@ class Paths:
     """Maps a Flax layer's path to a template of torch names, `features.0.*`.
 
     Args:
-        names: None for the same path; a mapping from Flax paths, of layers or of whole branches, to
-            torch paths or templates; a function from the path as torch would write it to torch's.
+        names: None for the same path; a mapping from Flax paths, of layers or of whole branches, to torch paths or
+            templates; a function from the path as torch would write it to torch's.
         available: torch's tensor names where they are known, to pair a Sequential's numbers.
     """
 
@@ -100,8 +99,7 @@ class Paths:
     def template(self, path: str, suffix: str = "") -> str:
         """The template of a layer's tensor names, where `*` stands for the tensor's own.
 
-        A suffix is what torch's recurrent networks append, `_l0`; a template that the mapping gives
-        says its own.
+        A suffix is what torch's recurrent networks append, `_l0`; a template that the mapping gives says its own.
         """
         if self._function is not None:
             path = self._function(path)

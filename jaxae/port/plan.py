@@ -142,8 +142,8 @@ def _transfer(place: Place, row: Row, sizes: dict[str, int], paths: Paths) -> Tr
 def _in_order(plan: PortPlan, known: list[str]) -> list[Place]:
     """The layers in the order of declaration, as well as it is known.
 
-    An NNX module that went through split and merge has its attributes sorted, a safetensors file
-    its names; where torch's names are not sorted they tell the order.
+    An NNX module that went through split and merge has its attributes sorted, a safetensors file its names; where
+    torch's names are not sorted they tell the order.
     """
     if not known or known == sorted(known):
         return plan.places

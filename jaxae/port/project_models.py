@@ -20,8 +20,8 @@ _RENAMED = {"num_hidden_1": "hidden"}
 def recognise(source: WeightSource) -> ModelConfig:
     """The settings of the model whose weights a file holds.
 
-    What tensors do not show (the activation, the last leaky_relu) is read from what the file says
-    of itself, else it is the preset's.
+    What tensors do not show (the activation, the last leaky_relu) is read from what the file says of itself, else it
+    is the preset's.
 
     Raises:
         InputError: If it is none of the project's models, or the file says another.

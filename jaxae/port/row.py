@@ -1,8 +1,8 @@
 """What a row of the table is: a torch tensor, a Flax variable, and the axis pattern between them.
 
-Both directions come from one row: the pattern `torch axes -> flax axes` is run as it stands on the
-way in and reversed on the way out. Axes named `inputs`, `outputs` and `features` are a
-layer's own; a flatten or an unflatten beside the layer refines them (see `jaxae.port.flatten`).
+Both directions come from one row: the pattern `torch axes -> flax axes` is run as it stands on the way in and
+reversed on the way out. Axes named `inputs`, `outputs` and `features` are a layer's own; a flatten or an unflatten
+beside the layer refines them (see `jaxae.port.flatten`).
 """
 
 import math
@@ -26,11 +26,11 @@ class Row:
     """One torch tensor and the Flax variable that it becomes.
 
     Attributes:
-        torch: Name of the tensor below its layer, `weight`. Several names are tensors of which only
-            the sum matters: they are added on the way in and cannot be told apart again, so such a
-            row keeps a network's outputs, but not its training.
-        flax: Path of the variable below its layer, `kernel` or `query.kernel`. Several paths are
-            the parts of one packed tensor: the pattern's right side then begins with `parts`.
+        torch: Name of the tensor below its layer, `weight`. Several names are tensors of which only the sum matters:
+            they are added on the way in and cannot be told apart again, so such a row keeps a network's outputs, but
+            not its training.
+        flax: Path of the variable below its layer, `kernel` or `query.kernel`. Several paths are the parts of one
+            packed tensor: the pattern's right side then begins with `parts`.
         pattern: Axes in einops' notation, torch's on the left.
         flip: Whether the spatial axes (all but the last two of the Flax side) are also reversed.
     """

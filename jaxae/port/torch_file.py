@@ -1,8 +1,8 @@
 """Files of torch.save, both containers: read as tensors only, never as code.
 
-torch.load(weights_only=True) runs no code, but it believes the sizes that a file declares: a
-storage larger than its record reads beyond it. So the pickle is first walked with inert stand-ins
-for everything it names, and the storages it declares are held against the file.
+torch.load(weights_only=True) runs no code, but it believes the sizes that a file declares: a storage larger than its
+record reads beyond it. So the pickle is first walked with inert stand-ins for everything it names, and the storages
+it declares are held against the file.
 """
 
 import pickle
@@ -36,8 +36,7 @@ def read(path: Path) -> Any:
     """What torch saved, tensors on the CPU.
 
     Raises:
-        InputError: If there is no such file, it is damaged, it would run code, or torch is not
-            installed.
+        InputError: If there is no such file, it is damaged, it would run code, or torch is not installed.
     """
     torch = import_torch(path)
     try:

@@ -38,8 +38,8 @@ def from_torch(
 
     Args:
         module: The NNX module: built, or abstract by `nnx.eval_shape`.
-        source: A torch module (its settings are then checked against Flax's), a state_dict or a
-            training checkpoint that holds one, or the path of a file.
+        source: A torch module (its settings are then checked against Flax's), a state_dict or a training checkpoint
+            that holds one, or the path of a file.
         dtype: Dtype that floats are cast to; None keeps torch's.
         ignore: Patterns of torch tensors to leave aside; the report lists them.
         untie: Whether weights that are one tensor in torch may become several variables.
@@ -49,8 +49,7 @@ def from_torch(
         What became what, and what had to be assumed.
 
     Raises:
-        InputError: If tensors are missing, unexpected, mis-shaped, or not to be had in Flax; it
-            names them all.
+        InputError: If tensors are missing, unexpected, mis-shaped, or not to be had in Flax; it names them all.
     """
     weights = read_torch_layout(source)
     plan, tensors = _match(module, weights, PortOptions(**options), ignore, untie=untie)
@@ -112,14 +111,14 @@ def to_torch(
     """A state_dict of new torch tensors with an NNX module's weights.
 
     Weights that the module shares are one tensor under several names. Counters that Flax lacks
-    (`num_batches_tracked`) are zero unless carried from a report. Of recurrent biases that torch
-    holds twice, the first gets the sum and the second zeros.
+    (`num_batches_tracked`) are zero unless carried from a report. Of recurrent biases that torch holds twice, the
+    first gets the sum and the second zeros.
 
     Args:
         module: The NNX module.
         dtype: Dtype that floats are cast to; None keeps Flax's.
-        like: A torch module or state_dict that the result must fit: its names (wrappers' prefixes
-            too), order and shapes; settings and types too where it is a module.
+        like: A torch module or state_dict that the result must fit: its names (wrappers' prefixes too), order and
+            shapes; settings and types too where it is a module.
         carried: Counters in `PortReport.carried` of the port that filled the module.
         **options: Names, flatten and unflatten of `PortOptions`.
 

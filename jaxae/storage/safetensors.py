@@ -1,8 +1,8 @@
 """Safetensors files, read and written by the package of that name.
 
-The package writes several keys of metadata in an order that changes, and sorts the tensors. The
-same weights must make the same bytes here, and the order of tensors tells a port how their layers
-were declared: all metadata and that order are the JSON of one key.
+The package writes several keys of metadata in an order that changes, and sorts the tensors. The same weights must
+make the same bytes here, and the order of tensors tells a port how their layers were declared: all metadata and that
+order are the JSON of one key.
 """
 
 import importlib.metadata
@@ -46,8 +46,8 @@ class TensorFile:
     """What a safetensors file holds.
 
     Attributes:
-        arrays: Arrays by name: in the order in which `write` was given them, in a file of another
-            writer in the order of its header.
+        arrays: Arrays by name: in the order in which `write` was given them, in a file of another writer in the order
+            of its header.
         metadata: Free metadata.
     """
 

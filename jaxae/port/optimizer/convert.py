@@ -69,9 +69,9 @@ def optimizer_from_torch(
     Args:
         module: The NNX module, its weights ported already.
         optimizer: A torch optimizer, its state_dict, or a training checkpoint (also as a file).
-        model: What the optimizer trains: the torch module, its state_dict, or parameters' names in
-            the order in which the optimizer was given them. A checkpoint holds it already. A
-            state_dict tells the order of a single group only, that of `model.parameters()`.
+        model: What the optimizer trains: the torch module, its state_dict, or parameters' names in the order in which
+            the optimizer was given them. A checkpoint holds it already. A state_dict tells the order of a single
+            group only, that of `model.parameters()`.
         kind: "Adam" or "AdamW", where a state_dict does not tell.
         tx: A chain of your own, whose next step must be torch's; None builds one.
         params: The parameters as the chain will see them; None takes them as a nested dict.
@@ -132,10 +132,8 @@ def optimizer_to_torch(
     Args:
         module: The NNX module.
         state: optax's state, or `opt_state` of an `nnx.Optimizer`.
-        groups: Groups of an `OptimizerPort`; or one optimizer's hyperparameters, for all
-            parameters.
-        model: For the latter, the torch module, its state_dict or the names of its parameters, in
-            torch's order.
+        groups: Groups of an `OptimizerPort`; or one optimizer's hyperparameters, for all parameters.
+        model: For the latter, the torch module, its state_dict or the names of its parameters, in torch's order.
         tx: The chain, where its hyperparameters are to be held against `groups`.
         params: The parameters as the chain sees them; None takes them as a nested dict.
         **options: Names, flatten and unflatten of `PortOptions`.

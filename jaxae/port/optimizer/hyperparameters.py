@@ -91,8 +91,8 @@ def read_group(group: Mapping[str, Any], kind: str | None = None) -> TorchOptimi
 
     Args:
         group: The group, as in an optimizer's state_dict.
-        kind: The class's name where it is known. Adam and AdamW write the same entries before torch
-            2.7, so a group with weight decay needs it.
+        kind: The class's name where it is known. Adam and AdamW write the same entries before torch 2.7, so a group
+            with weight decay needs it.
 
     Raises:
         InputError: If optax has no such optimizer; it names the option.

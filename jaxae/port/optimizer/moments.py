@@ -107,8 +107,8 @@ def check_same_step(
 ) -> None:
     """Hyperparameters hide in closures: take steps with both chains and compare the updates.
 
-    One step goes on from torch's moments; one is a first step with gradients of every size down to
-    1e-9, which an epsilon elsewhere or of another size does not survive.
+    One step goes on from torch's moments; one is a first step with gradients of every size down to 1e-9, which an
+    epsilon elsewhere or of another size does not survive.
     """
     rng = np.random.default_rng(0)
 

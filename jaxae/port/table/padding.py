@@ -30,8 +30,7 @@ def _reach(kernel_size: Any, dilation: Any) -> list[int]:
 def flax_conv_padding(layer: Any) -> Pads:
     """Padding of an `nnx.Conv`: its mode in torch's words, and (low, high) of each axis.
 
-    Flax's "SAME" under a stride depends on the input's size, which no torch padding does: it stays
-    the word.
+    Flax's "SAME" under a stride depends on the input's size, which no torch padding does: it stays the word.
     """
     reach = _reach(layer.kernel_size, layer.kernel_dilation)
     halves = tuple((r // 2, r - r // 2) for r in reach)
