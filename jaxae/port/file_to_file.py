@@ -10,7 +10,7 @@ from flax import nnx
 from jaxae.config import ModelConfig
 from jaxae.errors import InputError
 from jaxae.port.files import SaveKeywords, load, save, written_layout
-from jaxae.port.options import PortKeywords
+from jaxae.port.options import PortOptions
 from jaxae.port.project_models import settings_of
 from jaxae.port.report import PortReport
 from jaxae.port.source import WeightSource, read_source
@@ -27,7 +27,7 @@ def port_file(
     layout: Layout | None = None,
     model: ModelConfig | None = None,
     verified: bool = False,
-    **options: Unpack[PortKeywords],
+    **options: Unpack[PortOptions],
 ) -> tuple[PortReport, Verification | None]:
     """Write a file's weights to another file, whole or not at all.
 
@@ -49,8 +49,9 @@ def port_file(
         InputError: If the weights do not port, the file cannot be written, or the networks differ.
     """
     if verified and model is None:
-        remedy = "jaxae.parity.compare runs any network"
-        raise InputError(f"expected one of jaxae's own models to verify, got another: {remedy}")
+        raise InputError(
+            "expected one of jaxae's own models to verify, got another: jaxae.parity.compare runs any network"
+        )
     if path.resolve() == Path(source.origin).resolve():
         raise InputError(f"expected another file to write than the one to read, got {path} twice")
     if path.suffix == ".safetensors" and layout is None:
@@ -58,7 +59,7 @@ def port_file(
     layout = written_layout(path, layout)
     check_writable(path)
     from_torch = source.layout == "torch"
-    report = load(module, source, **(options if from_torch else PortKeywords()))
+    report = load(module, source, **(options if from_torch else PortOptions()))
     more = SaveKeywords() if from_torch and layout == "flax" else SaveKeywords(**options)
     if layout == "torch":
         more["carried"] = report.carried
@@ -71,8 +72,7 @@ def port_file(
             save(beside, module, layout=layout, model=settings, **more)
             return report, verify(model, source, read_source(beside))
     except OSError as error:
-        reason = error.strerror
-        raise InputError(f"expected {path} to be written, got an error: {reason}") from error
+        raise InputError(f"expected {path} to be written, got an error: {error.strerror}") from error
 
 
 def make_module(factory: str) -> nnx.Module:
@@ -88,6 +88,5 @@ def make_module(factory: str) -> nnx.Module:
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"expected package.module:factory, got {factory}: {error}") from error
     if not isinstance(made, nnx.Module):
-        kind = type(made).__name__
-        raise InputError(f"expected {factory} to make an nnx.Module, got {kind}")
+        raise InputError(f"expected {factory} to make an nnx.Module, got {type(made).__name__}")
     return made

@@ -57,8 +57,7 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
         with whole_or_absent(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
     except OSError as error:
-        reason = error.strerror
-        raise InputError(f"expected {path} to be written, got an error: {reason}") from error
+        raise InputError(f"expected {path} to be written, got an error: {error.strerror}") from error
 
 
 def import_torch(path: Path) -> ModuleType:
@@ -66,8 +65,7 @@ def import_torch(path: Path) -> ModuleType:
     try:
         import torch
     except ImportError as error:
-        remedy = "pip install 'jaxae[torch]'"
-        raise InputError(f"expected torch, which {path} needs, got none: {remedy}") from error
+        raise InputError(f"expected torch, which {path} needs, got none: pip install 'jaxae[torch]'") from error
     return torch
 
 

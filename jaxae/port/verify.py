@@ -60,8 +60,7 @@ def verify(config: ModelConfig, one: WeightSource, two: WeightSource) -> Verific
     first, second = _run(config, one), _run(config, two)
     worst = max(float(np.abs(a - b).max()) for a, b in zip(first, second, strict=True))
     largest = max(float(np.abs(output).max()) for output in first)
-    kinds = (f"{one.layout} {one.dtypes[0]}", f"{two.layout} {two.dtypes[0]}")
-    result = Verification(worst, largest, kinds)
+    result = Verification(worst, largest, (f"{one.layout} {one.dtypes[0]}", f"{two.layout} {two.dtypes[0]}"))
     coarsest = max(float(jnp.finfo(source.dtypes[0]).eps) for source in (one, two))
     if not worst <= _TOLERANCE * coarsest * largest:
         raise InputError(f"expected networks that agree, got a {result}")

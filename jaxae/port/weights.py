@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Unpack
 
 import jax
@@ -12,8 +14,8 @@ from jax.typing import DTypeLike
 
 from jaxae.port import checks
 from jaxae.port.arrays import cast_floats, copy_for_flax, dtype_name, from_tensor, has_nan, to_tensor
-from jaxae.port.options import PortKeywords, PortOptions
-from jaxae.port.plan import PortPlan, Transfer, ignored_names, make_plan, raise_problems, shared_variables, torch_layers
+from jaxae.port.options import PortOptions
+from jaxae.port.plan import PortPlan, Transfer, make_plan, raise_problems, shared_variables
 from jaxae.port.report import PortReport, PortRow
 from jaxae.port.source import Weights, WeightSource, read_torch_layout
 
@@ -30,7 +32,7 @@ def from_torch(
     dtype: DTypeLike | None = None,
     ignore: Iterable[str] = (),
     untie: bool = False,
-    **options: Unpack[PortKeywords],
+    **options: Unpack[PortOptions],
 ) -> PortReport:
     """Fill an NNX module with a torch network's weights; all of them, or none where it fails.
 
@@ -52,13 +54,11 @@ def from_torch(
         InputError: If tensors are missing, unexpected, mis-shaped, or not to be had in Flax; it names them all.
     """
     weights = read_torch_layout(source)
-    plan, tensors = _match(module, weights, PortOptions(**options), ignore, untie=untie)
+    plan, tensors = _match(module, weights, ignore, untie, options)
     report = _report(plan, tensors, weights, dtype)
-    arrays: dict[str, np.ndarray] = {}
-    for name in dict.fromkeys(name for transfer in plan.transfers for name in transfer.torch):
-        if name in tensors:
-            array = copy_for_flax(name, tensors[name], dtype, plan.problems)
-            arrays |= {} if array is None else {name: array}
+    wanted = dict.fromkeys(name for transfer in plan.transfers for name in transfer.torch if name in tensors)
+    copies = {name: copy_for_flax(name, tensors[name], dtype, plan.problems) for name in wanted}
+    arrays = {name: array for name, array in copies.items() if array is not None}
     checks.tensors(plan, arrays)
     checks.ties(plan, arrays)
     raise_problems(TO_FLAX, plan.problems)
@@ -77,7 +77,7 @@ def describe(
     *,
     ignore: Iterable[str] = (),
     untie: bool = False,
-    **options: Unpack[PortKeywords],
+    **options: Unpack[PortOptions],
 ) -> PortReport:
     """The report that `from_torch` would give, with nothing written.
 
@@ -92,11 +92,11 @@ def describe(
         InputError: If the weights do not port.
     """
     if source is None:
-        plan = make_plan(module, PortOptions(**options))
+        plan = make_plan(module, **options)
         raise_problems(TO_TORCH, plan.problems)
         return _report(plan, {})
     weights = read_torch_layout(source)
-    plan, tensors = _match(module, weights, PortOptions(**options), ignore, untie=untie)
+    plan, tensors = _match(module, weights, ignore, untie, options)
     return _report(plan, tensors, weights)
 
 
@@ -106,7 +106,7 @@ def to_torch(
     dtype: DTypeLike | None = None,
     like: Weights | None = None,
     carried: Mapping[str, np.ndarray] | None = None,
-    **options: Unpack[PortKeywords],
+    **options: Unpack[PortOptions],
 ) -> dict[str, "torch.Tensor"]:
     """A state_dict of new torch tensors with an NNX module's weights.
 
@@ -136,7 +136,7 @@ def to_arrays(
     dtype: DTypeLike | None = None,
     like: Weights | None = None,
     carried: Mapping[str, np.ndarray] | None = None,
-    **options: Unpack[PortKeywords],
+    **options: Unpack[PortOptions],
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """What `to_torch` gives for the same arguments, as NumPy arrays and without importing torch.
 
@@ -144,9 +144,9 @@ def to_arrays(
         Arrays in torch's layout, and for each name that is tied to an earlier one that one.
     """
     target = None if like is None else read_torch_layout(like)
-    plan = make_plan(module, PortOptions(**options), target.tensors if target else ())
+    plan = make_plan(module, target.tensors if target else (), **options)
     if target is not None and target.module is not None:
-        checks.layers(plan, torch_layers(target.module, plan.names))
+        checks.layers(plan, target.module)
     arrays: dict[str, np.ndarray] = {}
     ties: dict[str, str] = {}
     for first, *others in shared_variables(plan).values():
@@ -156,8 +156,8 @@ def to_arrays(
             ties |= zip(other.torch, first.torch, strict=True)
     carried = carried or {}
     arrays |= {name: np.array(carried.get(name, 0), np.int64) for name in plan.counters}
-    for name in sorted(set(carried) - set(plan.counters)):
-        plan.problems.append(f"{name!r} is carried, but the module has no such layer")
+    unknown = sorted(set(carried) - set(plan.counters))
+    plan.problems += [f"{name!r} is carried, but the module has no such layer" for name in unknown]
     nan_notes(arrays)
     if target is not None:
         arrays, ties = checks.fit(plan, arrays, ties, target.tensors)
@@ -166,17 +166,21 @@ def to_arrays(
 
 
 def _match(
-    module: nnx.Module, weights: WeightSource, options: PortOptions, ignore: Iterable[str], *, untie: bool
+    module: nnx.Module, weights: WeightSource, ignore: Iterable[str], untie: bool, options: PortOptions
 ) -> tuple[PortPlan, dict[str, Any]]:
     """The plan of a port to Flax, and the tensors that take part in it, by their short names."""
-    plan = make_plan(module, options, weights.tensors)
+    plan = make_plan(module, weights.tensors, **options)
     tensors = {short: weights.tensors[full] for short, full in plan.names.items()}
-    ignored, problems = ignored_names(tensors, ignore)
-    plan.problems += problems
+    ignored = set()
+    for pattern in dict.fromkeys([ignore] if isinstance(ignore, str) else ignore):
+        found = {name for name in tensors if fnmatchcase(name, pattern)}
+        if not found:
+            plan.problems.append(f"ignore has {pattern!r}, which no tensor matches")
+        ignored |= found
     plan.notes += [f"{name!r} is ignored, as asked" for name in sorted(ignored)]
     tensors = {name: value for name, value in tensors.items() if name not in ignored}
     if weights.module is not None:
-        checks.layers(plan, torch_layers(weights.module, plan.names))
+        checks.layers(plan, weights.module)
     checks.names(plan, tensors, untie=untie)
     raise_problems(TO_FLAX, plan.problems)
     return plan, tensors
@@ -191,18 +195,11 @@ def _report(
         dtype = dtype_name(named) if cast_to is None else str(jnp.dtype(cast_to))
         compute = getattr(transfer.place.layer, "dtype", None)
         if transfer.trained and compute is not None and str(jnp.dtype(compute)) != dtype:
-            held = f"though {transfer.torch[0]!r} is {dtype}"
-            report.notes.append(f"{transfer.place.path!r} computes in {jnp.dtype(compute)}, {held}")
-        report.rows.append(
-            PortRow(
-                " + ".join(transfer.torch),
-                transfer.torch_shape,
-                transfer.row.pattern + (" (space reversed)" if transfer.row.flip else ""),
-                " + ".join(transfer.flax),
-                transfer.flax_shape,
-                dtype,
-            )
-        )
+            path, tensor = transfer.place.path, transfer.torch[0]
+            report.notes.append(f"{path!r} computes in {jnp.dtype(compute)}, though {tensor!r} is {dtype}")
+        torch, flax = " + ".join(transfer.torch), " + ".join(transfer.flax)
+        pattern = transfer.row.pattern + (" (space reversed)" if transfer.row.flip else "")
+        report.rows.append(PortRow(torch, transfer.torch_shape, pattern, flax, transfer.flax_shape, dtype))
         if transfer.row.forward_only:
             names, count = " and ".join(transfer.torch), len(transfer.torch)
             report.forward_only.append(
@@ -218,9 +215,7 @@ def _report(
 def _flax_arrays(transfer: Transfer, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
     if transfer.torch[0] not in arrays:  # a torch cell built without the bias that Flax always has
         return tuple(np.zeros(one.shape, one.dtype) for one in transfer.variables)
-    whole = arrays[transfer.torch[0]]
-    for name in transfer.torch[1:]:
-        whole = whole + arrays[name]
+    whole = reduce(np.add, (arrays[name] for name in transfer.torch))
     return transfer.row.to_flax(whole, transfer.flax_shape, transfer.sizes)
 
 
@@ -229,8 +224,7 @@ def _torch_arrays(transfer: Transfer, dtype: DTypeLike | None, problems: list[st
     if any(isinstance(value, jax.ShapeDtypeStruct) for value in values):
         problems.append(f"{transfer.flax[0]!r} is abstract: it has a shape, but no value")
         return {}
-    parts = tuple(np.array(value) for value in values)
-    whole = cast_floats(transfer.row.to_torch(parts, transfer.sizes), dtype)
+    whole = cast_floats(transfer.row.to_torch(tuple(map(np.array, values)), transfer.sizes), dtype)
     rest = {name: np.zeros_like(whole) for name in transfer.torch[1:]}
     return {transfer.torch[0]: whole, **rest}
 
@@ -254,12 +248,10 @@ def assign(filled: Sequence[tuple[nnx.Variable, np.ndarray]]) -> None:
         if isinstance(before, jax.Array) and before.sharding != value.sharding:
             value = jax.device_put(value, before.sharding)
         ready.append((target, before, value))
-    done = []
     try:
-        for target, before, value in ready:
+        for target, _, value in ready:
             target.set_value(value)
-            done.append((target, before))
     except BaseException:
-        for target, before in done:
+        for target, before, _ in ready:
             target.set_value(before)
         raise

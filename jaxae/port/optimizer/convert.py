@@ -15,15 +15,15 @@ from jaxae.port.names import unwrap
 from jaxae.port.optimizer.hyperparameters import Group, TorchOptimizer, read_group, torch_group
 from jaxae.port.optimizer.moments import chain, check_same_step, collect, fill, has_count
 from jaxae.port.optimizer.torch_state import (
+    frozen_paths,
     names_of,
     owners_of,
     parameter_names,
     read_states,
     torch_state,
-    trained_paths,
     untied,
 )
-from jaxae.port.options import PortKeywords, PortOptions
+from jaxae.port.options import PortOptions
 from jaxae.port.plan import make_plan, raise_problems
 from jaxae.port.source import read_checkpoint
 from jaxae.port.torch_checkpoint import optimizer_of, weights_of
@@ -62,7 +62,7 @@ def optimizer_from_torch(
     kind: str | None = None,
     tx: optax.GradientTransformation | None = None,
     params: optax.Params | None = None,
-    **options: Unpack[PortKeywords],
+    **options: Unpack[PortOptions],
 ) -> OptimizerPort:
     """Adam, AdamW or SGD as torch left it, as an optax chain and its state.
 
@@ -82,14 +82,8 @@ def optimizer_from_torch(
     """
     content, model, kind = _read(optimizer, model, kind)
     known, notes = parameter_names(content, optimizer, model)
-    state_dict = getattr(model, "state_dict", None)
-    if isinstance(model, Mapping):
-        available = list(model)
-    elif state_dict is not None:
-        available = list(state_dict())
-    else:
-        available = [name for group in known for name in group]
-    plan = make_plan(module, PortOptions(**options), available)
+    held = model if isinstance(model, Mapping) else getattr(model, "state_dict", dict)()
+    plan = make_plan(module, held or [name for group in known for name in group], **options)
     owners = owners_of(plan)
     clean = {full: short for short, full in plan.names.items()}
     groups = []
@@ -98,13 +92,11 @@ def optimizer_from_torch(
         if isinstance(model, Mapping) and len(members) != len(group["params"]):
             # A state_dict has buffers too, and a tied parameter twice.
             members = untied([name for name in members if name in owners], owners)
-        if len(members) != len(group["params"]):
-            came = f"got one of {len(group['params'])}"
-            raise InputError(f"expected an optimizer of the {len(members)} parameters, {came}")
+        if len(members) != (count := len(group["params"])):
+            raise InputError(f"expected an optimizer of the {len(members)} parameters, got one of {count}")
         groups.append(Group(read_group(group, kind), members))
     moments, steps = read_states(plan, owners, content, groups)
-    frozen = [path for path in trained_paths(plan) if path not in steps]
-    if frozen:
+    if frozen := frozen_paths(groups, owners):
         notes.append(f"{', '.join(frozen)} are in no group: they stay as they are")
     raise_problems(_PORTS, plan.problems)
     params = parameters_of(module) if params is None else params
@@ -125,7 +117,7 @@ def optimizer_to_torch(
     *,
     tx: optax.GradientTransformation | None = None,
     params: optax.Params | None = None,
-    **options: Unpack[PortKeywords],
+    **options: Unpack[PortOptions],
 ) -> dict[str, Any]:
     """The state_dict of a torch optimizer that goes on where optax stopped.
 
@@ -143,14 +135,10 @@ def optimizer_to_torch(
     """
     if isinstance(groups, TorchOptimizer):
         if model is None:
-            raise InputError(
-                "expected the torch module or its state_dict, which tell the order of the "
-                "optimizer's parameters, got None"
-            )
-        order = tuple(unwrap(names_of(model)))
-        groups = [Group(groups, order)]
-    available = [name for group in groups for name in group.names]
-    plan = make_plan(module, PortOptions(**options), available)
+            expected = "expected the torch module or its state_dict"
+            raise InputError(f"{expected}, which tell the order of the optimizer's parameters, got None")
+        groups = [Group(groups, tuple(unwrap(names_of(model))))]
+    plan = make_plan(module, [name for group in groups for name in group.names], **options)
     owners = owners_of(plan)
     if len(groups) == 1 and model is not None:  # a state_dict has buffers too
         only = tuple(name for name in groups[0].names if name in owners)
@@ -159,16 +147,14 @@ def optimizer_to_torch(
     states: dict[int, dict[str, Any]] = {}
     written = []
     for group in groups:
-        first = len(states)
-        for number, name in enumerate(group.names, first):
+        numbers = range(len(states), len(states) + len(group.names))
+        for number, name in zip(numbers, group.names, strict=True):
             states[number] = torch_state(plan, owners, name, group.settings, found, steps)
-        indices = list(range(first, first + len(group.names)))
-        written.append({**torch_group(group.settings), "params": indices})
+        written.append({**torch_group(group.settings), "params": list(numbers)})
     raise_problems(_PORTS, plan.problems)
     if tx is not None:
         params = parameters_of(module) if params is None else params
-        kept = {path for group in groups for name in group.names for path in owners[name].flax}
-        built = chain(groups, owners, [path for path in trained_paths(plan) if path not in kept])
+        built = chain(groups, owners, frozen_paths(groups, owners))
         mine = fill(built.init(params), found, steps)
         check_same_step(tx, state, built, mine, params, groups)
     return {"state": {key: one for key, one in states.items() if one}, "param_groups": written}
@@ -184,19 +170,14 @@ def fill_optimizer(optimizer: nnx.Optimizer, moved: OptimizerPort) -> None:
     Raises:
         InputError: If the two states are not of one form; nothing is changed then.
     """
-
-    def is_variable(leaf: object) -> bool:
-        return isinstance(leaf, nnx.Variable)
-
-    targets = jax.tree.leaves(optimizer.opt_state, is_leaf=is_variable)
+    targets = jax.tree.leaves(optimizer.opt_state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
     values = jax.tree.leaves(moved.state)
     if [tuple(one.shape) for one in targets] != [value.shape for value in values]:
         counts = f"{len(targets)} arrays for {len(values)}"
         raise InputError(f"expected an nnx.Optimizer of the ported chain and parameters, got one with {counts}")
     for target, value in zip(targets, values, strict=True):
         target.set_value(jnp.array(value, copy=True))
-    nodes = filter(has_count, jax.tree.leaves(moved.state, is_leaf=has_count))
-    steps = [int(node.count) for node in nodes]
+    steps = [int(node.count) for node in jax.tree.leaves(moved.state, is_leaf=has_count) if has_count(node)]
     optimizer.step.set_value(jnp.asarray(max(steps, default=0), optimizer.step.dtype))
 
 
