@@ -25,10 +25,8 @@ _QUANTISED = ("._packed_params", ".zero_point")
 def layers(plan: PortPlan, module: "torch.nn.Module") -> None:
     """Hold each layer's type and settings against those of its torch layer."""
     # Their paths without wrappers, but with the parts that a tensor's own name without wrappers has.
-    below = {
-        next(iter(unwrap([path], plan.names)), ""): layer
-        for path, layer in module.named_modules(remove_duplicate=False)
-    }
+    modules = module.named_modules(remove_duplicate=False)
+    below = {next(iter(unwrap([path], plan.names)), ""): layer for path, layer in modules}
     for place in plan.places:
         path = place.template.partition("*")[0].rstrip(".")
         torch = below.get(path)
@@ -71,12 +69,24 @@ def names(plan: PortPlan, tensors: Mapping[str, Any], *, untie: bool) -> None:
                     plan.notes.append(f"{name!r} is not there, but tied to {there[0].torch[0]!r}")
                 elif name not in plan.absent:
                     missing[name] = f"missing {name!r} {transfer.torch_shape} for {' + '.join(transfer.flax)}"
-    unexpected = _unexpected(plan, tensors, wanted)
-    for name, sentence in missing.items():
-        plan.problems.append(sentence + nearest(name, unexpected))
-    for name in unexpected:
-        plan.problems.append(_why_unexpected(name, tensors[name], missing))
-    _check_ties(plan, tensors, wanted, untie=untie)
+    by_memory: dict[object, str] = {}
+    for name, ids in wanted.items():
+        key = tie_key(tensors.get(name))
+        other = by_memory.setdefault(key, name) if key else name
+        if wanted[other] != ids:
+            said = f"{other!r} and {name!r} are one tensor in torch, but two variables in Flax"
+            if untie:
+                plan.notes.append(f"{said}, as untie=True allows")
+            else:
+                plan.problems.append(f"{said}: share the variable, or say untie=True")
+    unexpected = []
+    for name in [name for name in tensors if name not in wanted and name not in plan.counters]:
+        if tied := by_memory.get(tie_key(tensors[name])):
+            plan.notes.append(f"{name!r} is the same tensor as {tied!r} in torch, and ports with it")
+        else:
+            unexpected.append(name)
+    plan.problems += [sentence + nearest(name, unexpected) for name, sentence in missing.items()]
+    plan.problems += [_why_unexpected(name, tensors[name], missing) for name in unexpected]
 
 
 def _check_shape(plan: PortPlan, transfer: Transfer, name: str, value: Any) -> None:
@@ -89,19 +99,6 @@ def _check_shape(plan: PortPlan, transfer: Transfer, name: str, value: Any) -> N
     plan.problems.append(f"{name!r} is refused: {why}" if why else f"mis-shaped {name!r}: {shapes}")
 
 
-def _unexpected(plan: PortPlan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
-    names: dict[object, str] = {key: name for name in wanted if (key := tie_key(tensors.get(name)))}
-    unexpected = []
-    for name, value in tensors.items():
-        if name in wanted or name in plan.counters:
-            continue
-        if tied := names.get(tie_key(value)):
-            plan.notes.append(f"{name!r} is the same tensor as {tied!r} in torch, and ports with it")
-        else:
-            unexpected.append(name)
-    return unexpected
-
-
 def _why_unexpected(name: str, value: Any, missing: Mapping[str, str]) -> str:
     for ending, remedy in _REPARAMETRISED.items():
         if f".{name}".endswith(ending):
@@ -111,21 +108,6 @@ def _why_unexpected(name: str, value: Any, missing: Mapping[str, str]) -> str:
     if not hasattr(value, "shape"):
         return f"{name!r} is refused: it is no tensor but {type(value).__name__}"
     return f"unexpected {name!r} {tuple(value.shape)}{nearest(name, missing)}"
-
-
-def _check_ties(
-    plan: PortPlan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], *, untie: bool
-) -> None:
-    first: dict[tuple[int, int, str], str] = {}
-    for name, ids in wanted.items():
-        key = tie_key(tensors.get(name))
-        other = first.setdefault(key, name) if key else name
-        if wanted[other] != ids:
-            said = f"{other!r} and {name!r} are one tensor in torch, but two variables in Flax"
-            if untie:
-                plan.notes.append(f"{said}, as untie=True allows")
-            else:
-                plan.problems.append(f"{said}: share the variable, or say untie=True")
 
 
 def tensors(plan: PortPlan, arrays: Mapping[str, np.ndarray]) -> None:

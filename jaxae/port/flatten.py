@@ -6,7 +6,7 @@ The kernels on both sides have the same shape, so the order must be said.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from jaxae.errors import InputError
@@ -17,7 +17,6 @@ Order = tuple[int, ...] | Literal["CHW"]
 Flatten = Mapping[str, Order] | Literal["CHW"] | None
 
 
-@dataclass(frozen=True)
 class Orders:
     """What the user said of the features that come into layers, and go out of them.
 
@@ -26,28 +25,19 @@ class Orders:
             flattens channels last; "CHW" where it flattens as torch does.
         outputs: The same of the image that a layer's outputs are reshaped to.
         all_as_torch: Whether the whole module flattens and unflattens as torch does.
+
+    Raises:
+        InputError: If what was said is neither a mapping nor "CHW".
     """
 
-    inputs: Mapping[str, Order]
-    outputs: Mapping[str, Order]
-    all_as_torch: bool = False
-
-    @classmethod
-    def read(cls, flatten: Flatten, unflatten: Flatten) -> "Orders":
-        """The orders in the arguments of a port.
-
-        Raises:
-            InputError: If one is neither a mapping nor "CHW".
-        """
+    def __init__(self, flatten: Flatten, unflatten: Flatten):
         for name, given in (("flatten", flatten), ("unflatten", unflatten)):
             if not (given is None or given == "CHW" or isinstance(given, Mapping)):
-                raise InputError(
-                    f"expected {name} to be 'CHW' or a mapping of layers to 'CHW' or (channels, "
-                    f"height, width), got {given!r}"
-                )
-        inputs = flatten if isinstance(flatten, Mapping) else {}
-        outputs = unflatten if isinstance(unflatten, Mapping) else {}
-        return cls(inputs, outputs, "CHW" in (flatten, unflatten))
+                expected = f"expected {name} to be 'CHW' or a mapping of layers to 'CHW' or (channels, height, width)"
+                raise InputError(f"{expected}, got {given!r}")
+        self.inputs: Mapping[str, Order] = flatten if isinstance(flatten, Mapping) else {}
+        self.outputs: Mapping[str, Order] = unflatten if isinstance(unflatten, Mapping) else {}
+        self.all_as_torch = "CHW" in (flatten, unflatten)
 
     def refine(self, place: Place) -> tuple[list[tuple[Row, dict[str, int]]], list[str]]:
         """A layer's rows with their axes split where its features are reordered, and problems."""
@@ -125,11 +115,9 @@ def _find_image(place: Place, features: int, images: Iterable[Place], side: int)
 
 
 def _flattened_inputs(places: Sequence[Place], reshaped: set[str]) -> list[tuple[Place, int, str]]:
-    """Layers that may take a flattened image, with its channels and the layer that made it.
-
-    A layer that takes just what the one declared before it gives is taken to follow it. Beyond that, the nearest
-    spatial layer declared before decides; where that cannot be it, any other.
-    """
+    """Layers that may take a flattened image, with its channels and the layer that made it."""
+    # A layer that takes just what the one declared before it gives is taken to follow it. Beyond that, the nearest
+    # spatial layer declared before decides; where that cannot be it, any other.
     found = []
     spatial = [place for place in places if place.rule.spatial]
     outs = [place.widths[1] for place in places]

@@ -6,6 +6,7 @@ A plan is made before anything is written. Weights and an optimizer's moments fo
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from einops import EinopsError
 from flax import nnx
@@ -75,6 +76,11 @@ class PortPlan:
     absent: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def owners(self) -> dict[str, Transfer]:
+        """For each torch parameter its transfer; asked once the plan is made."""
+        return {name: one for one in self.transfers if one.trained for name in one.torch}
+
 
 def raise_problems(expected: str, problems: Iterable[str]) -> None:
     """Raise one InputError, "expected (noun phrase), got: ...", that names every problem if any."""
@@ -104,7 +110,7 @@ def make_plan(
     plan = PortPlan(structure.places, problems=structure.problems, names=known)
     # The project's own models flatten by layers.flatten_as_torch.
     default = "CHW" if isinstance(module, Autoencoder | ConditionalVAE) else None
-    orders = Orders.read(flatten or default, unflatten)
+    orders = Orders(flatten or default, unflatten)
     for place in plan.places:
         refined, problems = orders.refine(place)
         plan.problems += problems
@@ -140,11 +146,9 @@ def _add_transfer(plan: PortPlan, place: Place, row: Row, sizes: dict[str, int],
 
 
 def _in_order(plan: PortPlan, known: list[str]) -> list[Place]:
-    """The layers in the order of declaration, as well as it is known.
-
-    An NNX module that went through split and merge has its attributes sorted, a safetensors file its names; where
-    torch's names are not sorted they tell the order.
-    """
+    """The layers in the order of declaration, as well as it is known."""
+    # An NNX module that went through split and merge has its attributes sorted, a safetensors file its names; where
+    # torch's names are not sorted they tell the order.
     if not known or known == sorted(known):
         return plan.places
     rank = {name: number for number, name in enumerate(known)}

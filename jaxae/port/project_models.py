@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig, R
 from jaxae.errors import InputError
 from jaxae.network.models import parameter_shapes
 from jaxae.network.parameters import named_leaves
+from jaxae.port.names import unwrap
 from jaxae.port.source import WeightSource
 
 Shapes = dict[str, tuple[int, ...]]
@@ -53,9 +53,8 @@ def settings_of(config: ModelConfig) -> dict[str, Any]:
 def _in_flax(source: WeightSource) -> Shapes:
     """Shapes under Flax's names, by the axes of the layers that the models are made of."""
     shapes: Shapes = {}
-    for name, one in source.tensors.items():
-        shape = tuple(getattr(one, "shape", ()))
-        short = re.sub(r"^(module\.|_orig_mod\.)+", "", name)
+    for short, name in unwrap(source.tensors).items():
+        shape = tuple(getattr(source.tensors[name], "shape", ()))
         if source.layout == "torch" and short.endswith(".weight"):
             short = f"{short.removesuffix('weight')}kernel"
             # A convolution's kernel and a transposed one's are stored the same way round.

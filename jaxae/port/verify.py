@@ -20,9 +20,7 @@ from jaxae.port.torch_file import import_torch
 
 # Rounding errors of one forward pass, in units of the coarser dtype; measured in float32: 1 to 4.
 _TOLERANCE = 32
-
 _BATCH = 8
-
 # Images or features, labels, noise.
 _Inputs = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 

@@ -34,9 +34,7 @@ def from_torch(
     untie: bool = False,
     **options: Unpack[PortOptions],
 ) -> PortReport:
-    """Fill an NNX module with a torch network's weights; all of them, or none where it fails.
-
-    Arrays are copied and keep their dtypes.
+    """Fill an NNX module with copies of a torch network's weights; all of them, or none where it fails.
 
     Args:
         module: The NNX module: built, or abstract by `nnx.eval_shape`.
@@ -46,9 +44,6 @@ def from_torch(
         ignore: Patterns of torch tensors to leave aside; the report lists them.
         untie: Whether weights that are one tensor in torch may become several variables.
         **options: Names, flatten and unflatten of `PortOptions`.
-
-    Returns:
-        What became what, and what had to be assumed.
 
     Raises:
         InputError: If tensors are missing, unexpected, mis-shaped, or not to be had in Flax; it names them all.
@@ -138,11 +133,7 @@ def to_arrays(
     carried: Mapping[str, np.ndarray] | None = None,
     **options: Unpack[PortOptions],
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """What `to_torch` gives for the same arguments, as NumPy arrays and without importing torch.
-
-    Returns:
-        Arrays in torch's layout, and for each name that is tied to an earlier one that one.
-    """
+    """What `to_torch` gives, as NumPy arrays and without importing torch; and for each tied name the earlier one."""
     target = None if like is None else read_torch_layout(like)
     plan = make_plan(module, target.tensors if target else (), **options)
     if target is not None and target.module is not None:
@@ -201,11 +192,9 @@ def _report(
         pattern = transfer.row.pattern + (" (space reversed)" if transfer.row.flip else "")
         report.rows.append(PortRow(torch, transfer.torch_shape, pattern, flax, transfer.flax_shape, dtype))
         if transfer.row.forward_only:
-            names, count = " and ".join(transfer.torch), len(transfer.torch)
-            report.forward_only.append(
-                f"{names} are one variable in Flax: outputs are kept, but training moves their sum "
-                f"1/{count} as fast, and they cannot be told apart again"
-            )
+            said = f"{' and '.join(transfer.torch)} are one variable in Flax: outputs are kept, but training moves "
+            said += f"their sum 1/{len(transfer.torch)} as fast, and they cannot be told apart again"
+            report.forward_only.append(said)
     if weights is None or weights.module is None:
         report.assumed += checks.assumed(plan)
     report.carried = {name: from_tensor(name, tensors[name]) for name in plan.counters if name in tensors}

@@ -21,9 +21,7 @@ from jaxae.errors import InputError
 from jaxae.storage.files import whole_or_absent
 
 Layout = Literal["flax", "torch"]
-
 _KEY = "jaxae"
-
 _NUMBERS = map(np.dtype, ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1"))
 _DTYPES = {f"{one.kind.upper()}{8 * one.itemsize}": one for one in _NUMBERS}
 _DTYPES |= {"BF16": np.dtype(ml_dtypes.bfloat16), "BOOL": np.dtype(np.bool_)}

@@ -14,15 +14,7 @@ from jaxae.network.parameters import parameters_of
 from jaxae.port.names import unwrap
 from jaxae.port.optimizer.hyperparameters import Group, TorchOptimizer, read_group, torch_group
 from jaxae.port.optimizer.moments import chain, check_same_step, collect, fill, has_count
-from jaxae.port.optimizer.torch_state import (
-    frozen_paths,
-    names_of,
-    owners_of,
-    parameter_names,
-    read_states,
-    torch_state,
-    untied,
-)
+from jaxae.port.optimizer.torch_state import frozen_paths, names_of, parameter_names, read_states, torch_state, untied
 from jaxae.port.options import PortOptions
 from jaxae.port.plan import make_plan, raise_problems
 from jaxae.port.source import read_checkpoint
@@ -84,23 +76,22 @@ def optimizer_from_torch(
     known, notes = parameter_names(content, optimizer, model)
     held = model if isinstance(model, Mapping) else getattr(model, "state_dict", dict)()
     plan = make_plan(module, held or [name for group in known for name in group], **options)
-    owners = owners_of(plan)
     clean = {full: short for short, full in plan.names.items()}
     groups = []
     for group, one in zip(content["param_groups"], known, strict=True):
         members = tuple(clean.get(name, name) for name in one)
         if isinstance(model, Mapping) and len(members) != len(group["params"]):
             # A state_dict has buffers too, and a tied parameter twice.
-            members = untied([name for name in members if name in owners], owners)
+            members = untied([name for name in members if name in plan.owners], plan.owners)
         if len(members) != (count := len(group["params"])):
             raise InputError(f"expected an optimizer of the {len(members)} parameters, got one of {count}")
         groups.append(Group(read_group(group, kind), members))
-    moments, steps = read_states(plan, owners, content, groups)
-    if frozen := frozen_paths(groups, owners):
+    moments, steps = read_states(plan, content, groups)
+    if frozen := frozen_paths(groups, plan.owners):
         notes.append(f"{', '.join(frozen)} are in no group: they stay as they are")
     raise_problems(_PORTS, plan.problems)
     params = parameters_of(module) if params is None else params
-    built = chain(groups, owners, frozen)
+    built = chain(groups, plan.owners, frozen)
     state = fill(built.init(params), moments, steps)
     if tx is not None:
         mine = fill(tx.init(params), moments, steps)
@@ -139,22 +130,21 @@ def optimizer_to_torch(
             raise InputError(f"{expected}, which tell the order of the optimizer's parameters, got None")
         groups = [Group(groups, tuple(unwrap(names_of(model))))]
     plan = make_plan(module, [name for group in groups for name in group.names], **options)
-    owners = owners_of(plan)
     if len(groups) == 1 and model is not None:  # a state_dict has buffers too
-        only = tuple(name for name in groups[0].names if name in owners)
-        groups = [Group(groups[0].settings, untied(only, owners))]
+        only = tuple(name for name in groups[0].names if name in plan.owners)
+        groups = [Group(groups[0].settings, untied(only, plan.owners))]
     found, steps = collect(state)
     states: dict[int, dict[str, Any]] = {}
     written = []
     for group in groups:
         numbers = range(len(states), len(states) + len(group.names))
         for number, name in zip(numbers, group.names, strict=True):
-            states[number] = torch_state(plan, owners, name, group.settings, found, steps)
+            states[number] = torch_state(plan, name, group.settings, found, steps)
         written.append({**torch_group(group.settings), "params": list(numbers)})
     raise_problems(_PORTS, plan.problems)
     if tx is not None:
         params = parameters_of(module) if params is None else params
-        built = chain(groups, owners, frozen_paths(groups, owners))
+        built = chain(groups, plan.owners, frozen_paths(groups, plan.owners))
         mine = fill(built.init(params), found, steps)
         check_same_step(tx, state, built, mine, params, groups)
     return {"state": {key: one for key, one in states.items() if one}, "param_groups": written}

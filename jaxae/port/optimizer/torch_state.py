@@ -60,11 +60,6 @@ def parameter_names(content: Mapping[str, Any], optimizer: Any, model: Any) -> t
     return [tuple(islice(rest, len(group["params"]))) for group in groups], []
 
 
-def owners_of(plan: PortPlan) -> dict[str, Transfer]:
-    """For each torch parameter its transfer."""
-    return {name: one for one in plan.transfers if one.trained for name in one.torch}
-
-
 def frozen_paths(groups: Sequence[Group], owners: Mapping[str, Transfer]) -> list[str]:
     """Paths of the parameters that no group trains."""
     trained = {path for group in groups for name in group.names if name in owners for path in owners[name].flax}
@@ -79,18 +74,16 @@ def untied(names: Sequence[str], owners: Mapping[str, Transfer]) -> tuple[str, .
     return tuple(first.values())
 
 
-def read_states(
-    plan: PortPlan, owners: Mapping[str, Transfer], content: Mapping[str, Any], groups: Sequence[Group]
-) -> tuple[dict[str, tuple[np.ndarray, ...]], dict[str, int]]:
+def read_states(plan: PortPlan, content: Mapping[str, Any], groups: Sequence[Group]) -> tuple[Moments, dict[str, int]]:
     """Moments in Flax's layout and steps by the path of each variable; problems into the plan."""
     moments: Moments = {}
     steps: dict[str, int] = {}
     for (settings, names), written in zip(groups, content["param_groups"], strict=True):
         counts: dict[int, str] = {}
         for name, number in zip(names, written["params"], strict=True):
-            transfer = owners.get(name)
+            transfer = plan.owners.get(name)
             if transfer is None:
-                suggestion = nearest(name, owners)
+                suggestion = nearest(name, plan.owners)
                 plan.problems.append(f"the optimizer trains {name!r}, which the NNX module has not{suggestion}")
                 continue
             if transfer.row.forward_only:
@@ -137,19 +130,14 @@ def _read_state(
 
 
 def torch_state(
-    plan: PortPlan,
-    owners: Mapping[str, Transfer],
-    name: str,
-    settings: TorchOptimizer,
-    found: Moments,
-    steps: Mapping[str, int],
+    plan: PortPlan, name: str, settings: TorchOptimizer, found: Moments, steps: Mapping[str, int]
 ) -> dict[str, Any]:
     """What torch's optimizer keeps of one parameter; problems into the plan."""
     import torch
 
-    transfer = owners.get(name)
+    transfer = plan.owners.get(name)
     if transfer is None:
-        plan.problems.append(f"the NNX module has no parameter for {name!r}{nearest(name, owners)}")
+        plan.problems.append(f"the NNX module has no parameter for {name!r}{nearest(name, plan.owners)}")
         return {}
     if transfer.row.forward_only:
         plan.problems.append(f"{name!r} shares its variable in Flax: that port is forward-only")

@@ -1,6 +1,7 @@
 """Rows of the table: linear layers, convolutions and transposed convolutions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -9,14 +10,7 @@ from flax import nnx
 
 from jaxae.network import layers
 from jaxae.port.row import Layer, Row, Setting
-from jaxae.port.table.padding import (
-    Pads,
-    axes,
-    flax_conv_padding,
-    flax_transpose_padding,
-    torch_conv_padding,
-    torch_transpose_padding,
-)
+from jaxae.port.table import padding
 
 _BIAS = Row("bias", "bias", "outputs -> outputs")
 _LINEAR = (Row("weight", "kernel", "outputs inputs -> inputs outputs"), _BIAS)
@@ -26,33 +20,25 @@ _TRANSPOSED = (Row("weight", "kernel", "inputs outputs ... -> ... outputs inputs
 _FLIPPED = (Row("weight", "kernel", "inputs outputs ... -> ... inputs outputs", flip=True), _BIAS)
 
 
-def _settings(padding: Setting, stride: str, dilation: str, groups: str | None = None) -> tuple[Setting, ...]:
+def _settings(pads: Setting, stride: str, dilation: str, groups: str | None = None) -> tuple[Setting, ...]:
     """The settings of a convolution, by Flax's names of its stride, dilation and groups."""
 
     def of_each_axis(name: str, flax: str) -> Setting:
         return Setting(
             name,
-            lambda layer: axes(getattr(layer, flax), len(layer.kernel_size)),
+            lambda layer: padding.axes(getattr(layer, flax), len(layer.kernel_size)),
             lambda torch: tuple(getattr(torch, name)),
         )
 
-    settings = of_each_axis("stride", stride), padding, of_each_axis("dilation", dilation)
+    settings = of_each_axis("stride", stride), pads, of_each_axis("dilation", dilation)
     return (*settings, Setting("groups", attrgetter(groups), attrgetter("groups"))) if groups else settings
-
-
-def _padding(flax: Callable[[Any], Pads]) -> Setting:
-    return Setting("padding (mode, low and high)", flax, torch_conv_padding)
-
-
-def _transpose_padding(flax: Callable[[Any], Pads]) -> Setting:
-    return Setting("padding of the dilated input", flax, torch_transpose_padding)
 
 
 def _refuse_conv(layer: Any) -> str | None:
     if layer.mask is not None:
         return "its kernel is masked, which torch's is not"
     dilation = getattr(layer, "input_dilation", 1)
-    if any(one != 1 for one in axes(dilation, len(layer.kernel_size))):
+    if any(one != 1 for one in padding.axes(dilation, len(layer.kernel_size))):
         return "it dilates its input; torch has that as ConvTranspose"
     return None
 
@@ -81,14 +67,16 @@ def _refuse_grouped_weight(layer: Any, tensors: Mapping[str, np.ndarray]) -> str
 _CONVS = ("Conv1d", "Conv2d", "Conv3d")
 _TRANSPOSES = ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
 
+_padding = partial(Setting, "padding (mode, low and high)", torch=padding.torch_conv_padding)
+_transpose_padding = partial(Setting, "padding of the dilated input", torch=padding.torch_transpose_padding)
 _STOCK_WIDTH = attrgetter("in_features", "out_features")
 _OWN: dict[str, Any] = {"spatial": True, "width": attrgetter("in_channels", "out_channels")}
-_OWN_CONV = _settings(_padding(torch_conv_padding), "stride", "dilation", "groups")
-_OWN_TRANSPOSE = _settings(_transpose_padding(torch_transpose_padding), "stride", "dilation", "groups")
+_OWN_CONV = _settings(_padding(padding.torch_conv_padding), "stride", "dilation", "groups")
+_OWN_TRANSPOSE = _settings(_transpose_padding(padding.torch_transpose_padding), "stride", "dilation", "groups")
 _STOCK: dict[str, Any] = {"spatial": True, "width": _STOCK_WIDTH, "refuse": _refuse_conv}
-_STOCK_CONV = _settings(_padding(flax_conv_padding), "strides", "kernel_dilation", "feature_group_count")
+_STOCK_CONV = _settings(_padding(padding.flax_conv_padding), "strides", "kernel_dilation", "feature_group_count")
 _STOCK_TRANSPOSE: dict[str, Any] = {
-    "settings": _settings(_transpose_padding(flax_transpose_padding), "strides", "kernel_dilation"),
+    "settings": _settings(_transpose_padding(padding.flax_transpose_padding), "strides", "kernel_dilation"),
     "refuse_torch": _refuse_torch_transpose,
     "refuse_tensors": _refuse_grouped_weight,
     **_STOCK,

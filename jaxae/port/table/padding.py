@@ -34,19 +34,19 @@ def flax_conv_padding(layer: Any) -> Pads:
     """
     reach = _reach(layer.kernel_size, layer.kernel_dilation)
     halves = tuple((r // 2, r - r // 2) for r in reach)
-    padding = layer.padding.upper() if isinstance(layer.padding, str) else layer.padding
-    if padding == "SAME":
-        one = all(stride == 1 for stride in axes(layer.strides, len(reach)))
-        return "zeros", halves if one else "SAME"
-    if padding == "VALID":
-        return "zeros", tuple((0, 0) for _ in reach)
-    if padding == "CAUSAL":
-        return "zeros", tuple((r, 0) for r in reach)
-    if padding in ("CIRCULAR", "REFLECT"):
-        return padding.lower(), halves
-    if isinstance(padding, str):
-        raise InputError(f"expected a padding that Flax has, got {padding!r}")
-    return "zeros", _pairs(padding, len(reach))
+    if not isinstance(layer.padding, str):
+        return "zeros", _pairs(layer.padding, len(reach))
+    strided = any(stride != 1 for stride in axes(layer.strides, len(reach)))
+    named: dict[str, Pads] = {
+        "SAME": ("zeros", "SAME" if strided else halves),
+        "VALID": ("zeros", tuple((0, 0) for _ in reach)),
+        "CAUSAL": ("zeros", tuple((r, 0) for r in reach)),
+        "CIRCULAR": ("circular", halves),
+        "REFLECT": ("reflect", halves),
+    }
+    if layer.padding.upper() not in named:
+        raise InputError(f"expected a padding that Flax has, got {layer.padding.upper()!r}")
+    return named[layer.padding.upper()]
 
 
 def torch_conv_padding(layer: Any) -> Pads:
