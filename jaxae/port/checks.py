@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 _REPARAMETRISED = {
     ".weight_orig": "spectral norm or pruning: torch.nn.utils.remove_spectral_norm or prune.remove",
     ".weight_g": "weight norm: torch.nn.utils.remove_weight_norm",
-    ".original": "a parametrization: torch.nn.utils.parametrize.remove_parametrizations",
-    ".original0": "a parametrization: torch.nn.utils.parametrize.remove_parametrizations",
+    (".original", ".original0"): "a parametrization: torch.nn.utils.parametrize.remove_parametrizations",
 }
 _QUANTISED = ("._packed_params", ".zero_point")
 

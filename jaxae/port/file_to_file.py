@@ -49,9 +49,8 @@ def port_file(
         InputError: If the weights do not port, the file cannot be written, or the networks differ.
     """
     if verified and model is None:
-        raise InputError(
-            "expected one of jaxae's own models to verify, got another: jaxae.parity.compare runs any network"
-        )
+        remedy = "jaxae.parity.compare runs any network"
+        raise InputError(f"expected one of jaxae's own models to verify, got another: {remedy}")
     if path.resolve() == Path(source.origin).resolve():
         raise InputError(f"expected another file to write than the one to read, got {path} twice")
     if path.suffix == ".safetensors" and layout is None:

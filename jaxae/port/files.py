@@ -144,8 +144,4 @@ def _from_flax(module: nnx.Module, tensors: Mapping[str, Any], dtype: DTypeLike 
 
 def _variables(module: nnx.Module) -> dict[str, nnx.Variable]:
     """A module's weights and statistics by dotted path; a shared one under its first."""
-    return {
-        join(*map(str, path)): one
-        for path, one in nnx.iter_graph(module)
-        if isinstance(one, nnx.Variable) and is_weight(one)
-    }
+    return {join(*map(str, path)): one for path, one in nnx.iter_graph(module) if is_weight(one)}

@@ -77,9 +77,8 @@ def read_torch_layout(weights: Weights) -> WeightSource:
     """Read weights that must be in torch's layout."""
     source = read_source(weights)
     if source.layout != "torch":
-        raise InputError(
-            f"expected weights in torch's layout, got Flax's layout in {source.origin}: jaxae.port.load reads it"
-        )
+        found = f"Flax's layout in {source.origin}: jaxae.port.load reads it"
+        raise InputError(f"expected weights in torch's layout, got {found}")
     return source
 
 

@@ -76,11 +76,10 @@ class Structure:
         siblings = [int(name) for name, value in attributes if _holds_weights(value)] if sequence else None
         for name, value in attributes:
             below = join(path, name)
-            if isinstance(value, nnx.Variable):
-                if id(value) not in covered and is_weight(value):
-                    kind = type(module).__name__
-                    remedy = f"jaxae.port.register({kind}, Row(...)) adds one"
-                    self.problems.append(f"no row says what {below!r} of {kind} is in torch; {remedy}")
+            if is_weight(value) and id(value) not in covered:
+                kind = type(module).__name__
+                remedy = f"jaxae.port.register({kind}, Row(...)) adds one"
+                self.problems.append(f"no row says what {below!r} of {kind} is in torch; {remedy}")
             elif isinstance(value, nnx.Module | list | tuple | dict):
                 part, ending = _torch_part(module, name, suffix)
                 above = self._paths.child(torch, below, part, siblings)
@@ -96,14 +95,13 @@ class Structure:
         rows, ids = [], set()
         for row in rule.rows:
             found = [variable(module, name) for name in row.flax_names]
-            if all(one is None for one in found):
-                continue
-            if any(one is None for one in found):
+            there = [one for one in found if one is not None]
+            if there and len(there) < len(found):
                 some = ", ".join(row.flax_names)
                 self.problems.append(f"{path!r} ({type(module).__name__}) has only some of {some}")
-                continue
-            rows.append(row)
-            ids.update(map(id, found))
+            elif there:
+                rows.append(row)
+                ids.update(map(id, there))
         if ids and not ids <= covered:
             place = Place(path, module, rule, self._paths.template(torch, suffix), tuple(rows))
             self.places.append(place)
@@ -119,9 +117,9 @@ def variable(layer: Any, name: str) -> nnx.Variable | None:
     return layer if isinstance(layer, nnx.Variable) else None
 
 
-def is_weight(value: nnx.Variable) -> bool:
-    """Whether a variable belongs to the network, beyond the call or the random stream."""
-    return not isinstance(value, _PASSING)
+def is_weight(value: Any) -> bool:
+    """Whether it is a variable that belongs to the network, beyond the call or the random stream."""
+    return isinstance(value, nnx.Variable) and not isinstance(value, _PASSING)
 
 
 def _attributes(module: Any) -> Iterator[tuple[str, Any]]:
@@ -133,11 +131,9 @@ def _attributes(module: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _holds_weights(value: Any) -> bool:
-    if isinstance(value, nnx.Variable):
-        return is_weight(value)
     if isinstance(value, nnx.Module | list | tuple | dict):
         return any(_holds_weights(child) for _, child in _attributes(value))
-    return False
+    return is_weight(value)
 
 
 def _torch_part(module: Any, name: str, suffix: str) -> tuple[str, str]:

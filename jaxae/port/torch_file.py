@@ -73,10 +73,8 @@ def _reason(error: Exception) -> str:
     text = str(error)
     code = re.search(r"(?:GLOBAL|global:?|function) ([\w.]*\.[\w.]+)", text)
     if isinstance(error, pickle.UnpicklingError) and code:
-        return (
-            f"it holds more than tensors ({code[1]}), which would run code; nothing was run; "
-            "save model.state_dict() instead"
-        )
+        remedy = "nothing was run; save model.state_dict() instead"
+        return f"it holds more than tensors ({code[1]}), which would run code; {remedy}"
     line = next((line for line in text.splitlines() if line.strip()), "")
     return f"it is damaged or no torch file ({type(error).__name__}: {line[:120]})"
 
@@ -154,5 +152,5 @@ def _check_zip(file: BinaryIO, size: int) -> None:
         for key, nbytes in _walk(BytesIO(archive.read(pickles[0]))).items():
             record = records.get(f"{folder}data/{key}")
             if record is None or record.file_size < nbytes:
-                there = f"{key!r}, but has {record.file_size if record else 0}"
-                raise _DamagedError(f"it declares {nbytes} bytes of the storage {there}")
+                held = record.file_size if record else 0
+                raise _DamagedError(f"it declares {nbytes} bytes of the storage {key!r}, but has {held}")

@@ -48,8 +48,7 @@ def from_torch(
     Raises:
         InputError: If tensors are missing, unexpected, mis-shaped, or not to be had in Flax; it names them all.
     """
-    weights = read_torch_layout(source)
-    plan, tensors = _match(module, weights, ignore, untie, options)
+    plan, tensors, weights = _match(module, source, ignore, untie, options)
     report = _report(plan, tensors, weights, dtype)
     wanted = dict.fromkeys(name for transfer in plan.transfers for name in transfer.torch if name in tensors)
     copies = {name: copy_for_flax(name, tensors[name], dtype, plan.problems) for name in wanted}
@@ -90,9 +89,7 @@ def describe(
         plan = make_plan(module, **options)
         raise_problems(TO_TORCH, plan.problems)
         return _report(plan, {})
-    weights = read_torch_layout(source)
-    plan, tensors = _match(module, weights, ignore, untie, options)
-    return _report(plan, tensors, weights)
+    return _report(*_match(module, source, ignore, untie, options))
 
 
 def to_torch(
@@ -157,9 +154,10 @@ def to_arrays(
 
 
 def _match(
-    module: nnx.Module, weights: WeightSource, ignore: Iterable[str], untie: bool, options: PortOptions
-) -> tuple[PortPlan, dict[str, Any]]:
-    """The plan of a port to Flax, and the tensors that take part in it, by their short names."""
+    module: nnx.Module, source: Weights, ignore: Iterable[str], untie: bool, options: PortOptions
+) -> tuple[PortPlan, dict[str, Any], WeightSource]:
+    """The plan of a port to Flax, the tensors that take part in it, by their short names, and their source."""
+    weights = read_torch_layout(source)
     plan = make_plan(module, weights.tensors, **options)
     tensors = {short: weights.tensors[full] for short, full in plan.names.items()}
     ignored = set()
@@ -174,7 +172,7 @@ def _match(
         checks.layers(plan, weights.module)
     checks.names(plan, tensors, untie=untie)
     raise_problems(TO_FLAX, plan.problems)
-    return plan, tensors
+    return plan, tensors, weights
 
 
 def _report(

@@ -71,10 +71,10 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, s
         if array.dtype not in _DTYPES.values():
             raise InputError(f"expected a dtype that safetensors has, got {array.dtype} of {name!r}")
     dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    content = json.dumps({"metadata": dict(metadata), "order": list(arrays)})
+    own = {_KEY: json.dumps({"metadata": dict(metadata), "order": list(arrays)})}
     try:
         with whole_or_absent(path) as temporary:
-            save_file(dense, temporary, {_KEY: content})
+            save_file(dense, temporary, own)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"expected {path} to be written, got an error: {reason}") from error

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 Optimizers = Union["torch.optim.Optimizer", Mapping[str, Any], str, Path]
 Trained = Union["torch.nn.Module", Mapping[str, Any], Iterable[str]]
 
-_PORTS = "an optimizer that ports"
-
 
 class OptimizerPort(NamedTuple):
     """An optimizer in optax.
@@ -89,7 +87,7 @@ def optimizer_from_torch(
     moments, steps = read_states(plan, content, groups)
     if frozen := frozen_paths(groups, plan.owners):
         notes.append(f"{', '.join(frozen)} are in no group: they stay as they are")
-    raise_problems(_PORTS, plan.problems)
+    raise_problems("an optimizer that ports", plan.problems)
     params = parameters_of(module) if params is None else params
     built = chain(groups, plan.owners, frozen)
     state = fill(built.init(params), moments, steps)
@@ -141,7 +139,7 @@ def optimizer_to_torch(
         for number, name in zip(numbers, group.names, strict=True):
             states[number] = torch_state(plan, name, group.settings, found, steps)
         written.append({**torch_group(group.settings), "params": list(numbers)})
-    raise_problems(_PORTS, plan.problems)
+    raise_problems("an optimizer that ports", plan.problems)
     if tx is not None:
         params = parameters_of(module) if params is None else params
         built = chain(groups, plan.owners, frozen_paths(groups, plan.owners))

@@ -14,6 +14,7 @@ from jaxae.port.optimizer.hyperparameters import Group
 from jaxae.port.plan import Transfer
 
 _FROZEN = "frozen"
+_MOMENTS = optax.ScaleByAdamState | optax.TraceState
 Moments = dict[str, tuple[np.ndarray, ...]]
 
 
@@ -37,14 +38,10 @@ def chain(
     return optax.partition(chains, lambda tree: _map_named(lambda name, _: labels[name], tree))
 
 
-def _is_moments(node: Any) -> bool:
-    return isinstance(node, optax.ScaleByAdamState | optax.TraceState)
-
-
 def has_count(node: Any) -> bool:
     """Whether a node of a state keeps moments or a count."""
     fields = getattr(node, "_fields", ())
-    return _is_moments(node) or ("count" in fields and "inner_state" not in fields)
+    return isinstance(node, _MOMENTS) or ("count" in fields and "inner_state" not in fields)
 
 
 def fill(state: Any, moments: Moments, steps: Mapping[str, int]) -> Any:
@@ -80,7 +77,7 @@ def collect(state: Any) -> tuple[Moments, dict[str, int]]:
     """Moments in Flax's layout and counts by path, from wherever in a state they are."""
     moments: Moments = {}
     steps: dict[str, int] = {}
-    for node in jax.tree.leaves(state, is_leaf=_is_moments):
+    for node in jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, _MOMENTS)):
         if isinstance(node, optax.ScaleByAdamState):
             second = named_leaves(node.nu)
             for name, first in named_leaves(node.mu).items():

@@ -42,8 +42,7 @@ def register(flax: type, *rows: Row, torch: str | tuple[str, ...] = (), **more: 
         raise InputError(f"expected a type of nnx.Module to register, got {flax!r}")
     if flax in _registered or any(layer.flax is flax for layer in LAYERS):
         raise InputError(f"expected a layer that the table does not have, got {flax.__name__}")
-    names = (torch,) if isinstance(torch, str) else tuple(torch)
-    _registered[flax] = Layer(flax, names, rows, **more)
+    _registered[flax] = Layer(flax, (torch,) if isinstance(torch, str) else tuple(torch), rows, **more)
 
 
 def rule_for(layer: nnx.Module) -> Layer | None:

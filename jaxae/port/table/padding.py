@@ -9,9 +9,8 @@ Pads = tuple[str, tuple[tuple[int, int], ...] | str]
 
 def axes(value: Any, rank: int) -> tuple[int, ...]:
     """A setting of each spatial axis: None is 1, a single number is that of all axes."""
-    if value is None:
-        value = 1
-    return (int(value),) * rank if isinstance(value, int) else tuple(int(one) for one in value)
+    value = 1 if value is None else value
+    return (int(value),) * rank if isinstance(value, int) else tuple(map(int, value))
 
 
 def _pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:

@@ -120,13 +120,8 @@ SEQUENCES = (
         when=lambda layer: layer.in_kv_features == layer.in_features,
         **_ATTENTION_CHECKS,
     ),
-    Layer(
-        nnx.MultiHeadAttention,
-        ("MultiheadAttention",),
-        _CROSS_ATTENTION,
-        when=lambda layer: layer.in_kv_features != layer.in_features,
-        **_ATTENTION_CHECKS,
-    ),
+    # Of a type's entries the first that fits is taken.
+    Layer(nnx.MultiHeadAttention, ("MultiheadAttention",), _CROSS_ATTENTION, **_ATTENTION_CHECKS),
     Layer(nnx.LSTMCell, ("LSTMCell", "LSTM"), _LSTM, **_CELL),
     Layer(nnx.OptimizedLSTMCell, ("LSTMCell", "LSTM"), _OPTIMIZED_LSTM, **_CELL),
     Layer(nnx.GRUCell, ("GRUCell", "GRU"), _GRU, refuse_tensors=_refuse_gru_bias, **_CELL),
