@@ -69,6 +69,7 @@ def names(plan: PortPlan, tensors: Mapping[str, Any], *, untie: bool) -> None:
                 elif name not in plan.absent:
                     missing[name] = f"missing {name!r} {transfer.torch_shape} for {' + '.join(transfer.flax)}"
     by_memory: dict[object, str] = {}
+    lost = []
     for name, ids in wanted.items():
         key = tie_key(tensors.get(name))
         other = by_memory.setdefault(key, name) if key else name
@@ -77,7 +78,7 @@ def names(plan: PortPlan, tensors: Mapping[str, Any], *, untie: bool) -> None:
             if untie:
                 plan.notes.append(f"{said}, as untie=True allows")
             else:
-                plan.problems.append(f"{said}: share the variable, or say untie=True")
+                lost.append(f"{said}: share the variable, or say untie=True")
     unexpected = []
     for name in [name for name in tensors if name not in wanted and name not in plan.counters]:
         if tied := by_memory.get(tie_key(tensors[name])):
@@ -85,7 +86,7 @@ def names(plan: PortPlan, tensors: Mapping[str, Any], *, untie: bool) -> None:
         else:
             unexpected.append(name)
     plan.problems += [sentence + nearest(name, unexpected) for name, sentence in missing.items()]
-    plan.problems += [_why_unexpected(name, tensors[name], missing) for name in unexpected]
+    plan.problems += [_why_unexpected(name, tensors[name], missing) for name in unexpected] + lost
 
 
 def _check_shape(plan: PortPlan, transfer: Transfer, name: str, value: Any) -> None:
