@@ -15,7 +15,7 @@ from jaxae.network.models import build
 from jaxae.port import describe
 from jaxae.port.file_to_file import make_module, port_file
 from jaxae.port.flatten import Flatten, Order
-from jaxae.port.options import PortKeywords
+from jaxae.port.options import PortOptions
 from jaxae.port.project_models import recognise
 from jaxae.port.source import read_source
 
@@ -71,8 +71,8 @@ def main(
         print(verification)
 
 
-def _options(flatten: Sequence[str], unflatten: Sequence[str], names: Sequence[str]) -> PortKeywords:
-    options = PortKeywords()
+def _options(flatten: Sequence[str], unflatten: Sequence[str], names: Sequence[str]) -> PortOptions:
+    options = PortOptions()
     if flatten:
         options["flatten"] = _orders("flatten", flatten)
     if unflatten:

@@ -99,8 +99,7 @@ def copy_for_flax(name: str, value: Any, dtype: DTypeLike | None, problems: list
         kept = jax.dtypes.canonicalize_dtype(array.dtype)
         if kept == array.dtype:
             return array
-        remedy = f"enable x64, or say dtype={str(kept)!r}"
-        why = f"{name!r} is {array.dtype}, which JAX would round: {remedy}"
+        why = f"{name!r} is {array.dtype}, which JAX would round: enable x64, or say dtype={str(kept)!r}"
     problems.append(why)
     return None
 

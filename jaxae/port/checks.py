@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxae.port.arrays import is_float, tie_key
-from jaxae.port.names import nearest
+from jaxae.port.names import nearest, unwrap
 from jaxae.port.plan import PortPlan, Transfer, shared_variables
 
 if TYPE_CHECKING:
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 _REPARAMETRISED = {
     ".weight_orig": "spectral norm or pruning: torch.nn.utils.remove_spectral_norm or prune.remove",
     ".weight_g": "weight norm: torch.nn.utils.remove_weight_norm",
-    ".original": "a parametrization: torch.nn.utils.parametrize.remove_parametrizations",
-    ".original0": "a parametrization: torch.nn.utils.parametrize.remove_parametrizations",
+    (".original", ".original0"): "a parametrization: torch.nn.utils.parametrize.remove_parametrizations",
 }
 _QUANTISED = ("._packed_params", ".zero_point")
 
 
-def layers(plan: PortPlan, torch_layers: Mapping[str, "torch.nn.Module"]) -> None:
+def layers(plan: PortPlan, module: "torch.nn.Module") -> None:
     """Hold each layer's type and settings against those of its torch layer."""
+    # Their paths without wrappers, but with the parts that a tensor's own name without wrappers has.
+    modules = module.named_modules(remove_duplicate=False)
+    below = {next(iter(unwrap([path], plan.names)), ""): layer for path, layer in modules}
     for place in plan.places:
         path = place.template.partition("*")[0].rstrip(".")
-        torch = torch_layers.get(path)
+        torch = below.get(path)
         if torch is None:
             continue  # its tensors are missing, and are named so
         name = type(torch).__name__
@@ -35,18 +37,15 @@ def layers(plan: PortPlan, torch_layers: Mapping[str, "torch.nn.Module"]) -> Non
             flax = type(place.layer).__name__
             plan.problems.append(f"{path!r} is {name} in torch, but {place.path!r} is {flax}")
             continue
-        why = place.rule.refuse_torch(torch)
-        if why:
+        if why := place.rule.refuse_torch(torch):
             plan.problems.append(f"{path!r} ({name}) is refused: {why}")
             continue
-        note = place.rule.note_torch(torch)
-        if note:
+        if note := place.rule.note_torch(torch):
             plan.notes.append(f"{path!r} {note}")
         for setting in place.rule.settings:
             ours, theirs = setting.flax(place.layer), setting.torch(torch)
             if not setting.agree(ours, theirs):
-                said = f"{setting.name} is {theirs} in torch, but {ours} in Flax"
-                plan.problems.append(f"{place.path!r}: {said}")
+                plan.problems.append(f"{place.path!r}: {setting.name} is {theirs} in torch, but {ours} in Flax")
         if getattr(torch, "bias", True) is False:
             sums = [row for row in place.rows if row.forward_only]
             plan.absent |= {place.torch_name(name) for row in sums for name in row.torch_names}
@@ -68,14 +67,26 @@ def names(plan: PortPlan, tensors: Mapping[str, Any], *, untie: bool) -> None:
                 elif there and transfer not in there:
                     plan.notes.append(f"{name!r} is not there, but tied to {there[0].torch[0]!r}")
                 elif name not in plan.absent:
-                    flax = " + ".join(transfer.flax)
-                    missing[name] = f"missing {name!r} {transfer.torch_shape} for {flax}"
-    unexpected = _unexpected(plan, tensors, wanted)
-    for name, sentence in missing.items():
-        plan.problems.append(sentence + nearest(name, unexpected))
-    for name in unexpected:
-        plan.problems.append(_why_unexpected(name, tensors[name], missing))
-    _check_ties(plan, tensors, wanted, untie=untie)
+                    missing[name] = f"missing {name!r} {transfer.torch_shape} for {' + '.join(transfer.flax)}"
+    by_memory: dict[object, str] = {}
+    lost = []
+    for name, ids in wanted.items():
+        key = tie_key(tensors.get(name))
+        other = by_memory.setdefault(key, name) if key else name
+        if wanted[other] != ids:
+            said = f"{other!r} and {name!r} are one tensor in torch, but two variables in Flax"
+            if untie:
+                plan.notes.append(f"{said}, as untie=True allows")
+            else:
+                lost.append(f"{said}: share the variable, or say untie=True")
+    unexpected = []
+    for name in [name for name in tensors if name not in wanted and name not in plan.counters]:
+        if tied := by_memory.get(tie_key(tensors[name])):
+            plan.notes.append(f"{name!r} is the same tensor as {tied!r} in torch, and ports with it")
+        else:
+            unexpected.append(name)
+    plan.problems += [sentence + nearest(name, unexpected) for name, sentence in missing.items()]
+    plan.problems += [_why_unexpected(name, tensors[name], missing) for name in unexpected] + lost
 
 
 def _check_shape(plan: PortPlan, transfer: Transfer, name: str, value: Any) -> None:
@@ -84,25 +95,8 @@ def _check_shape(plan: PortPlan, transfer: Transfer, name: str, value: Any) -> N
         return
     place, local = transfer.place, transfer.row.torch_names[transfer.torch.index(name)]
     why = place.rule.refuse_tensors(place.layer, {local: np.broadcast_to(0, came)})
-    plan.problems.append(
-        f"{name!r} is refused: {why}"
-        if why
-        else f"mis-shaped {name!r}: expected {expected} for {' + '.join(transfer.flax)}, got {came}"
-    )
-
-
-def _unexpected(plan: PortPlan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
-    keys = {tie_key(tensors[name]): name for name in wanted if name in tensors}
-    unexpected = []
-    for name, value in tensors.items():
-        if name in wanted or name in plan.counters:
-            continue
-        tied = keys.get(tie_key(value)) if tie_key(value) is not None else None
-        if tied is not None:
-            plan.notes.append(f"{name!r} is the same tensor as {tied!r} in torch, and ports with it")
-        else:
-            unexpected.append(name)
-    return unexpected
+    shapes = f"expected {expected} for {' + '.join(transfer.flax)}, got {came}"
+    plan.problems.append(f"{name!r} is refused: {why}" if why else f"mis-shaped {name!r}: {shapes}")
 
 
 def _why_unexpected(name: str, value: Any, missing: Mapping[str, str]) -> str:
@@ -116,42 +110,18 @@ def _why_unexpected(name: str, value: Any, missing: Mapping[str, str]) -> str:
     return f"unexpected {name!r} {tuple(value.shape)}{nearest(name, missing)}"
 
 
-def _check_ties(
-    plan: PortPlan, tensors: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], *, untie: bool
-) -> None:
-    first: dict[tuple[int, int, str], str] = {}
-    for name, ids in wanted.items():
-        key = tie_key(tensors[name]) if name in tensors else None
-        if key is None:
-            continue
-        other = first.setdefault(key, name)
-        if wanted[other] != ids:
-            said = f"{other!r} and {name!r} are one tensor in torch, but two variables in Flax"
-            if untie:
-                plan.notes.append(f"{said}, as untie=True allows")
-            else:
-                plan.problems.append(f"{said}: share the variable, or say untie=True")
-
-
 def tensors(plan: PortPlan, arrays: Mapping[str, np.ndarray]) -> None:
     """Collect tensors whose dtype or values Flax's layers cannot hold."""
     for place in plan.places:
-        local = {
-            name: arrays[place.torch_name(name)]
-            for row in place.rows
-            for name in row.torch_names
-            if place.torch_name(name) in arrays
-        }
-        why = place.rule.refuse_tensors(place.layer, local)
-        if why:
-            plan.problems.append(f"{place.path!r} ({type(place.layer).__name__}) is refused: {why}")
+        full = {name: place.torch_name(name) for row in place.rows for name in row.torch_names}
+        local = {name: arrays[one] for name, one in full.items() if one in arrays}
+        if why := place.rule.refuse_tensors(place.layer, local):
+            plan.problems.append(f"{place} is refused: {why}")
     for transfer in plan.transfers:
+        held = transfer.variables[0].dtype
         for name in transfer.torch:
-            array = arrays.get(name)
-            held = transfer.variables[0].dtype
-            if array is not None and is_float(array.dtype) != is_float(held):
-                said = f"{name!r} is {array.dtype}, but {transfer.flax[0]!r} is {held}"
-                plan.problems.append(said)
+            if name in arrays and is_float(arrays[name].dtype) != is_float(held):
+                plan.problems.append(f"{name!r} is {arrays[name].dtype}, but {transfer.flax[0]!r} is {held}")
 
 
 def ties(plan: PortPlan, arrays: Mapping[str, np.ndarray]) -> None:
@@ -171,10 +141,9 @@ def assumed(plan: PortPlan) -> list[str]:
     for place in plan.places:
         said = []
         for setting in place.rule.settings:
-            value = setting.flax(place.layer)
-            default = setting.default
+            value, default = setting.flax(place.layer), setting.default
             differs = default is not None and not setting.agree(value, default)
-            said.append(f"{setting.name} {value}" + (f" (torch's default: {default})" * differs))
+            said.append(f"{setting.name} {value}" + (f" (torch's default: {default})" if differs else ""))
         if said:
             lines.append(f"{place.path}: {', '.join(said)}")
     return lines
@@ -185,28 +154,26 @@ def fit(
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays as a torch state_dict has them, by name and order; problems where they differ."""
     short = {full: name for name, full in plan.names.items()}
-    keys = {tie_key(like[full]): name for name, full in plan.names.items() if name in arrays}
+    there = [name for name in plan.names if name in arrays]
+    twins: dict[object, str] = {key: name for name in there if (key := tie_key(like[plan.names[name]]))}
     fitted: dict[str, np.ndarray] = {}
     tied: dict[str, str] = {}
     extra = [name for name in arrays if name not in plan.names]
     for full, value in like.items():
         name = short[full]
         if name not in arrays:
-            key = tie_key(value)
-            twin = keys.get(key) if key is not None else None
-            if twin is None:
-                shape = f"{tuple(value.shape)} of torch's"
-                plan.problems.append(f"missing {name!r} {shape}{nearest(name, extra)}")
+            if (twin := twins.get(tie_key(value))) is None:
+                plan.problems.append(f"missing {name!r} {tuple(value.shape)} of torch's{nearest(name, extra)}")
                 continue
             tied[full] = plan.names[twin]
             name = twin
         elif name in groups:
             tied[full] = plan.names.get(groups[name], groups[name])
-        if arrays[name].shape != tuple(value.shape):
-            shapes = f"torch has {tuple(value.shape)}, Flax gives {arrays[name].shape}"
-            plan.problems.append(f"mis-shaped {name!r}: {shapes}")
+        ours, theirs = arrays[name].shape, tuple(value.shape)
+        if ours != theirs:
+            plan.problems.append(f"mis-shaped {name!r}: torch has {theirs}, Flax gives {ours}")
         fitted[full] = arrays[name]
     for name in extra:
-        said = f"{arrays[name].shape}, which torch has not{nearest(name, plan.names)}"
-        plan.problems.append(f"unexpected {name!r} {said}")
+        suggestion = nearest(name, plan.names)
+        plan.problems.append(f"unexpected {name!r} {arrays[name].shape}, which torch has not{suggestion}")
     return fitted, tied

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxae.config import ModelConfig
 from jaxae.errors import InputError
 from jaxae.port.files import SaveKeywords, load, save, written_layout
-from jaxae.port.options import PortKeywords
+from jaxae.port.options import PortOptions
 from jaxae.port.project_models import settings_of
 from jaxae.port.report import PortReport
 from jaxae.port.source import WeightSource, read_source
@@ -27,7 +27,7 @@ def port_file(
     layout: Layout | None = None,
     model: ModelConfig | None = None,
     verified: bool = False,
-    **options: Unpack[PortKeywords],
+    **options: Unpack[PortOptions],
 ) -> tuple[PortReport, Verification | None]:
     """Write a file's weights to another file, whole or not at all.
 
@@ -35,15 +35,15 @@ def port_file(
         source: The weights.
         path: Path of the file to write, which ends in .safetensors, .pt or .pth.
         module: An NNX module of the weights' network, which is filled; abstract ones will do.
-        layout: Framework whose names and axes are written; None takes torch's for .pt and .pth,
-            else the one that the source has not.
+        layout: Framework whose names and axes are written; None takes torch's for .pt and .pth, else the one that the
+            source has not.
         model: Settings of the network, where it is one of the project's models.
         verified: Whether to run both networks, and to write nothing where they differ.
         **options: Names, flatten and unflatten of `PortOptions`.
 
     Returns:
-        What became what on the way into the NNX module; how far the two files' networks are apart,
-        where that was asked for.
+        What became what on the way into the NNX module; how far the two files' networks are apart, where that was
+        asked for.
 
     Raises:
         InputError: If the weights do not port, the file cannot be written, or the networks differ.
@@ -58,7 +58,7 @@ def port_file(
     layout = written_layout(path, layout)
     check_writable(path)
     from_torch = source.layout == "torch"
-    report = load(module, source, **(options if from_torch else PortKeywords()))
+    report = load(module, source, **(options if from_torch else PortOptions()))
     more = SaveKeywords() if from_torch and layout == "flax" else SaveKeywords(**options)
     if layout == "torch":
         more["carried"] = report.carried
@@ -71,8 +71,7 @@ def port_file(
             save(beside, module, layout=layout, model=settings, **more)
             return report, verify(model, source, read_source(beside))
     except OSError as error:
-        reason = error.strerror
-        raise InputError(f"expected {path} to be written, got an error: {reason}") from error
+        raise InputError(f"expected {path} to be written, got an error: {error.strerror}") from error
 
 
 def make_module(factory: str) -> nnx.Module:
@@ -88,6 +87,5 @@ def make_module(factory: str) -> nnx.Module:
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"expected package.module:factory, got {factory}: {error}") from error
     if not isinstance(made, nnx.Module):
-        kind = type(made).__name__
-        raise InputError(f"expected {factory} to make an nnx.Module, got {kind}")
+        raise InputError(f"expected {factory} to make an nnx.Module, got {type(made).__name__}")
     return made

@@ -14,7 +14,7 @@ from jaxae.errors import InputError
 from jaxae.port import torch_file
 from jaxae.port.arrays import copy_for_flax
 from jaxae.port.names import join, nearest
-from jaxae.port.options import PortKeywords
+from jaxae.port.options import PortOptions
 from jaxae.port.plan import raise_problems
 from jaxae.port.report import PortReport, PortRow
 from jaxae.port.source import Weights, WeightSource, read_source
@@ -26,14 +26,14 @@ from jaxae.storage.safetensors import Layout, weight_metadata
 WRITTEN_ENDINGS = (".safetensors", ".pt", ".pth")
 
 
-class LoadKeywords(PortKeywords, total=False):
+class LoadKeywords(PortOptions, total=False):
     """Keywords of `from_torch`, beside the dtype."""
 
     ignore: Iterable[str]
     untie: bool
 
 
-class SaveKeywords(PortKeywords, total=False):
+class SaveKeywords(PortOptions, total=False):
     """Keywords of `to_torch`."""
 
     dtype: DTypeLike | None
@@ -63,8 +63,7 @@ def load(
     if source.layout == "torch":
         return from_torch(module, source, dtype=dtype, **options)
     if options:
-        names = ", ".join(options)
-        raise InputError(f"expected no {names} for weights in Flax's layout, got them for {source.origin}")
+        raise InputError(f"expected no {', '.join(options)} for weights in Flax's layout, got them for {source.origin}")
     return _from_flax(module, source.tensors, dtype)
 
 
@@ -81,8 +80,7 @@ def save(
     Args:
         path: Path that ends in .safetensors, or in .pt or .pth (which need torch).
         module: The NNX module.
-        layout: Framework whose names and axes are written: "flax" (the default for .safetensors)
-            or "torch".
+        layout: Framework whose names and axes are written: "flax" (the default for .safetensors) or "torch".
         model: Settings of the network, plain JSON values, for the metadata.
         **options: Arguments of `to_torch`, for torch's layout.
 
@@ -91,8 +89,7 @@ def save(
     """
     path = Path(path)
     layout = written_layout(path, layout)
-    more = {} if model is None else {"model": json.dumps(model)}
-    metadata = weight_metadata(layout, **more)
+    metadata = weight_metadata(layout, **({} if model is None else {"model": json.dumps(model)}))
     if path.suffix != ".safetensors":
         torch_file.import_torch(path)
         weights: Any = OrderedDict(to_torch(module, **options))
@@ -124,7 +121,6 @@ def _from_flax(module: nnx.Module, tensors: Mapping[str, Any], dtype: DTypeLike 
     targets = _variables(module)
     problems: list[str] = []
     arrays: dict[str, np.ndarray] = {}
-    report = PortReport()
     for name, target in targets.items():
         shape = tuple(target.shape)
         if name not in tensors:
@@ -136,22 +132,16 @@ def _from_flax(module: nnx.Module, tensors: Mapping[str, Any], dtype: DTypeLike 
         if array.shape != shape:
             problems.append(f"mis-shaped {name!r}: expected {shape}, got {array.shape}")
         arrays[name] = array
-        row = PortRow(name, array.shape, "as it is", name, array.shape, str(array.dtype))
-        report.rows.append(row)
     for name in tensors:
         if name not in targets:
-            shape = tuple(tensors[name].shape)
-            problems.append(f"unexpected {name!r} {shape}{nearest(name, targets)}")
+            problems.append(f"unexpected {name!r} {tuple(tensors[name].shape)}{nearest(name, targets)}")
     raise_problems("weights of this NNX module", problems)
-    report.notes += nan_notes(arrays)
+    notes = nan_notes(arrays)
     assign([(targets[name], array) for name, array in arrays.items()])
-    return report
+    rows = [PortRow(name, one.shape, "as it is", name, one.shape, str(one.dtype)) for name, one in arrays.items()]
+    return PortReport(rows, notes=notes)
 
 
 def _variables(module: nnx.Module) -> dict[str, nnx.Variable]:
     """A module's weights and statistics by dotted path; a shared one under its first."""
-    return {
-        join(*map(str, path)): one
-        for path, one in nnx.iter_graph(module)
-        if isinstance(one, nnx.Variable) and is_weight(one)
-    }
+    return {join(*map(str, path)): one for path, one in nnx.iter_graph(module) if is_weight(one)}

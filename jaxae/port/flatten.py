@@ -1,12 +1,12 @@
 """Flatten: the order of features where images become vectors, or vectors images.
 
-torch flattens channels, height, width; a channels-last network that simply reshapes flattens
-height, width, channels. The kernels on both sides have the same shape, so the order must be said.
+torch flattens channels, height, width; a channels-last network that simply reshapes flattens height, width, channels.
+The kernels on both sides have the same shape, so the order must be said.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from jaxae.errors import InputError
@@ -17,72 +17,57 @@ Order = tuple[int, ...] | Literal["CHW"]
 Flatten = Mapping[str, Order] | Literal["CHW"] | None
 
 
-@dataclass(frozen=True)
 class Orders:
     """What the user said of the features that come into layers, and go out of them.
 
     Attributes:
-        inputs: By layer, torch's (channels, *space) of the image that was flattened before it where
-            the NNX module flattens channels last; "CHW" where it flattens as torch does.
+        inputs: By layer, torch's (channels, *space) of the image that was flattened before it where the NNX module
+            flattens channels last; "CHW" where it flattens as torch does.
         outputs: The same of the image that a layer's outputs are reshaped to.
         all_as_torch: Whether the whole module flattens and unflattens as torch does.
+
+    Raises:
+        InputError: If what was said is neither a mapping nor "CHW".
     """
 
-    inputs: Mapping[str, Order]
-    outputs: Mapping[str, Order]
-    all_as_torch: bool = False
-
-    @classmethod
-    def read(cls, flatten: Flatten, unflatten: Flatten) -> "Orders":
-        """The orders in the arguments of a port.
-
-        Raises:
-            InputError: If one is neither a mapping nor "CHW".
-        """
+    def __init__(self, flatten: Flatten, unflatten: Flatten):
         for name, given in (("flatten", flatten), ("unflatten", unflatten)):
             if not (given is None or given == "CHW" or isinstance(given, Mapping)):
-                raise InputError(
-                    f"expected {name} to be 'CHW' or a mapping of layers to 'CHW' or (channels, "
-                    f"height, width), got {given!r}"
-                )
-        inputs = flatten if isinstance(flatten, Mapping) else {}
-        outputs = unflatten if isinstance(unflatten, Mapping) else {}
-        return cls(inputs, outputs, "CHW" in (flatten, unflatten))
+                expected = f"expected {name} to be 'CHW' or a mapping of layers to 'CHW' or (channels, height, width)"
+                raise InputError(f"{expected}, got {given!r}")
+        self.inputs: Mapping[str, Order] = flatten if isinstance(flatten, Mapping) else {}
+        self.outputs: Mapping[str, Order] = unflatten if isinstance(unflatten, Mapping) else {}
+        self.all_as_torch = "CHW" in (flatten, unflatten)
 
     def refine(self, place: Place) -> tuple[list[tuple[Row, dict[str, int]]], list[str]]:
         """A layer's rows with their axes split where its features are reordered, and problems."""
         sides, problems = [], []
-        norm = "features" if _is_norm(place) else None
-        into, out = _widths(place)
+        norm = "features" if place.is_norm else None
+        into, out = place.widths
         for said, key, side in ((self.inputs, norm or "inputs", into), (self.outputs, norm or "outputs", out)):
             order = said.get(place.path)
             if order is None or order == "CHW":
                 continue
             if place.rule.spatial or not any(key in row.pattern for row in place.rows):
-                problems.append(f"{place.path!r} ({type(place.layer).__name__}) has no flat features")
+                problems.append(f"{place} has no flat features")
             elif not _is_shape(order) or math.prod(order) != side:
-                shape = f"the (channels, *space) {order!r}"
-                problems.append(f"{place.path!r} has {side} features, which are not {shape}")
+                problems.append(f"{place.path!r} has {side} features, which are not the (channels, *space) {order!r}")
             else:
                 sides.append((key, order))
         return [_split(row, sides) for row in place.rows], problems
 
-    def unknown(self, places: Sequence[Place]) -> list[str]:
-        """Layers that the user named and the module has not."""
-        return sorted({*self.inputs, *self.outputs} - {place.path for place in places})
+    def problems(self, places: Sequence[Place]) -> list[str]:
+        """A sentence for each layer that the module has not, and for each of which too little is said.
 
-    def unsaid(self, places: Sequence[Place]) -> list[str]:
-        """A sentence for each layer whose order shapes alone cannot tell and nobody has said."""
-        if self.all_as_torch:
-            return []
-        told = []
-        reshaped = _reshaped_outputs(places)
-        for place, channels, beside in _flattened_inputs(places, {p.path for p, _, _ in reshaped}):
-            if place.path not in self.inputs:
-                told.append(_ask(place, channels, beside, "flatten", 0))
-        for place, channels, beside in reshaped:
-            if place.path not in self.outputs:
-                told.append(_ask(place, channels, beside, "unflatten", 1))
+        Shapes alone cannot tell the order of features; the places are in the order of declaration.
+        """
+        unknown = sorted({*self.inputs, *self.outputs} - {place.path for place in places})
+        told = [f"{path!r} is no layer of the NNX module, but a flatten or unflatten is said of it" for path in unknown]
+        if not self.all_as_torch:
+            reshaped = _reshaped_outputs(places)
+            flattened = _flattened_inputs(places, {place.path for place, _, _ in reshaped})
+            told += [_ask(*one, "flatten") for one in flattened if one[0].path not in self.inputs]
+            told += [_ask(*one, "unflatten") for one in reshaped if one[0].path not in self.outputs]
         return told
 
 
@@ -106,84 +91,74 @@ def _split(row: Row, sides: list[tuple[str, tuple[int, ...]]]) -> tuple[Row, dic
     return replace(row, pattern=f"{left.strip()} -> {right.strip()}"), sizes
 
 
-def _ask(place: Place, channels: int, beside: str, argument: str, side: int) -> str:
-    features = _widths(place)[side]
+def _ask(place: Place, channels: int, beside: str, argument: str) -> str:
+    features = place.widths[argument == "unflatten"]
     positions = features // channels
     root = math.isqrt(positions)
     shape = (channels, root, root) if root * root == positions else (channels, 1, positions)
-    takes = "takes" if side == 0 else "gives"
+    takes = "takes" if argument == "flatten" else "gives"
     return (
-        f"{place.path!r} {takes} {features} features, {positions} for each of the {channels} "
-        f"channels of {beside!r}: shapes alone cannot tell in which order the NNX module "
-        f"{argument}s; say {argument}={{{place.path!r}: {shape}}} (channels, height, width) if "
-        f"channels are last, {{{place.path!r}: 'CHW'}} if it has torch's order or no image is there"
+        f"{place.path!r} {takes} {features} features, {positions} for each of the {channels} channels of {beside!r}: "
+        f"shapes alone cannot tell in which order the NNX module {argument}s; "
+        f"say {argument}={{{place.path!r}: {shape}}} (channels, height, width) if channels are last, "
+        f"{{{place.path!r}: 'CHW'}} if it has torch's order or no image is there"
     )
 
 
-def _widths(place: Place) -> tuple[int, int]:
-    return place.rule.width(place.layer) if place.rule.width else (0, 0)
-
-
-def _is_norm(place: Place) -> bool:
-    return any("features" in row.pattern for row in place.rows)
+def _find_image(place: Place, features: int, images: Iterable[Place], side: int) -> list[tuple[Place, int, str]]:
+    """The first image that a layer's features may be: its channels and its own layer; one, or none."""
+    for one in images:
+        channels = one.widths[side]
+        if 1 < channels < features and features % channels == 0:
+            return [(place, channels, one.path)]
+    return []
 
 
 def _flattened_inputs(places: Sequence[Place], reshaped: set[str]) -> list[tuple[Place, int, str]]:
-    """Layers that may take a flattened image, with its channels and the layer that made it.
-
-    A layer that takes just what the one declared before it gives is taken to follow it. Beyond
-    that, the nearest spatial layer declared before decides; where that cannot be it, any other.
-    """
+    """Layers that may take a flattened image, with its channels and the layer that made it."""
+    # A layer that takes just what the one declared before it gives is taken to follow it. Beyond that, the nearest
+    # spatial layer declared before decides; where that cannot be it, any other.
     found = []
     spatial = [place for place in places if place.rule.spatial]
-    outs = [_widths(place)[1] for place in places]
+    outs = [place.widths[1] for place in places]
     reordered = set(reshaped)
     for index, place in enumerate(places):
-        features = _widths(place)[0]
+        features = place.widths[0]
         if place.rule.spatial or not features:
             continue
-        previous = places[index - 1] if index else None
-        if previous is not None and not previous.rule.spatial and outs[index - 1] == features:
-            if not (_is_norm(place) and previous.path in reordered):
+        if index and not places[index - 1].rule.spatial and outs[index - 1] == features:
+            if not (place.is_norm and places[index - 1].path in reordered):
                 continue
             reordered.add(place.path)
-        elif _is_norm(place) and features in [_widths(one)[1] for one in spatial]:
+        elif place.is_norm and features in [one.widths[1] for one in spatial]:
             continue
-        before = [one for one in places[:index] if one.rule.spatial and _widths(one)[1] > 1]
-        nearest = before[-1:] if before and features % _widths(before[-1])[1] == 0 else []
-        elsewhere = features in outs[:index] + outs[index + 1 :]
-        others = [] if nearest or elsewhere else spatial
+        before = [one for one in places[:index] if one.rule.spatial and one.widths[1] > 1]
         if place.path in reordered:
-            nearest, others = [], [one for one in spatial if one not in before]
-        for one in (*nearest, *others):
-            channels = _widths(one)[0 if place.path in reordered else 1]
-            if 1 < channels < features and features % channels == 0:
-                found.append((place, channels, one.path))
-                break
+            images, side = [one for one in spatial if one not in before], 0
+        elif before and features % before[-1].widths[1] == 0:
+            images, side = before[-1:], 1
+        else:
+            images, side = [] if features in outs[:index] + outs[index + 1 :] else spatial, 1
+        found += _find_image(place, features, images, side)
     return found
 
 
 def _reshaped_outputs(places: Sequence[Place]) -> list[tuple[Place, int, str]]:
     """Layers whose outputs may become an image, with its channels and the layer that takes it."""
     found = []
-    spatial = [place for place in places if place.rule.spatial]
     for index, place in enumerate(places):
-        features = _widths(place)[1]
-        if place.rule.spatial or _is_norm(place) or not features or not place.rule.width:
+        features = place.widths[1]
+        if place.rule.spatial or place.is_norm or not features:
             continue
-        after = [one for one in places[index + 1 :] if not _is_norm(one) and _widths(one)[0]]
-        if after and not after[0].rule.spatial and _widths(after[0])[0] == features:
+        after = [one for one in places[index + 1 :] if not one.is_norm and one.widths[0]]
+        if after and not after[0].rule.spatial and after[0].widths[0] == features:
             continue
-        following = [one for one in after if one.rule.spatial and _widths(one)[0] > 1]
-        if following and features % _widths(following[0])[0] == 0:
-            candidates = following[:1]
-        elif any(_widths(one)[0] == features for one in places if one is not place):
-            candidates = []
+        following = [one for one in after if one.rule.spatial and one.widths[0] > 1]
+        if following and features % following[0].widths[0] == 0:
+            images = following[:1]
+        elif any(one.widths[0] == features for one in places if one is not place):
+            images = []
         else:
-            candidates = [one for one in spatial if "Transpose" in type(one.layer).__name__]
-        for one in candidates:
-            channels = _widths(one)[0]
-            if 1 < channels < features and features % channels == 0:
-                found.append((place, channels, one.path))
-                break
+            images = [one for one in places if one.rule.spatial and "Transpose" in type(one.layer).__name__]
+        found += _find_image(place, features, images, 0)
     return found

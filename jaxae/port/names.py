@@ -1,11 +1,11 @@
 """Names: which torch path a Flax path stands for.
 
-The same path is the default. `torch.nn.Sequential` numbers its children, functions among them;
-`nnx.Sequential` keeps them in `.layers`, and where its own numbers leave other gaps than torch's,
-the layers are paired in order.
+The same path is the default. `torch.nn.Sequential` numbers its children, functions among them; `nnx.Sequential` keeps
+them in `.layers`, and where its own numbers leave other gaps than torch's, the layers are paired in order.
 """
 
 import difflib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from jaxae.errors import InputError
@@ -50,36 +50,27 @@ class Paths:
     """Maps a Flax layer's path to a template of torch names, `features.0.*`.
 
     Args:
-        names: None for the same path; a mapping from Flax paths, of layers or of whole branches, to
-            torch paths or templates; a function from the path as torch would write it to torch's.
+        names: None for the same path; a mapping from Flax paths, of layers or of whole branches, to torch paths or
+            templates; a function from the path as torch would write it to torch's.
         available: torch's tensor names where they are known, to pair a Sequential's numbers.
     """
 
     def __init__(self, names: Names, available: Iterable[str] = ()):
         self._function = names if callable(names) else None
         self._mapping: Mapping[str, str] = {} if callable(names) or names is None else names
-        self._numbers: dict[str, list[int]] = {}
-        self._unused = set(self._mapping)
+        self._numbers: dict[str, set[int]] = defaultdict(set)
         for name in available:
             parts = name.split(".")
             for depth, part in enumerate(parts[:-1]):
                 if part.isdigit():
-                    under = self._numbers.setdefault(".".join(parts[:depth]), [])
-                    if int(part) not in under:
-                        under.append(int(part))
+                    self._numbers[".".join(parts[:depth])].add(int(part))
+        self.unused = set(self._mapping)  # keys that no layer or variable had
         self.notes: list[str] = []
 
-    @property
-    def unused(self) -> list[str]:
-        """Keys of the mapping that no layer had."""
-        return sorted(self._unused)
-
-    def leaf(self, path: str) -> str | None:
-        """The torch tensor that the mapping gives for one variable, or None."""
-        if path in self._mapping:
-            self._unused.discard(path)
-            return self._mapping[path]
-        return None
+    def given(self, path: str) -> str | None:
+        """The torch path that the mapping gives for a layer or a variable, or None."""
+        self.unused.discard(path)
+        return self._mapping.get(path)
 
     def child(self, above: str, flax: str, part: str, siblings: list[int] | None) -> str:
         """The torch path of a module, given its parent's.
@@ -90,9 +81,8 @@ class Paths:
             part: What torch would call it below its parent; empty where torch has no such level.
             siblings: Numbers of the parent's children that hold tensors, where it is a sequence.
         """
-        if flax in self._mapping:
-            self._unused.discard(flax)
-            return self._mapping[flax]
+        if (given := self.given(flax)) is not None:
+            return given
         if part and siblings is not None:
             part = str(self._paired(above, int(part), siblings))
         return join(above, part)
@@ -100,8 +90,7 @@ class Paths:
     def template(self, path: str, suffix: str = "") -> str:
         """The template of a layer's tensor names, where `*` stands for the tensor's own.
 
-        A suffix is what torch's recurrent networks append, `_l0`; a template that the mapping gives
-        says its own.
+        A suffix is what torch's recurrent networks append, `_l0`; a template that the mapping gives says its own.
         """
         if self._function is not None:
             path = self._function(path)
@@ -110,11 +99,8 @@ class Paths:
         return path if "*" in path else join(path, "*") + suffix
 
     def _paired(self, above: str, number: int, siblings: list[int]) -> int:
-        theirs = sorted(self._numbers.get(above, []))
+        theirs = sorted(self._numbers.get(above, ()))
         if self._function is not None or theirs == siblings or len(theirs) != len(siblings):
             return number
-        paired = theirs[siblings.index(number)]
-        note = f"{above or 'the network'}: layers {siblings} paired in order with torch's {theirs}"
-        if note not in self.notes:
-            self.notes.append(note)
-        return paired
+        self.notes.append(f"{above or 'the network'}: layers {siblings} paired in order with torch's {theirs}")
+        return theirs[siblings.index(number)]

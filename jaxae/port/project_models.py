@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig, RunConfig
 from jaxae.errors import InputError
 from jaxae.network.models import parameter_shapes
+from jaxae.network.parameters import named_leaves
+from jaxae.port.names import unwrap
 from jaxae.port.source import WeightSource
 
 Shapes = dict[str, tuple[int, ...]]
@@ -20,8 +21,8 @@ _RENAMED = {"num_hidden_1": "hidden"}
 def recognise(source: WeightSource) -> ModelConfig:
     """The settings of the model whose weights a file holds.
 
-    What tensors do not show (the activation, the last leaky_relu) is read from what the file says
-    of itself, else it is the preset's.
+    What tensors do not show (the activation, the last leaky_relu) is read from what the file says of itself, else it
+    is the preset's.
 
     Raises:
         InputError: If it is none of the project's models, or the file says another.
@@ -35,9 +36,8 @@ def recognise(source: WeightSource) -> ModelConfig:
             "name your network by --model package.module:factory"
         )
     said = _said(source)
-    fields = {one.name for one in dataclasses.fields(config)}
     try:
-        full = dataclasses.replace(config, **{k: v for k, v in said.items() if k in fields})
+        full = dataclasses.replace(config, **{name: said[name] for name in vars(config) if name in said})
     except TypeError as error:
         raise InputError(f"expected settings of {type(config).__name__}, got {said}") from error
     if _expected(full) != shapes:
@@ -53,9 +53,8 @@ def settings_of(config: ModelConfig) -> dict[str, Any]:
 def _in_flax(source: WeightSource) -> Shapes:
     """Shapes under Flax's names, by the axes of the layers that the models are made of."""
     shapes: Shapes = {}
-    for name, one in source.tensors.items():
-        shape = tuple(getattr(one, "shape", ()))
-        short = re.sub(r"^(module\.|_orig_mod\.)+", "", name)
+    for short, name in unwrap(source.tensors).items():
+        shape = tuple(getattr(source.tensors[name], "shape", ()))
         if source.layout == "torch" and short.endswith(".weight"):
             short = f"{short.removesuffix('weight')}kernel"
             # A convolution's kernel and a transposed one's are stored the same way round.
@@ -65,16 +64,12 @@ def _in_flax(source: WeightSource) -> Shapes:
 
 
 def _expected(config: ModelConfig) -> Shapes:
-    return {
-        f"{layer}.{name}": tuple(leaf.shape)
-        for layer, leaves in parameter_shapes(config).items()
-        for name, leaf in leaves.items()
-    }
+    return {name: tuple(leaf.shape) for name, leaf in named_leaves(parameter_shapes(config)).items()}
 
 
 def _autoencoder(shapes: Shapes) -> AutoencoderConfig | None:
-    kernels = [shapes.get(f"linear_{number}.kernel", ()) for number in range(1, len(shapes) + 1)]
-    kernels = [shape for shape in kernels if len(shape) == 2]
+    names = [f"linear_{number}.kernel" for number in range(1, len(shapes) + 1)]
+    kernels = [shapes[name] for name in names if len(shapes.get(name, ())) == 2]
     if not kernels or len(kernels) % 2:
         return None
     hidden = tuple(out for _, out in kernels[: len(kernels) // 2])

@@ -26,8 +26,8 @@ class PortReport:
     Attributes:
         rows: The table of what becomes what.
         assumed: Settings that no state_dict holds, as Flax has them; torch's must agree.
-        notes: What else a user should know: layers paired in order, tensors left aside because they
-            were named in `ignore`, tied names, NaN weights.
+        notes: What else a user should know: layers paired in order, tensors left aside because they were named in
+            `ignore`, tied names, NaN weights.
         forward_only: Layers of which the outputs port, but not the training.
         carried: torch's counters, which Flax has no place for: give them to `to_torch` again.
     """

@@ -1,8 +1,8 @@
 """What a row of the table is: a torch tensor, a Flax variable, and the axis pattern between them.
 
-Both directions come from one row: the pattern `torch axes -> flax axes` is run as it stands on the
-way in and reversed on the way out. Axes named `inputs`, `outputs` and `features` are a
-layer's own; a flatten or an unflatten beside the layer refines them (see `jaxae.port.flatten`).
+Both directions come from one row: the pattern `torch axes -> flax axes` is run as it stands on the way in and
+reversed on the way out. Axes named `inputs`, `outputs` and `features` are a layer's own; a flatten or an unflatten
+beside the layer refines them (see `jaxae.port.flatten`).
 """
 
 import math
@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from einops import rearrange
+from einops import parse_shape, rearrange
 
 from jaxae.errors import InputError
 
 Sizes = Mapping[str, int]
-
-_REST = ("...",)
 
 
 @dataclass(frozen=True)
@@ -26,11 +24,11 @@ class Row:
     """One torch tensor and the Flax variable that it becomes.
 
     Attributes:
-        torch: Name of the tensor below its layer, `weight`. Several names are tensors of which only
-            the sum matters: they are added on the way in and cannot be told apart again, so such a
-            row keeps a network's outputs, but not its training.
-        flax: Path of the variable below its layer, `kernel` or `query.kernel`. Several paths are
-            the parts of one packed tensor: the pattern's right side then begins with `parts`.
+        torch: Name of the tensor below its layer, `weight`. Several names are tensors of which only the sum matters:
+            they are added on the way in and cannot be told apart again, so such a row keeps a network's outputs, but
+            not its training.
+        flax: Path of the variable below its layer, `kernel` or `query.kernel`. Several paths are the parts of one
+            packed tensor: the pattern's right side then begins with `parts`.
         pattern: Axes in einops' notation, torch's on the left.
         flip: Whether the spatial axes (all but the last two of the Flax side) are also reversed.
     """
@@ -62,58 +60,37 @@ class Row:
         """Whether torch's tensors are summed, so that only outputs survive the port."""
         return len(self.torch_names) > 1
 
-    def fits(self, flax_shape: tuple[int, ...]) -> bool:
-        """Whether variables of this shape have the axes of the pattern."""
-        axes = _axes(self.pattern.partition("->")[2])
-        count = len(flax_shape) + (len(self.flax_names) > 1)
-        return count >= len(axes) - 1 if _REST in axes else count == len(axes)
-
-    def _sizes(self, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[dict[str, int], list[int]]:
-        """Sizes of the axes that the Flax side names one by one, and of its `...`."""
-        axes = _axes(self.pattern.partition("->")[2])
-        parts = [len(self.flax_names)] if len(self.flax_names) > 1 else []
-        shape = [*parts, *flax_shape]
-        begin = axes.index(_REST) if _REST in axes else len(axes)
-        end = begin + len(shape) - len(axes) + (_REST in axes)
-        named = zip([one for one in axes if one != _REST], shape[:begin] + shape[end:], strict=True)
-        known = {axis[0]: size for axis, size in named if len(axis) == 1}
-        return {**sizes, **known, "1": 1}, shape[begin:end]
-
     def torch_shape(self, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[int, ...]:
-        """The shape that torch's tensor must have for variables of this shape."""
-        known, rest = self._sizes(flax_shape, sizes)
-        shape: list[int] = []
-        for axis in _axes(self.pattern.partition("->")[0]):
-            shape += rest if axis == _REST else [math.prod(known[name] for name in axis)]
-        return tuple(shape)
+        """The shape that torch's tensor must have for variables of this shape.
+
+        Raises:
+            EinopsError: If such variables have other axes than the pattern.
+        """
+        return self._in_torch(self._stand_in(flax_shape), sizes).shape
 
     def to_flax(self, tensor: np.ndarray, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[np.ndarray, ...]:
         """New arrays, one a Flax variable, of torch's tensor."""
-        known, _ = self._sizes(flax_shape, sizes)
-        del known["1"]
-        whole = rearrange(tensor, self.pattern, **known)
-        if self.flip:
-            whole = _flip_space(whole)
-        parts = whole if len(self.flax_names) > 1 else (whole,)
+        split = re.sub(r"\(.*?\)", "_", self.pattern.partition("->")[2])  # axes of which `sizes` tells the parts
+        whole = rearrange(tensor, self.pattern, **sizes, **parse_shape(self._stand_in(flax_shape), split))
+        parts = self._flipped(whole) if len(self.flax_names) > 1 else [self._flipped(whole)]
         return tuple(np.array(part, order="C") for part in parts)
 
     def to_torch(self, variables: tuple[np.ndarray, ...], sizes: Sizes) -> np.ndarray:
         """A new array in torch's layout of the Flax variables: the inverse of `to_flax`."""
         whole = np.stack(variables) if len(self.flax_names) > 1 else variables[0]
-        if self.flip:
-            whole = _flip_space(whole)
+        return np.array(self._in_torch(self._flipped(whole), sizes), order="C")
+
+    def _stand_in(self, flax_shape: tuple[int, ...]) -> np.ndarray:
+        """An array of the variables' shape that has no memory, packed ones stacked."""
+        count = len(self.flax_names)
+        return np.broadcast_to(0, (count, *flax_shape) if count > 1 else flax_shape)
+
+    def _in_torch(self, whole: np.ndarray, sizes: Sizes) -> np.ndarray:
         left, arrow, right = self.pattern.partition("->")
-        return np.array(rearrange(whole, right + arrow + left, **sizes), order="C")
+        return rearrange(whole, right + arrow + left, **sizes)
 
-
-def _axes(side: str) -> list[tuple[str, ...]]:
-    """One side of a pattern, an axis a tuple of the names that it joins."""
-    found = re.findall(r"\(([^)]*)\)|(\S+)", side)
-    return [tuple(joined.split()) if joined else (single,) for joined, single in found]
-
-
-def _flip_space(kernel: np.ndarray) -> np.ndarray:
-    return np.flip(kernel, axis=tuple(range(kernel.ndim - 2)))
+    def _flipped(self, kernel: np.ndarray) -> np.ndarray:
+        return np.flip(kernel, axis=tuple(range(kernel.ndim - 2))) if self.flip else kernel
 
 
 @dataclass(frozen=True)

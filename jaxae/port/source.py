@@ -43,15 +43,12 @@ class WeightSource:
     @property
     def dtypes(self) -> list[str]:
         """Names of the tensors' dtypes, in the order of their first tensors."""
-        held = [dtype_name(one) for one in self.tensors.values() if hasattr(one, "dtype")]
-        return list(dict.fromkeys(held))
+        return list(dict.fromkeys(dtype_name(one) for one in self.tensors.values() if hasattr(one, "dtype")))
 
     @property
     def beside(self) -> list[str]:
         """Names of what a checkpoint holds beside its weights."""
-        content = self.content or {}
-        if content is self.tensors:
-            return []
+        content = {} if self.content is None or self.content is self.tensors else self.content
         return [str(name) for name, value in content.items() if value is not self.tensors]
 
 
@@ -73,17 +70,15 @@ def read_source(weights: Weights) -> WeightSource:
         return _from_checkpoint(weights, "the mapping")
     if hasattr(weights, "state_dict") and hasattr(weights, "named_modules"):
         return WeightSource(weights.state_dict(), "torch", "the torch module", weights)
-    kind = type(weights).__name__
-    raise InputError(f"expected a torch module, a state_dict or a file's path, got {kind}")
+    raise InputError(f"expected a torch module, a state_dict or a file's path, got {type(weights).__name__}")
 
 
 def read_torch_layout(weights: Weights) -> WeightSource:
     """Read weights that must be in torch's layout."""
     source = read_source(weights)
     if source.layout != "torch":
-        raise InputError(
-            f"expected weights in torch's layout, got Flax's layout in {source.origin}: jaxae.port.load reads it"
-        )
+        found = f"Flax's layout in {source.origin}: jaxae.port.load reads it"
+        raise InputError(f"expected weights in torch's layout, got {found}")
     return source
 
 
@@ -91,8 +86,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """Read all that a torch file holds."""
     path = Path(path)
     if path.suffix not in TORCH_ENDINGS:
-        endings = ", ".join(TORCH_ENDINGS)
-        raise InputError(f"expected a torch file that ends in {endings}, got {path}")
+        raise InputError(f"expected a torch file that ends in {', '.join(TORCH_ENDINGS)}, got {path}")
     content = torch_file.read(path)
     if not isinstance(content, Mapping):
         raise InputError(f"expected {path} to hold a state_dict, got {type(content).__name__}")
@@ -101,7 +95,12 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
 
 def _read_path(path: Path) -> WeightSource:
     if path.is_dir():
-        return _read_run(path)
+        weights, config = path / "weights.safetensors", path / "config.json"
+        if not weights.exists():
+            raise InputError(f"expected a run directory with weights.safetensors, got {path}")
+        held = safetensors.read(weights)
+        beside = {"config": config.read_text()} if config.exists() else {}
+        return WeightSource(held.arrays, "flax", str(path), metadata=beside | held.metadata)
     if path.suffix == ".safetensors":
         held = safetensors.read(path)
         return WeightSource(held.arrays, _layout(path, held), str(path), metadata=held.metadata)
@@ -109,17 +108,6 @@ def _read_path(path: Path) -> WeightSource:
         return _from_checkpoint(read_checkpoint(path), str(path))
     endings = ", ".join((*TORCH_ENDINGS, ".safetensors"))
     raise InputError(f"expected a run directory or a file that ends in {endings}, got {path}")
-
-
-def _read_run(folder: Path) -> WeightSource:
-    weights, config = folder / "weights.safetensors", folder / "config.json"
-    if not weights.exists():
-        raise InputError(f"expected a run directory with weights.safetensors, got {folder}")
-    held = safetensors.read(weights)
-    metadata = dict(held.metadata)
-    if config.exists():
-        metadata.setdefault("config", config.read_text())
-    return WeightSource(held.arrays, "flax", str(folder), metadata=metadata)
 
 
 def _from_checkpoint(content: Mapping[str, Any], origin: str) -> WeightSource:

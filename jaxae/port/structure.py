@@ -36,6 +36,20 @@ class Place:
         """The full name of one of its torch tensors."""
         return self.template.replace("*", tensor)
 
+    def __str__(self) -> str:
+        """The layer as a message names it."""
+        return f"{self.path!r} ({type(self.layer).__name__})"
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Features that come in and go out; 0 where the table does not tell."""
+        return self.rule.width(self.layer) if self.rule.width else (0, 0)
+
+    @property
+    def is_norm(self) -> bool:
+        """Whether it treats each of its features by itself."""
+        return any("features" in row.pattern for row in self.rows)
+
 
 class Structure:
     """Walks an NNX module, in the order of its attributes.
@@ -57,12 +71,16 @@ class Structure:
             return
         self._open.append(id(module))
         covered |= self._place(module, path, torch, suffix, covered)
-        for name, value in _attributes(module):
+        attributes = list(_attributes(module))
+        sequence = isinstance(module, list | tuple | nnx.List)
+        siblings = [int(name) for name, value in attributes if _holds_weights(value)] if sequence else None
+        for name, value in attributes:
             below = join(path, name)
-            if isinstance(value, nnx.Variable):
-                self._check_known(module, path, name, value, covered)
+            if is_weight(value) and id(value) not in covered:
+                kind = type(module).__name__
+                remedy = f"jaxae.port.register({kind}, Row(...)) adds one"
+                self.problems.append(f"no row says what {below!r} of {kind} is in torch; {remedy}")
             elif isinstance(value, nnx.Module | list | tuple | dict):
-                siblings = _numbers(module)
                 part, ending = _torch_part(module, name, suffix)
                 above = self._paths.child(torch, below, part, siblings)
                 named = above not in (torch, join(torch, part))
@@ -77,30 +95,19 @@ class Structure:
         rows, ids = [], set()
         for row in rule.rows:
             found = [variable(module, name) for name in row.flax_names]
-            if all(one is None for one in found):
-                continue
-            if any(one is None for one in found):
-                some = f"only some of {', '.join(row.flax_names)}"
-                self.problems.append(f"{path!r} ({type(module).__name__}) has {some}")
-                continue
-            rows.append(row)
-            ids.update(id(one) for one in found)
+            there = [one for one in found if one is not None]
+            if there and len(there) < len(found):
+                some = ", ".join(row.flax_names)
+                self.problems.append(f"{path!r} ({type(module).__name__}) has only some of {some}")
+            elif there:
+                rows.append(row)
+                ids.update(map(id, there))
         if ids and not ids <= covered:
-            template = self._paths.template(torch, suffix)
-            self.places.append(Place(path, module, rule, template, tuple(rows)))
-            why = rule.refuse(module)
-            if why:
-                self.problems.append(f"{path!r} ({type(module).__name__}) is refused: {why}")
+            place = Place(path, module, rule, self._paths.template(torch, suffix), tuple(rows))
+            self.places.append(place)
+            if why := rule.refuse(module):
+                self.problems.append(f"{place} is refused: {why}")
         return frozenset(ids)
-
-    def _check_known(self, module: Any, path: str, name: str, value: nnx.Variable, covered: frozenset) -> None:
-        if id(value) in covered or not is_weight(value):
-            return
-        kind = type(module).__name__
-        self.problems.append(
-            f"no row says what {join(path, name)!r} of {kind} is in torch; "
-            f"jaxae.port.register({kind}, Row(...)) adds one"
-        )
 
 
 def variable(layer: Any, name: str) -> nnx.Variable | None:
@@ -110,32 +117,23 @@ def variable(layer: Any, name: str) -> nnx.Variable | None:
     return layer if isinstance(layer, nnx.Variable) else None
 
 
-def is_weight(value: nnx.Variable) -> bool:
-    """Whether a variable belongs to the network, beyond the call or the random stream."""
-    return not isinstance(value, _PASSING)
+def is_weight(value: Any) -> bool:
+    """Whether it is a variable that belongs to the network, beyond the call or the random stream."""
+    return isinstance(value, nnx.Variable) and not isinstance(value, _PASSING)
 
 
 def _attributes(module: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(module, list | tuple | nnx.List):
-        yield from ((str(number), value) for number, value in enumerate(module))
-    elif isinstance(module, dict | nnx.Dict):
-        yield from ((str(name), value) for name, value in module.items())
-    else:
-        yield from ((name, value) for name, value in vars(module).items() if name[:8] != "_pytree_")
+        return ((str(number), value) for number, value in enumerate(module))
+    if isinstance(module, dict | nnx.Dict):
+        return ((str(name), value) for name, value in module.items())
+    return ((name, value) for name, value in vars(module).items() if not name.startswith("_pytree_"))
 
 
 def _holds_weights(value: Any) -> bool:
-    if isinstance(value, nnx.Variable):
-        return is_weight(value)
     if isinstance(value, nnx.Module | list | tuple | dict):
         return any(_holds_weights(child) for _, child in _attributes(value))
-    return False
-
-
-def _numbers(module: Any) -> list[int] | None:
-    if not isinstance(module, list | tuple | nnx.List):
-        return None
-    return [int(name) for name, value in _attributes(module) if _holds_weights(value)]
+    return is_weight(value)
 
 
 def _torch_part(module: Any, name: str, suffix: str) -> tuple[str, str]:

@@ -15,30 +15,22 @@ def _is_state_dict(value: Any) -> bool:
     return all(isinstance(name, str) and hasattr(one, "shape") for name, one in value.items())
 
 
-def _is_optimizer(value: Any) -> bool:
-    return isinstance(value, Mapping) and {"state", "param_groups"} <= set(value)
-
-
 def weights_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     """The state_dict in a checkpoint, or the mapping itself where it is one.
 
     Raises:
         InputError: If there is none, or several under unknown names.
     """
-    tensors = [name for name, value in checkpoint.items() if hasattr(value, "shape")]
-    for name in _WEIGHTS:
-        if isinstance(checkpoint.get(name), Mapping) and not tensors:
-            return checkpoint[name]
-    nested = [name for name, value in checkpoint.items() if _is_state_dict(value)]
-    if tensors or (not nested and not _is_optimizer(checkpoint) and not checkpoint):
+    if not checkpoint or any(hasattr(value, "shape") for value in checkpoint.values()):
         return checkpoint
+    known = [name for name in _WEIGHTS if isinstance(checkpoint.get(name), Mapping)]
+    nested = known[:1] or [name for name, value in checkpoint.items() if _is_state_dict(value)]
     if len(nested) == 1:
         return checkpoint[nested[0]]
     if nested:
         found = ", ".join(map(repr, nested))
         raise InputError(f"expected one state_dict in the checkpoint, got {found}: pass one of them")
-    names = ", ".join(repr(str(name)) for name in list(checkpoint)[:8])
-    raise InputError(f"expected a state_dict or a checkpoint that holds one, got entries {names}")
+    raise InputError(f"expected a state_dict or a checkpoint that holds one, got entries {_names(checkpoint)}")
 
 
 def optimizer_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -47,10 +39,11 @@ def optimizer_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         InputError: If there is none.
     """
-    if _is_optimizer(checkpoint):
-        return checkpoint
-    for name in _OPTIMIZER:
-        if _is_optimizer(checkpoint.get(name)):
-            return checkpoint[name]
-    names = ", ".join(repr(str(name)) for name in list(checkpoint)[:8])
-    raise InputError(f"expected an optimizer's state_dict, got entries {names}")
+    for held in (checkpoint, *map(checkpoint.get, _OPTIMIZER)):
+        if isinstance(held, Mapping) and {"state", "param_groups"} <= set(held):
+            return held
+    raise InputError(f"expected an optimizer's state_dict, got entries {_names(checkpoint)}")
+
+
+def _names(checkpoint: Mapping[str, Any]) -> str:
+    return ", ".join(repr(str(name)) for name in list(checkpoint)[:8])

@@ -1,8 +1,8 @@
 """Files of torch.save, both containers: read as tensors only, never as code.
 
-torch.load(weights_only=True) runs no code, but it believes the sizes that a file declares: a
-storage larger than its record reads beyond it. So the pickle is first walked with inert stand-ins
-for everything it names, and the storages it declares are held against the file.
+torch.load(weights_only=True) runs no code, but it believes the sizes that a file declares: a storage larger than its
+record reads beyond it. So the pickle is first walked with inert stand-ins for everything it names, and the storages
+it declares are held against the file.
 """
 
 import pickle
@@ -36,8 +36,7 @@ def read(path: Path) -> Any:
     """What torch saved, tensors on the CPU.
 
     Raises:
-        InputError: If there is no such file, it is damaged, it would run code, or torch is not
-            installed.
+        InputError: If there is no such file, it is damaged, it would run code, or torch is not installed.
     """
     torch = import_torch(path)
     try:
@@ -58,8 +57,7 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
         with whole_or_absent(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
     except OSError as error:
-        reason = error.strerror
-        raise InputError(f"expected {path} to be written, got an error: {reason}") from error
+        raise InputError(f"expected {path} to be written, got an error: {error.strerror}") from error
 
 
 def import_torch(path: Path) -> ModuleType:
@@ -67,8 +65,7 @@ def import_torch(path: Path) -> ModuleType:
     try:
         import torch
     except ImportError as error:
-        remedy = "pip install 'jaxae[torch]'"
-        raise InputError(f"expected torch, which {path} needs, got none: {remedy}") from error
+        raise InputError(f"expected torch, which {path} needs, got none: pip install 'jaxae[torch]'") from error
     return torch
 
 
@@ -76,10 +73,8 @@ def _reason(error: Exception) -> str:
     text = str(error)
     code = re.search(r"(?:GLOBAL|global:?|function) ([\w.]*\.[\w.]+)", text)
     if isinstance(error, pickle.UnpicklingError) and code:
-        return (
-            f"it holds more than tensors ({code[1]}), which would run code; nothing was run; "
-            "save model.state_dict() instead"
-        )
+        remedy = "nothing was run; save model.state_dict() instead"
+        return f"it holds more than tensors ({code[1]}), which would run code; {remedy}"
     line = next((line for line in text.splitlines() if line.strip()), "")
     return f"it is damaged or no torch file ({type(error).__name__}: {line[:120]})"
 
@@ -157,5 +152,5 @@ def _check_zip(file: IO[bytes], size: int) -> None:
         for key, nbytes in _walk(BytesIO(archive.read(pickles[0]))).items():
             record = records.get(f"{folder}data/{key}")
             if record is None or record.file_size < nbytes:
-                there = f"{key!r}, but has {record.file_size if record else 0}"
-                raise _DamagedError(f"it declares {nbytes} bytes of the storage {there}")
+                held = record.file_size if record else 0
+                raise _DamagedError(f"it declares {nbytes} bytes of the storage {key!r}, but has {held}")

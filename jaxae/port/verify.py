@@ -20,9 +20,7 @@ from jaxae.port.torch_file import import_torch
 
 # Rounding errors of one forward pass, in units of the coarser dtype; measured in float32: 1 to 4.
 _TOLERANCE = 32
-
 _BATCH = 8
-
 # Images or features, labels, noise.
 _Inputs = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
@@ -60,8 +58,7 @@ def verify(config: ModelConfig, one: WeightSource, two: WeightSource) -> Verific
     first, second = _run(config, one), _run(config, two)
     worst = max(float(np.abs(a - b).max()) for a, b in zip(first, second, strict=True))
     largest = max(float(np.abs(output).max()) for output in first)
-    kinds = (f"{one.layout} {one.dtypes[0]}", f"{two.layout} {two.dtypes[0]}")
-    result = Verification(worst, largest, kinds)
+    result = Verification(worst, largest, (f"{one.layout} {one.dtypes[0]}", f"{two.layout} {two.dtypes[0]}"))
     coarsest = max(float(jnp.finfo(source.dtypes[0]).eps) for source in (one, two))
     if not worst <= _TOLERANCE * coarsest * largest:
         raise InputError(f"expected networks that agree, got a {result}")

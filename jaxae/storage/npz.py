@@ -1,14 +1,17 @@
 """Arrays in an uncompressed .npz file: whole or absent, and checked by its CRCs when read."""
 
-import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from jaxae.errors import InputError
 from jaxae.storage.files import whole_or_absent
+
+# What a damaged file raises is whatever the zip, the header or the allocation trips over.
+_DAMAGES = (OSError, EOFError, ValueError, KeyError, SyntaxError, MemoryError, RuntimeError, BadZipFile, zlib.error)
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -27,22 +30,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
         # Opened here, because np.load leaves a file open whose directory is damaged.
         with path.open("rb") as file:
             arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise InputError(f"expected a .npz file, got {path}")
-            return {name: arrays[name] for name in arrays.files}
-    except InputError:
-        raise
-    # What a damaged file raises is whatever the zip, the header or the allocation trips over.
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        SyntaxError,
-        MemoryError,
-        NotImplementedError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+            if isinstance(arrays, np.lib.npyio.NpzFile):
+                return dict(arrays)
+    except _DAMAGES as error:
         raise InputError(f"expected a .npz file, got {path}, which cannot be read: {error}") from error
+    raise InputError(f"expected a .npz file, got {path}")

@@ -1,8 +1,8 @@
 """Safetensors files, read and written by the package of that name.
 
-The package writes several keys of metadata in an order that changes, and sorts the tensors. The
-same weights must make the same bytes here, and the order of tensors tells a port how their layers
-were declared: all metadata and that order are the JSON of one key.
+The package writes several keys of metadata in an order that changes, and sorts the tensors. The same weights must
+make the same bytes here, and the order of tensors tells a port how their layers were declared: all metadata and that
+order are the JSON of one key.
 """
 
 import importlib.metadata
@@ -21,24 +21,10 @@ from jaxae.errors import InputError
 from jaxae.storage.files import whole_or_absent
 
 Layout = Literal["flax", "torch"]
-
 _KEY = "jaxae"
-
-_DTYPES = {
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "F16": np.dtype(np.float16),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "I64": np.dtype(np.int64),
-    "I32": np.dtype(np.int32),
-    "I16": np.dtype(np.int16),
-    "I8": np.dtype(np.int8),
-    "U64": np.dtype(np.uint64),
-    "U32": np.dtype(np.uint32),
-    "U16": np.dtype(np.uint16),
-    "U8": np.dtype(np.uint8),
-    "BOOL": np.dtype(np.bool_),
-}
+_NUMBERS = map(np.dtype, ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1"))
+_DTYPES = {f"{one.kind.upper()}{8 * one.itemsize}": one for one in _NUMBERS}
+_DTYPES |= {"BF16": np.dtype(ml_dtypes.bfloat16), "BOOL": np.dtype(np.bool_)}
 
 
 @dataclass(frozen=True)
@@ -46,8 +32,8 @@ class TensorFile:
     """What a safetensors file holds.
 
     Attributes:
-        arrays: Arrays by name: in the order in which `write` was given them, in a file of another
-            writer in the order of its header.
+        arrays: Arrays by name: in the order in which `write` was given them, in a file of another writer in the order
+            of its header.
         metadata: Free metadata.
     """
 
@@ -65,14 +51,8 @@ def read(path: Path) -> TensorFile:
         with path.open("rb") as file, safe_open(path, framework="np") as tensors:
             header = _header(file)  # of which the package has checked every size
             metadata, order = _metadata(header.pop("__metadata__", None) or {})
-            rank = {name: number for number, name in enumerate(order)}
-            names = sorted(header, key=lambda name: rank.get(name, len(rank)))
-            arrays = {}
-            for name in names:
-                dtype = tensors.get_slice(name).get_dtype()
-                if dtype not in _DTYPES:
-                    raise ValueError(f"{name[:80]!r} has the dtype {dtype}, which is not ported")
-                arrays[name] = tensors.get_tensor(name)
+            names = [name for name in dict.fromkeys((*order, *header)) if name in header]
+            arrays = {name: tensors.get_tensor(name) for name in names}
         return TensorFile(arrays, metadata)
     except OSError as error:
         raise InputError(f"expected a safetensors file, got {path}: {error.strerror}") from error
@@ -91,10 +71,10 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, s
         if array.dtype not in _DTYPES.values():
             raise InputError(f"expected a dtype that safetensors has, got {array.dtype} of {name!r}")
     dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    content = json.dumps({"metadata": dict(metadata), "order": list(arrays)})
+    own = {_KEY: json.dumps({"metadata": dict(metadata), "order": list(arrays)})}
     try:
         with whole_or_absent(path) as temporary:
-            save_file(dense, temporary, {_KEY: content})
+            save_file(dense, temporary, own)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"expected {path} to be written, got an error: {reason}") from error
@@ -116,8 +96,12 @@ def _header(file: IO[bytes]) -> dict[str, Any]:
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length), object_pairs_hook=_without_twins)
     for name, entry in header.items():
-        if name != "__metadata__" and set(entry) != {"dtype", "shape", "data_offsets"}:
+        if name == "__metadata__":
+            continue
+        if set(entry) != {"dtype", "shape", "data_offsets"}:
             raise ValueError(f"the entry of {name[:80]!r} is not a dtype, a shape and data_offsets")
+        if entry["dtype"] not in _DTYPES:
+            raise ValueError(f"{name[:80]!r} has the dtype {entry['dtype']}, which is not ported")
     return header
 
 
@@ -134,10 +118,9 @@ def _metadata(written: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """The metadata and the order of tensors that `write` was given; no order of another writer."""
     if _KEY not in written:
         return written, []
-    content = json.loads(written[_KEY])
-    match content:
+    match json.loads(written[_KEY]):
         case {"metadata": dict(metadata), "order": list(order)} if all(
             isinstance(text, str) for text in (*metadata.values(), *order)
         ):
-            return {name: written[name] for name in written if name != _KEY} | metadata, order
+            return {name: text for name, text in written.items() if name != _KEY} | metadata, order
     raise ValueError(f"its metadata {_KEY!r} is not a mapping of strings and an order of tensors")

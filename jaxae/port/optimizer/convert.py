@@ -14,16 +14,8 @@ from jaxae.network.parameters import parameters_of
 from jaxae.port.names import unwrap
 from jaxae.port.optimizer.hyperparameters import Group, TorchOptimizer, read_group, torch_group
 from jaxae.port.optimizer.moments import chain, check_same_step, collect, fill, has_count
-from jaxae.port.optimizer.torch_state import (
-    names_of,
-    owners_of,
-    parameter_names,
-    read_states,
-    torch_state,
-    trained_paths,
-    untied,
-)
-from jaxae.port.options import PortKeywords, PortOptions
+from jaxae.port.optimizer.torch_state import frozen_paths, names_of, parameter_names, read_states, torch_state, untied
+from jaxae.port.options import PortOptions
 from jaxae.port.plan import make_plan, raise_problems
 from jaxae.port.source import read_checkpoint
 from jaxae.port.torch_checkpoint import optimizer_of, weights_of
@@ -34,8 +26,6 @@ if TYPE_CHECKING:
 # What an optimizer may be given as, and what it trains.
 Optimizers = Union["torch.optim.Optimizer", Mapping[str, Any], str, Path]
 Trained = Union["torch.nn.Module", Mapping[str, Any], Iterable[str]]
-
-_PORTS = "an optimizer that ports"
 
 
 class OptimizerPort(NamedTuple):
@@ -62,16 +52,16 @@ def optimizer_from_torch(
     kind: str | None = None,
     tx: optax.GradientTransformation | None = None,
     params: optax.Params | None = None,
-    **options: Unpack[PortKeywords],
+    **options: Unpack[PortOptions],
 ) -> OptimizerPort:
     """Adam, AdamW or SGD as torch left it, as an optax chain and its state.
 
     Args:
         module: The NNX module, its weights ported already.
         optimizer: A torch optimizer, its state_dict, or a training checkpoint (also as a file).
-        model: What the optimizer trains: the torch module, its state_dict, or parameters' names in
-            the order in which the optimizer was given them. A checkpoint holds it already. A
-            state_dict tells the order of a single group only, that of `model.parameters()`.
+        model: What the optimizer trains: the torch module, its state_dict, or parameters' names in the order in which
+            the optimizer was given them. A checkpoint holds it already. A state_dict tells the order of a single
+            group only, that of `model.parameters()`.
         kind: "Adam" or "AdamW", where a state_dict does not tell.
         tx: A chain of your own, whose next step must be torch's; None builds one.
         params: The parameters as the chain will see them; None takes them as a nested dict.
@@ -82,33 +72,24 @@ def optimizer_from_torch(
     """
     content, model, kind = _read(optimizer, model, kind)
     known, notes = parameter_names(content, optimizer, model)
-    state_dict = getattr(model, "state_dict", None)
-    if isinstance(model, Mapping):
-        available = list(model)
-    elif state_dict is not None:
-        available = list(state_dict())
-    else:
-        available = [name for group in known for name in group]
-    plan = make_plan(module, PortOptions(**options), available)
-    owners = owners_of(plan)
+    held = model if isinstance(model, Mapping) else getattr(model, "state_dict", dict)()
+    plan = make_plan(module, held or [name for group in known for name in group], **options)
     clean = {full: short for short, full in plan.names.items()}
     groups = []
     for group, one in zip(content["param_groups"], known, strict=True):
         members = tuple(clean.get(name, name) for name in one)
         if isinstance(model, Mapping) and len(members) != len(group["params"]):
             # A state_dict has buffers too, and a tied parameter twice.
-            members = untied([name for name in members if name in owners], owners)
-        if len(members) != len(group["params"]):
-            came = f"got one of {len(group['params'])}"
-            raise InputError(f"expected an optimizer of the {len(members)} parameters, {came}")
+            members = untied([name for name in members if name in plan.owners], plan.owners)
+        if len(members) != (count := len(group["params"])):
+            raise InputError(f"expected an optimizer of the {len(members)} parameters, got one of {count}")
         groups.append(Group(read_group(group, kind), members))
-    moments, steps = read_states(plan, owners, content, groups)
-    frozen = [path for path in trained_paths(plan) if path not in steps]
-    if frozen:
+    moments, steps = read_states(plan, content, groups)
+    if frozen := frozen_paths(groups, plan.owners):
         notes.append(f"{', '.join(frozen)} are in no group: they stay as they are")
-    raise_problems(_PORTS, plan.problems)
+    raise_problems("an optimizer that ports", plan.problems)
     params = parameters_of(module) if params is None else params
-    built = chain(groups, owners, frozen)
+    built = chain(groups, plan.owners, frozen)
     state = fill(built.init(params), moments, steps)
     if tx is not None:
         mine = fill(tx.init(params), moments, steps)
@@ -125,17 +106,15 @@ def optimizer_to_torch(
     *,
     tx: optax.GradientTransformation | None = None,
     params: optax.Params | None = None,
-    **options: Unpack[PortKeywords],
+    **options: Unpack[PortOptions],
 ) -> dict[str, Any]:
     """The state_dict of a torch optimizer that goes on where optax stopped.
 
     Args:
         module: The NNX module.
         state: optax's state, or `opt_state` of an `nnx.Optimizer`.
-        groups: Groups of an `OptimizerPort`; or one optimizer's hyperparameters, for all
-            parameters.
-        model: For the latter, the torch module, its state_dict or the names of its parameters, in
-            torch's order.
+        groups: Groups of an `OptimizerPort`; or one optimizer's hyperparameters, for all parameters.
+        model: For the latter, the torch module, its state_dict or the names of its parameters, in torch's order.
         tx: The chain, where its hyperparameters are to be held against `groups`.
         params: The parameters as the chain sees them; None takes them as a nested dict.
         **options: Names, flatten and unflatten of `PortOptions`.
@@ -145,32 +124,25 @@ def optimizer_to_torch(
     """
     if isinstance(groups, TorchOptimizer):
         if model is None:
-            raise InputError(
-                "expected the torch module or its state_dict, which tell the order of the "
-                "optimizer's parameters, got None"
-            )
-        order = tuple(unwrap(names_of(model)))
-        groups = [Group(groups, order)]
-    available = [name for group in groups for name in group.names]
-    plan = make_plan(module, PortOptions(**options), available)
-    owners = owners_of(plan)
+            expected = "expected the torch module or its state_dict"
+            raise InputError(f"{expected}, which tell the order of the optimizer's parameters, got None")
+        groups = [Group(groups, tuple(unwrap(names_of(model))))]
+    plan = make_plan(module, [name for group in groups for name in group.names], **options)
     if len(groups) == 1 and model is not None:  # a state_dict has buffers too
-        only = tuple(name for name in groups[0].names if name in owners)
-        groups = [Group(groups[0].settings, untied(only, owners))]
+        only = tuple(name for name in groups[0].names if name in plan.owners)
+        groups = [Group(groups[0].settings, untied(only, plan.owners))]
     found, steps = collect(state)
     states: dict[int, dict[str, Any]] = {}
     written = []
     for group in groups:
-        first = len(states)
-        for number, name in enumerate(group.names, first):
-            states[number] = torch_state(plan, owners, name, group.settings, found, steps)
-        indices = list(range(first, first + len(group.names)))
-        written.append({**torch_group(group.settings), "params": indices})
-    raise_problems(_PORTS, plan.problems)
+        numbers = range(len(states), len(states) + len(group.names))
+        for number, name in zip(numbers, group.names, strict=True):
+            states[number] = torch_state(plan, name, group.settings, found, steps)
+        written.append({**torch_group(group.settings), "params": list(numbers)})
+    raise_problems("an optimizer that ports", plan.problems)
     if tx is not None:
         params = parameters_of(module) if params is None else params
-        kept = {path for group in groups for name in group.names for path in owners[name].flax}
-        built = chain(groups, owners, [path for path in trained_paths(plan) if path not in kept])
+        built = chain(groups, plan.owners, frozen_paths(groups, plan.owners))
         mine = fill(built.init(params), found, steps)
         check_same_step(tx, state, built, mine, params, groups)
     return {"state": {key: one for key, one in states.items() if one}, "param_groups": written}
@@ -186,19 +158,14 @@ def fill_optimizer(optimizer: nnx.Optimizer, moved: OptimizerPort) -> None:
     Raises:
         InputError: If the two states are not of one form; nothing is changed then.
     """
-
-    def is_variable(leaf: object) -> bool:
-        return isinstance(leaf, nnx.Variable)
-
-    targets = jax.tree.leaves(optimizer.opt_state, is_leaf=is_variable)
+    targets = jax.tree.leaves(optimizer.opt_state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
     values = jax.tree.leaves(moved.state)
     if [tuple(one.shape) for one in targets] != [value.shape for value in values]:
         counts = f"{len(targets)} arrays for {len(values)}"
         raise InputError(f"expected an nnx.Optimizer of the ported chain and parameters, got one with {counts}")
     for target, value in zip(targets, values, strict=True):
         target.set_value(jnp.array(value, copy=True))
-    nodes = filter(has_count, jax.tree.leaves(moved.state, is_leaf=has_count))
-    steps = [int(node.count) for node in nodes]
+    steps = [int(node.count) for node in jax.tree.leaves(moved.state, is_leaf=has_count) if has_count(node)]
     optimizer.step.set_value(jnp.asarray(max(steps, default=0), optimizer.step.dtype))
 
 

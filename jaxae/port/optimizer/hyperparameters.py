@@ -17,7 +17,6 @@ class Adam:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
-
     moments: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
 
     def optax(self) -> optax.GradientTransformation:
@@ -28,15 +27,10 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class AdamW:
+class AdamW(Adam):
     """torch.optim.AdamW and its arguments; its weight decay is apart from the moments."""
 
-    lr: float
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
     weight_decay: float = 1e-2
-
-    moments: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
 
     def optax(self) -> optax.GradientTransformation:
         """The chain that takes the same steps."""
@@ -91,8 +85,8 @@ def read_group(group: Mapping[str, Any], kind: str | None = None) -> TorchOptimi
 
     Args:
         group: The group, as in an optimizer's state_dict.
-        kind: The class's name where it is known. Adam and AdamW write the same entries before torch
-            2.7, so a group with weight decay needs it.
+        kind: The class's name where it is known. Adam and AdamW write the same entries before torch 2.7, so a group
+            with weight decay needs it.
 
     Raises:
         InputError: If optax has no such optimizer; it names the option.
@@ -106,8 +100,7 @@ def read_group(group: Mapping[str, Any], kind: str | None = None) -> TorchOptimi
     if kind not in _KINDS:
         raise InputError(f"expected Adam, AdamW or SGD, got {kind}")
     names = [field.name for field in fields(_KINDS[kind])]
-    unknown = sorted(set(group) - {*names, *_READ})
-    if unknown:
+    if unknown := sorted(set(group) - {*names, *_READ}):
         raise InputError(f"expected options of {kind} that port, got {', '.join(unknown)}")
     given = {"weight_decay": 0.0, **group}
     return _KINDS[kind](**{name: _plain(given[name]) for name in names})
@@ -125,10 +118,8 @@ def _kind(group: Mapping[str, Any]) -> str:
         return "AdamW" if group["decoupled_weight_decay"] else "Adam"
     if {"betas", "eps", "amsgrad"} <= set(group):
         if group.get("weight_decay"):
-            raise InputError(
-                "expected kind='Adam' or kind='AdamW', got a state_dict with weight decay, which "
-                "does not tell them apart"
-            )
+            expected = "expected kind='Adam' or kind='AdamW'"
+            raise InputError(f"{expected}, got a state_dict with weight decay, which does not tell them apart")
         return "Adam"
     if {"momentum", "dampening", "nesterov"} <= set(group):
         return "SGD"
@@ -141,6 +132,4 @@ def torch_group(settings: TorchOptimizer) -> dict[str, Any]:
 
     empty = torch.nn.Parameter(torch.zeros(()))
     made = getattr(torch.optim, type(settings).__name__)([empty], **asdict(settings))
-    group = made.state_dict()["param_groups"][0]
-    del group["params"]
-    return group
+    return {name: value for name, value in made.state_dict()["param_groups"][0].items() if name != "params"}

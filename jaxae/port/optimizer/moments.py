@@ -14,6 +14,7 @@ from jaxae.port.optimizer.hyperparameters import Group
 from jaxae.port.plan import Transfer
 
 _FROZEN = "frozen"
+_MOMENTS = optax.ScaleByAdamState | optax.TraceState
 Moments = dict[str, tuple[np.ndarray, ...]]
 
 
@@ -33,20 +34,14 @@ def chain(
     chains: dict[Hashable, optax.GradientTransformation] = {_FROZEN: optax.set_to_zero()} if frozen else {}
     for number, group in enumerate(groups):
         chains[f"group_{number}"] = group.settings.optax()
-        for name in group.names:
-            if name in owners:
-                labels |= dict.fromkeys(owners[name].flax, f"group_{number}")
+        labels |= {path: f"group_{number}" for name in group.names for path in owners[name].flax}
     return optax.partition(chains, lambda tree: _map_named(lambda name, _: labels[name], tree))
-
-
-def _is_moments(node: Any) -> bool:
-    return isinstance(node, optax.ScaleByAdamState | optax.TraceState)
 
 
 def has_count(node: Any) -> bool:
     """Whether a node of a state keeps moments or a count."""
     fields = getattr(node, "_fields", ())
-    return _is_moments(node) or ("count" in fields and "inner_state" not in fields)
+    return isinstance(node, _MOMENTS) or ("count" in fields and "inner_state" not in fields)
 
 
 def fill(state: Any, moments: Moments, steps: Mapping[str, int]) -> Any:
@@ -57,8 +52,7 @@ def fill(state: Any, moments: Moments, steps: Mapping[str, int]) -> Any:
         def leaf(name: str, before: Any) -> jax.Array:
             array = moments[name][index]
             if array.shape != before.shape:
-                came = f"{array.shape} for {name!r}"
-                raise InputError(f"expected a moment of shape {before.shape}, got {came}")
+                raise InputError(f"expected a moment of shape {before.shape}, got {array.shape} for {name!r}")
             return jnp.array(array, copy=True)
 
         return _map_named(leaf, old)
@@ -69,9 +63,7 @@ def fill(state: Any, moments: Moments, steps: Mapping[str, int]) -> Any:
             return optax.ScaleByAdamState(count, tree(old.mu, 0), tree(old.nu, 1))
         if isinstance(old, optax.TraceState):
             return optax.TraceState(tree(old.trace, 0))
-        if has_count(old):
-            return old._replace(count=jnp.int32(last))
-        return old
+        return old._replace(count=jnp.int32(last)) if has_count(old) else old
 
     try:
         return jax.tree.map(node, state, is_leaf=has_count)
@@ -85,7 +77,7 @@ def collect(state: Any) -> tuple[Moments, dict[str, int]]:
     """Moments in Flax's layout and counts by path, from wherever in a state they are."""
     moments: Moments = {}
     steps: dict[str, int] = {}
-    for node in jax.tree.leaves(state, is_leaf=_is_moments):
+    for node in jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, _MOMENTS)):
         if isinstance(node, optax.ScaleByAdamState):
             second = named_leaves(node.nu)
             for name, first in named_leaves(node.mu).items():
@@ -107,8 +99,8 @@ def check_same_step(
 ) -> None:
     """Hyperparameters hide in closures: take steps with both chains and compare the updates.
 
-    One step goes on from torch's moments; one is a first step with gradients of every size down to
-    1e-9, which an epsilon elsewhere or of another size does not survive.
+    One step goes on from torch's moments; one is a first step with gradients of every size down to 1e-9, which an
+    epsilon elsewhere or of another size does not survive.
     """
     rng = np.random.default_rng(0)
 
@@ -123,14 +115,8 @@ def check_same_step(
         except (TypeError, ValueError, KeyError) as error:
             raise InputError(f"expected a chain that fits the parameters, got: {error}") from error
         theirs = built.update(gradients, built.init(params) if two is None else two, params)[0]
-        _compare(mine, theirs, groups)
-
-
-def _compare(mine: Any, theirs: Any, groups: Sequence[Group]) -> None:
-    for (name, one), two in zip(named_leaves(mine).items(), jax.tree.leaves(theirs), strict=True):
-        a, b = np.asarray(one, np.float64), np.asarray(two, np.float64)
-        if not np.allclose(a, b, rtol=1e-5, atol=1e-6 * np.abs(b).max(initial=0.0)):
-            said = "; ".join(str(group.settings) for group in groups)
-            raise InputError(
-                f"expected a chain that steps as torch's optimizer would ({said}), got another step, first at {name!r}"
-            )
+        for (name, a), b in zip(named_leaves(mine).items(), jax.tree.leaves(theirs), strict=True):
+            a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+            if not np.allclose(a, b, rtol=1e-5, atol=1e-6 * np.abs(b).max(initial=0.0)):
+                steps = f"steps as torch's optimizer would ({'; '.join(str(group.settings) for group in groups)})"
+                raise InputError(f"expected a chain that {steps}, got another step, first at {name!r}")

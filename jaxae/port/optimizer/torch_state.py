@@ -26,8 +26,7 @@ def names_of(model: Any) -> list[str]:
         return list(first.values())
     if isinstance(model, Iterable) and not isinstance(model, str):
         return list(model)
-    kind = type(model).__name__
-    raise InputError(f"expected a torch module, its state_dict or names of parameters, got {kind}")
+    raise InputError(f"expected a torch module, its state_dict or names of parameters, got {type(model).__name__}")
 
 
 def parameter_names(content: Mapping[str, Any], optimizer: Any, model: Any) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -37,70 +36,59 @@ def parameter_names(content: Mapping[str, Any], optimizer: Any, model: Any) -> t
         return [tuple(group["param_names"]) for group in groups], []
     if hasattr(optimizer, "param_groups") and hasattr(model, "named_parameters"):
         ids = {id(one): name for name, one in reversed(list(model.named_parameters()))}
-        members = [[id(one) for one in group["params"]] for group in optimizer.param_groups]
-        if not all(one in ids for group in members for one in group):
-            raise InputError("expected an optimizer of the module's parameters, got one of others")
-        return [tuple(ids[one] for one in group) for group in members], []
+        try:
+            return [tuple(ids[id(one)] for one in group["params"]) for group in optimizer.param_groups], []
+        except KeyError:
+            raise InputError("expected an optimizer of the module's parameters, got one of others") from None
     if model is None:
         raise InputError(
-            "expected the torch module or its state_dict beside the optimizer's, got the latter "
-            "alone, whose parameters have numbers instead of names"
+            "expected the torch module or its state_dict beside the optimizer's, got the latter alone, whose "
+            "parameters have numbers instead of names"
         )
     order = names_of(model)
+    if isinstance(model, Mapping):
+        if len(groups) > 1:
+            raise InputError(
+                f"expected the names of the parameters of {len(groups)} groups in order (pass the torch optimizer and "
+                "module, or the names), got a state_dict, which does not tell which group has which"
+            )
+        return [tuple(order)], ["the optimizer is taken to have been given model.parameters() in order"]
     count = sum(len(group["params"]) for group in groups)
-    named = not isinstance(model, Mapping)
-    if named and len(order) != count:
+    if len(order) != count:
         raise InputError(f"expected names of the optimizer's {count} parameters, got {len(order)}")
-    if not named and len(groups) > 1:
-        raise InputError(
-            f"expected the names of the parameters of {len(groups)} groups in order (pass the "
-            "torch optimizer and module, or the names), got a state_dict, which does not tell "
-            "which group has which"
-        )
-    if not named:
-        note = "the optimizer is taken to have been given model.parameters() in order"
-        return [tuple(order)], [note]
     rest = iter(order)
     return [tuple(islice(rest, len(group["params"]))) for group in groups], []
 
 
-def owners_of(plan: PortPlan) -> dict[str, Transfer]:
-    """For each torch parameter its transfer."""
-    return {name: one for one in plan.transfers if one.trained for name in one.torch}
-
-
-def trained_paths(plan: PortPlan) -> list[str]:
-    """Paths of the variables that an optimizer sees."""
-    return list(dict.fromkeys(path for one in plan.transfers if one.trained for path in one.flax))
+def frozen_paths(groups: Sequence[Group], owners: Mapping[str, Transfer]) -> list[str]:
+    """Paths of the parameters that no group trains."""
+    trained = {path for group in groups for name in group.names if name in owners for path in owners[name].flax}
+    return [path for path in dict.fromkeys(path for one in owners.values() for path in one.flax) if path not in trained]
 
 
 def untied(names: Sequence[str], owners: Mapping[str, Transfer]) -> tuple[str, ...]:
     """Names with those of a variable that came before left out."""
-    first: dict[tuple[object, ...], str] = {}
+    first: dict[object, str] = {}
     for name in names:
-        owner = owners[name]
-        own = (name,) if owner.row.forward_only else ()
-        first.setdefault((*owner.ids, *own), name)
+        first.setdefault(name if owners[name].row.forward_only else owners[name].ids, name)
     return tuple(first.values())
 
 
-def read_states(
-    plan: PortPlan, owners: Mapping[str, Transfer], content: Mapping[str, Any], groups: Sequence[Group]
-) -> tuple[dict[str, tuple[np.ndarray, ...]], dict[str, int]]:
+def read_states(plan: PortPlan, content: Mapping[str, Any], groups: Sequence[Group]) -> tuple[Moments, dict[str, int]]:
     """Moments in Flax's layout and steps by the path of each variable; problems into the plan."""
     moments: Moments = {}
     steps: dict[str, int] = {}
     for (settings, names), written in zip(groups, content["param_groups"], strict=True):
         counts: dict[int, str] = {}
         for name, number in zip(names, written["params"], strict=True):
-            transfer = owners.get(name)
+            transfer = plan.owners.get(name)
             if transfer is None:
-                said = f"{name!r}, which the NNX module has not{nearest(name, owners)}"
-                plan.problems.append(f"the optimizer trains {said}")
+                suggestion = nearest(name, plan.owners)
+                plan.problems.append(f"the optimizer trains {name!r}, which the NNX module has not{suggestion}")
                 continue
             if transfer.row.forward_only:
-                said = "tensors that are one variable in Flax: that port is forward-only"
-                plan.problems.append(f"{name!r} is one of {len(transfer.torch)} {said}")
+                tensors = f"{len(transfer.torch)} tensors that are one variable in Flax"
+                plan.problems.append(f"{name!r} is one of {tensors}: that port is forward-only")
                 continue
             arrays, step = _read_state(plan, name, transfer, settings, content["state"].get(number))
             counts.setdefault(step, name)
@@ -108,9 +96,8 @@ def read_states(
                 moments[path] = tuple(one[index] for one in arrays)
                 steps[path] = step
         if len(counts) > 1:
-            said = " and ".join(f"{name!r} at {step}" for step, name in list(counts.items())[:2])
-            said = f"parameters of one group are at different steps: {said}"
-            plan.problems.append(f"{said}; optax counts once")
+            two = " and ".join(f"{name!r} at {step}" for step, name in islice(counts.items(), 2))
+            plan.problems.append(f"parameters of one group are at different steps: {two}; optax counts once")
     return moments, steps
 
 
@@ -121,45 +108,36 @@ def _read_state(
     empty = tuple(np.zeros(shape, dtype) for _ in transfer.flax)
     if not held:
         return [empty for _ in settings.moments], 0
-    extra = set(held) - {"step", *settings.moments}
-    buffer = held.get("momentum_buffer")
-    if extra - ({"momentum_buffer"} if buffer is None else set()):
+    extra = sorted(set(held) - {"step", *settings.moments})
+    if extra and (extra != ["momentum_buffer"] or held["momentum_buffer"] is not None):
         kind = f"{type(settings).__name__} with these options"
-        said = f"{', '.join(sorted(extra))}, which {kind} does not keep"
-        plan.problems.append(f"the state of {name!r} has {said}")
+        plan.problems.append(f"the state of {name!r} has {', '.join(extra)}, which {kind} does not keep")
     arrays = []
     for moment in settings.moments:
-        value = held.get(moment)
-        if value is None:
+        if held.get(moment) is None:
             if moment != "momentum_buffer":
                 plan.problems.append(f"the state of {name!r} has no {moment}")
             arrays.append(empty)
             continue
-        array = copy_for_flax(f"{moment} of {name}", value, None, plan.problems)
+        array = copy_for_flax(f"{moment} of {name}", held[moment], None, plan.problems)
         if array is None:
             continue
         if array.shape == transfer.torch_shape:
             arrays.append(transfer.row.to_flax(array, shape, transfer.sizes))
         else:
-            shapes = f"{array.shape}, expected {transfer.torch_shape}"
-            plan.problems.append(f"{moment} of {name!r} is {shapes}")
+            plan.problems.append(f"{moment} of {name!r} is {array.shape}, expected {transfer.torch_shape}")
     return arrays if len(arrays) == len(settings.moments) else [], int(held.get("step", 0))
 
 
 def torch_state(
-    plan: PortPlan,
-    owners: Mapping[str, Transfer],
-    name: str,
-    settings: TorchOptimizer,
-    found: Moments,
-    steps: Mapping[str, int],
+    plan: PortPlan, name: str, settings: TorchOptimizer, found: Moments, steps: Mapping[str, int]
 ) -> dict[str, Any]:
     """What torch's optimizer keeps of one parameter; problems into the plan."""
     import torch
 
-    transfer = owners.get(name)
+    transfer = plan.owners.get(name)
     if transfer is None:
-        plan.problems.append(f"the NNX module has no parameter for {name!r}{nearest(name, owners)}")
+        plan.problems.append(f"the NNX module has no parameter for {name!r}{nearest(name, plan.owners)}")
         return {}
     if transfer.row.forward_only:
         plan.problems.append(f"{name!r} shares its variable in Flax: that port is forward-only")
@@ -167,13 +145,11 @@ def torch_state(
     kept = [found.get(path, ()) for path in transfer.flax]
     if any(len(one) != len(settings.moments) for one in kept):
         theirs = f"torch's {type(settings).__name__} {len(settings.moments)}"
-        ours = f"optax keeps {len(kept[0])} moments of {transfer.flax[0]!r}"
-        plan.problems.append(f"{ours}, {theirs}")
+        plan.problems.append(f"optax keeps {len(kept[0])} moments of {transfer.flax[0]!r}, {theirs}")
         return {}
     made: dict[str, Any] = {}
     if "exp_avg" in settings.moments:
         made["step"] = torch.tensor(float(steps[transfer.flax[0]]), dtype=torch.float32)
     for index, moment in enumerate(settings.moments):
-        parts = tuple(one[index] for one in kept)
-        made[moment] = to_tensor(transfer.row.to_torch(parts, transfer.sizes))
+        made[moment] = to_tensor(transfer.row.to_torch(tuple(one[index] for one in kept), transfer.sizes))
     return made

@@ -1,6 +1,8 @@
 """Rows of the table: linear layers, convolutions and transposed convolutions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -8,14 +10,7 @@ from flax import nnx
 
 from jaxae.network import layers
 from jaxae.port.row import Layer, Row, Setting
-from jaxae.port.table.padding import (
-    Pads,
-    axes,
-    flax_conv_padding,
-    flax_transpose_padding,
-    torch_conv_padding,
-    torch_transpose_padding,
-)
+from jaxae.port.table import padding
 
 _BIAS = Row("bias", "bias", "outputs -> outputs")
 _LINEAR = (Row("weight", "kernel", "outputs inputs -> inputs outputs"), _BIAS)
@@ -25,58 +20,32 @@ _TRANSPOSED = (Row("weight", "kernel", "inputs outputs ... -> ... outputs inputs
 _FLIPPED = (Row("weight", "kernel", "inputs outputs ... -> ... inputs outputs", flip=True), _BIAS)
 
 
-def _own_width(layer: Any) -> tuple[int, int]:
-    return layer.in_channels, layer.out_channels
-
-
-def _stock_width(layer: Any) -> tuple[int, int]:
-    return layer.in_features, layer.out_features
-
-
-def _settings(padding: Setting, stride: str, dilation: str, *groups: str) -> tuple[Setting, ...]:
+def _settings(pads: Setting, stride: str, dilation: str, groups: str | None = None) -> tuple[Setting, ...]:
     """The settings of a convolution, by Flax's names of its stride, dilation and groups."""
 
     def of_each_axis(name: str, flax: str) -> Setting:
         return Setting(
             name,
-            lambda layer: axes(getattr(layer, flax), len(layer.kernel_size)),
+            lambda layer: padding.axes(getattr(layer, flax), len(layer.kernel_size)),
             lambda torch: tuple(getattr(torch, name)),
         )
 
-    def number_of(flax: str) -> Setting:
-        return Setting("groups", lambda layer: getattr(layer, flax), lambda torch: torch.groups)
-
-    first = (of_each_axis("stride", stride), padding, of_each_axis("dilation", dilation))
-    return (*first, *map(number_of, groups))
-
-
-def _padding(flax: Callable[[Any], Pads]) -> Setting:
-    return Setting("padding (mode, low and high)", flax, torch_conv_padding)
-
-
-def _transpose_padding(flax: Callable[[Any], Pads]) -> Setting:
-    return Setting("padding of the dilated input", flax, torch_transpose_padding)
-
-
-_OWN_CONV = _settings(_padding(torch_conv_padding), "stride", "dilation", "groups")
-_OWN_TRANSPOSE = _settings(_transpose_padding(torch_transpose_padding), "stride", "dilation", "groups")
-_STOCK_CONV = _settings(_padding(flax_conv_padding), "strides", "kernel_dilation", "feature_group_count")
-_STOCK_TRANSPOSE = _settings(_transpose_padding(flax_transpose_padding), "strides", "kernel_dilation")
+    settings = of_each_axis("stride", stride), pads, of_each_axis("dilation", dilation)
+    return (*settings, Setting("groups", attrgetter(groups), attrgetter("groups"))) if groups else settings
 
 
 def _refuse_conv(layer: Any) -> str | None:
     if layer.mask is not None:
         return "its kernel is masked, which torch's is not"
     dilation = getattr(layer, "input_dilation", 1)
-    if any(one != 1 for one in axes(dilation, len(layer.kernel_size))):
+    if any(one != 1 for one in padding.axes(dilation, len(layer.kernel_size))):
         return "it dilates its input; torch has that as ConvTranspose"
     return None
 
 
 def _refuse_torch_conv(torch: Any) -> str | None:
-    if torch.padding_mode not in ("zeros", "reflect", "circular"):
-        return f"Flax has no padding mode {torch.padding_mode!r}"
-    return None
+    known = torch.padding_mode in ("zeros", "reflect", "circular")
+    return None if known else f"Flax has no padding mode {torch.padding_mode!r}"
 
 
 def _has_no_groups(torch: str) -> str:
@@ -84,9 +53,7 @@ def _has_no_groups(torch: str) -> str:
 
 
 def _refuse_torch_transpose(torch: Any) -> str | None:
-    if torch.groups > 1:
-        return _has_no_groups(f"torch's has {torch.groups}")
-    return _refuse_torch_conv(torch)
+    return _has_no_groups(f"torch's has {torch.groups}") if torch.groups > 1 else _refuse_torch_conv(torch)
 
 
 def _refuse_grouped_weight(layer: Any, tensors: Mapping[str, np.ndarray]) -> str | None:
@@ -100,32 +67,27 @@ def _refuse_grouped_weight(layer: Any, tensors: Mapping[str, np.ndarray]) -> str
 _CONVS = ("Conv1d", "Conv2d", "Conv3d")
 _TRANSPOSES = ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
 
-
-def _convolution(flax: type, torch: tuple[str, ...], rows: tuple[Row, ...], **more: Any) -> Layer:
-    return Layer(flax, torch, rows, spatial=True, **{"width": _stock_width, **more})
-
-
-def _stock_transpose(rows: tuple[Row, ...], *, transpose_kernel: bool) -> Layer:
-    return _convolution(
-        nnx.ConvTranspose,
-        _TRANSPOSES,
-        rows,
-        settings=_STOCK_TRANSPOSE,
-        when=lambda layer: layer.transpose_kernel == transpose_kernel,
-        refuse=_refuse_conv,
-        refuse_torch=_refuse_torch_transpose,
-        refuse_tensors=_refuse_grouped_weight,
-    )
-
+_padding = partial(Setting, "padding (mode, low and high)", torch=padding.torch_conv_padding)
+_transpose_padding = partial(Setting, "padding of the dilated input", torch=padding.torch_transpose_padding)
+_STOCK_WIDTH = attrgetter("in_features", "out_features")
+_OWN: dict[str, Any] = {"spatial": True, "width": attrgetter("in_channels", "out_channels")}
+_OWN_CONV = _settings(_padding(padding.torch_conv_padding), "stride", "dilation", "groups")
+_OWN_TRANSPOSE = _settings(_transpose_padding(padding.torch_transpose_padding), "stride", "dilation", "groups")
+_STOCK: dict[str, Any] = {"spatial": True, "width": _STOCK_WIDTH, "refuse": _refuse_conv}
+_STOCK_CONV = _settings(_padding(padding.flax_conv_padding), "strides", "kernel_dilation", "feature_group_count")
+_STOCK_TRANSPOSE: dict[str, Any] = {
+    "settings": _settings(_transpose_padding(padding.flax_transpose_padding), "strides", "kernel_dilation"),
+    "refuse_torch": _refuse_torch_transpose,
+    "refuse_tensors": _refuse_grouped_weight,
+    **_STOCK,
+}
 
 CONVOLUTIONS = (
-    Layer(layers.Linear, ("Linear",), _LINEAR, width=_stock_width),
-    Layer(nnx.Linear, ("Linear",), _LINEAR, width=_stock_width),
-    _convolution(
-        layers.Conv, ("Conv2d",), _CONV, settings=_OWN_CONV, width=_own_width, refuse_torch=_refuse_torch_conv
-    ),
-    _convolution(nnx.Conv, _CONVS, _CONV, settings=_STOCK_CONV, refuse=_refuse_conv, refuse_torch=_refuse_torch_conv),
-    _convolution(layers.ConvTranspose, ("ConvTranspose2d",), _TRANSPOSED, settings=_OWN_TRANSPOSE, width=_own_width),
-    _stock_transpose(_TRANSPOSED, transpose_kernel=True),
-    _stock_transpose(_FLIPPED, transpose_kernel=False),
+    Layer(layers.Linear, ("Linear",), _LINEAR, width=_STOCK_WIDTH),
+    Layer(nnx.Linear, ("Linear",), _LINEAR, width=_STOCK_WIDTH),
+    Layer(layers.Conv, ("Conv2d",), _CONV, _OWN_CONV, refuse_torch=_refuse_torch_conv, **_OWN),
+    Layer(nnx.Conv, _CONVS, _CONV, _STOCK_CONV, refuse_torch=_refuse_torch_conv, **_STOCK),
+    Layer(layers.ConvTranspose, ("ConvTranspose2d",), _TRANSPOSED, _OWN_TRANSPOSE, **_OWN),
+    Layer(nnx.ConvTranspose, _TRANSPOSES, _TRANSPOSED, when=attrgetter("transpose_kernel"), **_STOCK_TRANSPOSE),
+    Layer(nnx.ConvTranspose, _TRANSPOSES, _FLIPPED, when=lambda one: not one.transpose_kernel, **_STOCK_TRANSPOSE),
 )

@@ -1,5 +1,6 @@
 """The table whole, layers that users add to it, and the entry for a layer."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,9 +15,8 @@ from jaxae.port.table.sequences import SEQUENCES
 
 
 def _refuse_slopes(_: Any, tensors: Mapping[str, np.ndarray]) -> str | None:
-    if "weight" in tensors and tensors["weight"].size != 1:
-        return f"nnx.PReLU has one slope, not one a channel (weight {tensors['weight'].shape})"
-    return None
+    shape = tensors["weight"].shape if "weight" in tensors else ()
+    return f"nnx.PReLU has one slope, not one a channel (weight {shape})" if math.prod(shape) != 1 else None
 
 
 _PRELU = Layer(nnx.PReLU, ("PReLU",), (Row("weight", "negative_slope", "1 -> "),), refuse_tensors=_refuse_slopes)
@@ -42,8 +42,7 @@ def register(flax: type, *rows: Row, torch: str | tuple[str, ...] = (), **more: 
         raise InputError(f"expected a type of nnx.Module to register, got {flax!r}")
     if flax in _registered or any(layer.flax is flax for layer in LAYERS):
         raise InputError(f"expected a layer that the table does not have, got {flax.__name__}")
-    names = (torch,) if isinstance(torch, str) else tuple(torch)
-    _registered[flax] = Layer(flax, names, rows, **more)
+    _registered[flax] = Layer(flax, (torch,) if isinstance(torch, str) else tuple(torch), rows, **more)
 
 
 def rule_for(layer: nnx.Module) -> Layer | None:

@@ -1,5 +1,6 @@
 """Rows of the table: normalisations."""
 
+from operator import attrgetter
 from typing import Any
 
 from flax import nnx
@@ -8,10 +9,7 @@ from jaxae.port.row import Layer, Row, Setting
 
 _NORM = (Row("weight", "scale", "features -> features"), Row("bias", "bias", "features -> features"))
 _STATISTICS = (Row("running_mean", "mean", "features -> features"), Row("running_var", "var", "features -> features"))
-
-
-def _width(layer: Any) -> tuple[int, int]:
-    return layer.num_features, layer.num_features
+_WIDTH = attrgetter("num_features", "num_features")
 
 
 def _group_norm_width(layer: Any) -> tuple[int, int]:
@@ -37,7 +35,7 @@ _MOMENTUM = Setting(
     lambda torch: None if torch.momentum is None else float(torch.momentum),
     0.1,
 )
-_GROUPS = Setting("groups", lambda layer: layer.num_groups, lambda torch: torch.num_groups)
+_GROUPS = Setting("groups", attrgetter("num_groups"), attrgetter("num_groups"))
 
 
 def _refuse_axes(layer: Any) -> str | None:
@@ -57,13 +55,11 @@ def _refuse_torch_batch_norm(torch: Any) -> str | None:
 
 
 def _refuse_torch_instance_norm(torch: Any) -> str | None:
-    if torch.track_running_stats:
-        return "it keeps running statistics; nnx.InstanceNorm does not"
-    return None
+    return "it keeps running statistics; nnx.InstanceNorm does not" if torch.track_running_stats else None
 
 
 def _norm(flax: type, torch: tuple[str, ...], *settings: Setting, rows: tuple[Row, ...] = _NORM, **more: Any) -> Layer:
-    return Layer(flax, torch, rows, settings, **{"refuse": _refuse_axes, "width": _width, **more})
+    return Layer(flax, torch, rows, settings, **{"refuse": _refuse_axes, "width": _WIDTH, **more})
 
 
 NORMS = (

@@ -9,9 +9,8 @@ Pads = tuple[str, tuple[tuple[int, int], ...] | str]
 
 def axes(value: Any, rank: int) -> tuple[int, ...]:
     """A setting of each spatial axis: None is 1, a single number is that of all axes."""
-    if value is None:
-        value = 1
-    return (int(value),) * rank if isinstance(value, int) else tuple(int(one) for one in value)
+    value = 1 if value is None else value
+    return (int(value),) * rank if isinstance(value, int) else tuple(map(int, value))
 
 
 def _pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
@@ -30,24 +29,23 @@ def _reach(kernel_size: Any, dilation: Any) -> list[int]:
 def flax_conv_padding(layer: Any) -> Pads:
     """Padding of an `nnx.Conv`: its mode in torch's words, and (low, high) of each axis.
 
-    Flax's "SAME" under a stride depends on the input's size, which no torch padding does: it stays
-    the word.
+    Flax's "SAME" under a stride depends on the input's size, which no torch padding does: it stays the word.
     """
     reach = _reach(layer.kernel_size, layer.kernel_dilation)
     halves = tuple((r // 2, r - r // 2) for r in reach)
-    padding = layer.padding.upper() if isinstance(layer.padding, str) else layer.padding
-    if padding == "SAME":
-        one = all(stride == 1 for stride in axes(layer.strides, len(reach)))
-        return "zeros", halves if one else "SAME"
-    if padding == "VALID":
-        return "zeros", tuple((0, 0) for _ in reach)
-    if padding == "CAUSAL":
-        return "zeros", tuple((r, 0) for r in reach)
-    if padding in ("CIRCULAR", "REFLECT"):
-        return padding.lower(), halves
-    if isinstance(padding, str):
-        raise InputError(f"expected a padding that Flax has, got {padding!r}")
-    return "zeros", _pairs(padding, len(reach))
+    if not isinstance(layer.padding, str):
+        return "zeros", _pairs(layer.padding, len(reach))
+    strided = any(stride != 1 for stride in axes(layer.strides, len(reach)))
+    named: dict[str, Pads] = {
+        "SAME": ("zeros", "SAME" if strided else halves),
+        "VALID": ("zeros", tuple((0, 0) for _ in reach)),
+        "CAUSAL": ("zeros", tuple((r, 0) for r in reach)),
+        "CIRCULAR": ("circular", halves),
+        "REFLECT": ("reflect", halves),
+    }
+    if layer.padding.upper() not in named:
+        raise InputError(f"expected a padding that Flax has, got {layer.padding.upper()!r}")
+    return named[layer.padding.upper()]
 
 
 def torch_conv_padding(layer: Any) -> Pads:

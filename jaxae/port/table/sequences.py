@@ -1,6 +1,7 @@
 """Rows of the table: layers of sequences, which are embeddings, attention and recurrent cells."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -9,26 +10,18 @@ from flax import nnx
 from jaxae.port.row import Layer, Row, Setting
 
 _ATTENTION = (
-    Setting("heads", lambda layer: layer.num_heads, lambda torch: torch.num_heads),
-    Setting("dropout", lambda layer: float(layer.dropout_rate), lambda torch: torch.dropout, 0.0),
+    Setting("heads", attrgetter("num_heads"), attrgetter("num_heads")),
+    Setting("dropout", lambda layer: float(layer.dropout_rate), attrgetter("dropout"), 0.0),
 )
 _ATTENTION_OUT = (
     Row("in_proj_bias", ("query.bias", "key.bias", "value.bias"), "(parts heads dim) -> parts heads dim"),
     Row("out_proj.weight", "out.kernel", "outputs (heads dim) -> heads dim outputs"),
     Row("out_proj.bias", "out.bias", "outputs -> outputs"),
 )
-_SELF_ATTENTION = (
-    Row(
-        "in_proj_weight",
-        ("query.kernel", "key.kernel", "value.kernel"),
-        "(parts heads dim) inputs -> parts inputs heads dim",
-    ),
-    *_ATTENTION_OUT,
-)
+_QKV = ("query.kernel", "key.kernel", "value.kernel")
+_SELF_ATTENTION = (Row("in_proj_weight", _QKV, "(parts heads dim) inputs -> parts inputs heads dim"), *_ATTENTION_OUT)
 _CROSS_ATTENTION = (
-    Row("q_proj_weight", "query.kernel", "(heads dim) inputs -> inputs heads dim"),
-    Row("k_proj_weight", "key.kernel", "(heads dim) inputs -> inputs heads dim"),
-    Row("v_proj_weight", "value.kernel", "(heads dim) inputs -> inputs heads dim"),
+    *(Row(f"{name[0]}_proj_weight", name, "(heads dim) inputs -> inputs heads dim") for name in _QKV),
     *_ATTENTION_OUT,
 )
 
@@ -49,15 +42,12 @@ _GRU = (*_DENSE, Row(_BIASES, "dense_i.bias", "outputs -> outputs"))
 
 
 def _refuse_torch_embedding(torch: Any) -> str | None:
-    if torch.max_norm is not None:
-        return "max_norm rescales rows in the forward pass; nnx.Embed does not"
-    return None
+    return None if torch.max_norm is None else "max_norm rescales rows in the forward pass; nnx.Embed does not"
 
 
 def _note_torch_embedding(torch: Any) -> str | None:
-    if torch.padding_idx is not None:
-        return f"torch never trains row {torch.padding_idx} (padding_idx); nnx.Embed trains all"
-    return None
+    row = torch.padding_idx
+    return None if row is None else f"torch never trains row {row} (padding_idx); nnx.Embed trains all"
 
 
 def _note_torch_order(torch: Any) -> str | None:
@@ -73,8 +63,7 @@ def _refuse_attention(layer: Any) -> str | None:
         return "grouped queries (num_kv_heads) have no counterpart in torch.nn.MultiheadAttention"
     sizes = (layer.in_features, layer.qkv_features, layer.out_features)
     if len(set(sizes)) > 1:
-        given = ", ".join(map(str, sizes))
-        return f"torch has one embedding size for inputs, heads and outputs, not {given}"
+        return f"torch has one embedding size for inputs, heads and outputs, not {', '.join(map(str, sizes))}"
     if layer.attention_fn is not nnx.dot_product_attention:
         return "its attention_fn is not dot_product_attention"
     return None
@@ -89,9 +78,8 @@ def _refuse_torch_attention(torch: Any) -> str | None:
 
 
 def _refuse_cell(layer: Any) -> str | None:
-    if layer.gate_fn is not nnx.sigmoid or layer.activation_fn is not nnx.tanh:
-        return "its gates are not torch's sigmoid and tanh"
-    return None
+    same = layer.gate_fn is nnx.sigmoid and layer.activation_fn is nnx.tanh
+    return None if same else "its gates are not torch's sigmoid and tanh"
 
 
 def _refuse_torch_cell(torch: Any) -> str | None:
@@ -103,36 +91,18 @@ def _refuse_torch_cell(torch: Any) -> str | None:
 
 
 def _refuse_gru_bias(layer: Any, tensors: Mapping[str, np.ndarray]) -> str | None:
-    inner = tensors["bias_hh"][2 * layer.hidden_features :] if "bias_hh" in tensors else None
-    if inner is None or not np.any(inner != 0):
+    if "bias_hh" not in tensors or not np.any(tensors["bias_hh"][2 * layer.hidden_features :]):
         return None
     return "a non-zero bias inside the reset gate's product (the last third of bias_hh) has no place in nnx.GRUCell"
 
 
-def _attention(rows: tuple[Row, ...], when: Callable[[Any], bool]) -> Layer:
-    return Layer(
-        nnx.MultiHeadAttention,
-        ("MultiheadAttention",),
-        rows,
-        _ATTENTION,
-        when=when,
-        refuse=_refuse_attention,
-        refuse_torch=_refuse_torch_attention,
-        note_torch=_note_torch_order,
-    )
-
-
-def _cell(flax: type, torch: str, rows: tuple[Row, ...], **more: Any) -> Layer:
-    return Layer(
-        flax,
-        (f"{torch}Cell", torch),
-        rows,
-        refuse=_refuse_cell,
-        refuse_torch=_refuse_torch_cell,
-        note_torch=_note_torch_order,
-        **more,
-    )
-
+_ATTENTION_CHECKS: dict[str, Any] = {
+    "settings": _ATTENTION,
+    "refuse": _refuse_attention,
+    "refuse_torch": _refuse_torch_attention,
+    "note_torch": _note_torch_order,
+}
+_CELL: dict[str, Any] = {"refuse": _refuse_cell, "refuse_torch": _refuse_torch_cell, "note_torch": _note_torch_order}
 
 SEQUENCES = (
     Layer(
@@ -143,9 +113,16 @@ SEQUENCES = (
         note_torch=_note_torch_embedding,
         width=lambda layer: (0, layer.features),
     ),
-    _attention(_SELF_ATTENTION, lambda layer: layer.in_kv_features == layer.in_features),
-    _attention(_CROSS_ATTENTION, lambda layer: layer.in_kv_features != layer.in_features),
-    _cell(nnx.LSTMCell, "LSTM", _LSTM),
-    _cell(nnx.OptimizedLSTMCell, "LSTM", _OPTIMIZED_LSTM),
-    _cell(nnx.GRUCell, "GRU", _GRU, refuse_tensors=_refuse_gru_bias),
+    Layer(
+        nnx.MultiHeadAttention,
+        ("MultiheadAttention",),
+        _SELF_ATTENTION,
+        when=lambda layer: layer.in_kv_features == layer.in_features,
+        **_ATTENTION_CHECKS,
+    ),
+    # Of a type's entries the first that fits is taken.
+    Layer(nnx.MultiHeadAttention, ("MultiheadAttention",), _CROSS_ATTENTION, **_ATTENTION_CHECKS),
+    Layer(nnx.LSTMCell, ("LSTMCell", "LSTM"), _LSTM, **_CELL),
+    Layer(nnx.OptimizedLSTMCell, ("LSTMCell", "LSTM"), _OPTIMIZED_LSTM, **_CELL),
+    Layer(nnx.GRUCell, ("GRUCell", "GRU"), _GRU, refuse_tensors=_refuse_gru_bias, **_CELL),
 )
