@@ -37,9 +37,8 @@ def default(told: str) -> Any:
 def run(main: Callable[..., None]) -> None:
     """Parse the command line for a function, call it, and exit.
 
-    Its docstring and arguments make the help. InputError ends with one line and status 2,
-    divergence with one line and status 1, a signal with 128 and its number; warnings are one line
-    each.
+    Its docstring and arguments make the help. InputError ends with one line and status 2, divergence with one line
+    and status 1, a signal with 128 and its number; warnings are one line each.
     """
     warnings.showwarning = _show_warning
     try:
@@ -72,8 +71,8 @@ class DataFlags:
     """Flags of the data, and of the devices that share a batch of it.
 
     Attributes:
-        data: Data set: mnist and digits come with the package; fashion_mnist, kmnist, emnist/...,
-            another TFDS set of that shape, or the path of an .npz file.
+        data: Data set: mnist and digits come with the package; fashion_mnist, kmnist, emnist/..., another TFDS set of
+            that shape, or the path of an .npz file.
         data_dir: Folder of IDX files or of prepared TFDS data.
         device: Kind of device; auto takes what JAX finds.
         devices: Number of devices that share a batch; a CPU process makes as many.
@@ -118,12 +117,11 @@ class TrainFlags(DataFlags):
         resume: Continue the run of --run-dir (by default the newest) from its last checkpoint.
         log_every: Number of steps between logged costs, and in one compiled chunk.
         checkpoint_seconds: Least number of seconds between checkpoints; 0 saves one every epoch.
-        dtype: Dtype of the network's arithmetic. In float64 a replay parts from torch by torch's
-            own rounding alone.
-        seeds: Number of models trained at once, with seeds from --seed on; mean and deviation of
-            their costs are kept. Devices are divided among the models first.
-        replay: Random stream to repeat: torch-1 and torch draw weights, order and noise as torch
-            does after manual_seed, with the DataLoader of torch 1.x or of today.
+        dtype: Dtype of the network's arithmetic. In float64 a replay parts from torch by torch's own rounding alone.
+        seeds: Number of models trained at once, with seeds from --seed on; mean and deviation of their costs are
+            kept. Devices are divided among the models first.
+        replay: Random stream to repeat: torch-1 and torch draw weights, order and noise as torch does after
+            manual_seed, with the DataLoader of torch 1.x or of today.
     """
 
     epochs: int
@@ -148,8 +146,8 @@ class TrainFlags(DataFlags):
 def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> None:
     """Train one of the post's models as the flags say, and keep the run.
 
-    Figures are drawn after the first epoch and renewed while they take a fiftieth of the time; a
-    summary on standard error ends the training.
+    Figures are drawn after the first epoch and renewed while they take a fiftieth of the time; a summary on standard
+    error ends the training.
 
     Args:
         name: Name of the model in the run folder's default path.

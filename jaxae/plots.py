@@ -1,7 +1,7 @@
 """Figures of a training: costs, reconstructions, samples of each class, the latent space.
 
-They are drawn without pyplot, whose import costs more than the drawing, and read in black and
-white: lines differ in dashes, classes in their digit.
+They are drawn without pyplot, whose import costs more than the drawing, and read in black and white: lines differ in
+dashes, classes in their digit.
 """
 
 import dataclasses

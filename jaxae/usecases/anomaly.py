@@ -171,8 +171,7 @@ def detect(
     """Train each method on each class alone, and score the whole test set with it.
 
     Args:
-        dataset: Data set whose labels tell the classes apart; no method is shown an anomaly in
-            training.
+        dataset: Data set whose labels tell the classes apart; no method is shown an anomaly in training.
         settings: Sizes, epochs, seed, and runs in place of trainings.
         mesh: Devices that share a batch.
         log: Function that is told of each method when it is done.

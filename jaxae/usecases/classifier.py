@@ -94,8 +94,7 @@ def train_judge(dataset: Dataset, *, steps: int | None = None, seed: int = 0) ->
 def frechet_distance(first: Float[np.ndarray, "n features"], second: Float[np.ndarray, "m features"]) -> float:
     """Squared Fréchet distance of the Gaussians that fit two sets of features.
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)): Heusel et al. 2017 (arXiv:1706.08500), there on
-    Inception's features.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)): Heusel et al. 2017 (arXiv:1706.08500), there on Inception's features.
 
     Raises:
         InputError: If the sets have other numbers of features, or fewer than two members.

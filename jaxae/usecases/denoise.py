@@ -50,8 +50,7 @@ class DenoiseSettings(UseCaseSettings):
         epochs: Number of passes over the training set.
         batch_size: Number of examples per step.
         learning_rate: Adam's learning rate.
-        measured: Number of test images that are corrupted and measured; non-local means takes its
-            time.
+        measured: Number of test images that are corrupted and measured; non-local means takes its time.
         seed: Seed of weights, order, noise and PCA.
         keep: Folder to keep the trainings in, each as a run named for its corruption.
         image: Picture to denoise, in place of the comparison.
@@ -156,8 +155,7 @@ def run(settings: DenoiseSettings) -> Restoration | None:
     """Compare the denoisers on test images; or denoise a picture, where one is named.
 
     Raises:
-        InputError: If data, run, picture or a file to write is not there, or scikit-image is not
-            installed.
+        InputError: If data, run, picture or a file to write is not there, or scikit-image is not installed.
     """
     corruptions = settings.corruptions()
     dataset, mesh = settings.open(settings.batch_size)
@@ -255,8 +253,8 @@ def denoiser(
 
     Args:
         dataset: Data set to train on.
-        settings: Sizes, epochs, seed; a run, or a folder of runs named for their corruptions, in
-            place of the training; a folder to keep the new run in.
+        settings: Sizes, epochs, seed; a run, or a folder of runs named for their corruptions, in place of the
+            training; a folder to keep the new run in.
         name: Name of the corruption.
         corruption: Corruption drawn anew for each image of each step, inside the compiled step.
         mesh: Devices that share a batch.

@@ -18,10 +18,9 @@ _SIDE = 28
 def denoise_file(source: Path, destination: Path, model: Autoencoder, *, tiles: bool) -> None:
     """Denoise a picture of one character, or with `tiles` of many.
 
-    The network knows 28x28 characters, light on dark. A picture is made grey; one whose border is
-    light is inverted for the network and back. A picture of one character is resized to 28x28, and
-    written so; a sheet of tiles is cut into 28x28, its edges filled up with the background, and
-    written in its own size.
+    The network knows 28x28 characters, light on dark. A picture is made grey; one whose border is light is inverted
+    for the network and back. A picture of one character is resized to 28x28, and written so; a sheet of tiles is cut
+    into 28x28, its edges filled up with the background, and written in its own size.
 
     Raises:
         InputError: If the source cannot be read or the destination cannot be written.

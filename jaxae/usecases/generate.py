@@ -41,8 +41,8 @@ COLUMNS = (
 
 RECIPES: dict[str, RunConfig] = {
     "post": CONDITIONAL_VAE,
-    # Without the leaky_relu before the sigmoid a pixel can be black; a heavier KL term draws the
-    # codes of a class towards the prior, and its samples towards what the decoder knows.
+    # Without the leaky_relu before the sigmoid a pixel can be black; a heavier KL term draws the codes of a class
+    # towards the prior, and its samples towards what the decoder knows.
     "sharp": CONDITIONAL_VAE.replace(output_leaky_relu=False, beta=3.0),
 }
 
@@ -60,8 +60,7 @@ class GenerateSettings(UseCaseSettings):
         label: Class of the samples to write.
         count: Number of samples.
         sampler: Origin of the codes: the prior, the aggregated posterior, or rejection sampling.
-        recipe: Training without a run: the post's own model, or one with the last leaky_relu
-            removed and beta 3.
+        recipe: Training without a run: the post's own model, or one with the last leaky_relu removed and beta 3.
         epochs: Number of passes of that training.
         seed: Seed of the samples.
     """

@@ -12,8 +12,8 @@ from jaxae.errors import InputError
 def mean_psnr(originals: Float[np.ndarray, "n h w c"], images: Float[np.ndarray, "n h w c"]) -> float:
     """Mean over images of each image's peak signal-to-noise ratio, in dB for pixels in [0, 1].
 
-    An image restored exactly counts as 100 dB. A few images that are hard do not decide the mean,
-    as they do in `pooled_psnr`.
+    An image restored exactly counts as 100 dB. A few images that are hard do not decide the mean, as they do in
+    `pooled_psnr`.
 
     Raises:
         InputError: If the shapes differ.

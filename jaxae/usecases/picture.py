@@ -21,8 +21,8 @@ def read_pixels(path: Path) -> UInt8[np.ndarray, "..."]:
     A .npz file holds that array under the name images, or as its only one.
 
     Raises:
-        InputError: If the file is missing or damaged, or holds colour, other than 8 bits a pixel,
-            several frames, or another shape.
+        InputError: If the file is missing or damaged, or holds colour, other than 8 bits a pixel, several frames, or
+            another shape.
     """
     if path.is_dir() or not path.exists():
         raise InputError(f"expected an image or array file, got no {path}")
@@ -35,8 +35,8 @@ def write_pixels(path: Path, pixels: UInt8[np.ndarray, "..."]) -> None:
     """Write what `read_pixels` reads, whole or absent.
 
     Raises:
-        InputError: If the suffix is not of a lossless format, an image file is to hold several
-            images, or the file cannot be written.
+        InputError: If the suffix is not of a lossless format, an image file is to hold several images, or the file
+            cannot be written.
     """
     suffix = path.suffix.lower()
     try:

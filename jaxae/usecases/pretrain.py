@@ -42,13 +42,10 @@ class PretrainSettings(UseCaseSettings):
 
     Attributes:
         labels: Numbers of labelled images.
-        seeds: Number of trainings of each start: a seed draws the labelled images, the order and
-            the weights.
-        learning_rates: Learning rates tried for each start and number of labels; one is chosen on
-            validation images.
+        seeds: Number of trainings of each start: a seed draws the labelled images, the order and the weights.
+        learning_rates: Learning rates tried for each start and number of labels; one is chosen on validation images.
         batch_size: Largest number of labelled images per step.
-        steps: Number of steps on 100 labels; it grows with the square root of their number, to ten
-            times at 10,000.
+        steps: Number of steps on 100 labels; it grows with the square root of their number, to ten times at 10,000.
         validation: Number of training images, at most a fifth of them, kept for that choice.
         epochs: Number of passes of the pretraining, without a run.
     """
@@ -167,8 +164,7 @@ def run(settings: PretrainSettings) -> PretrainingComparison:
     """Pretrain, or take a run's encoder, and compare it with the same network from scratch.
 
     Raises:
-        InputError: If data, run or a file to write is not there, or more labels are asked for than
-            there are.
+        InputError: If data, run or a file to write is not there, or more labels are asked for than there are.
     """
     dataset, mesh = settings.open(256)
     settings.label_counts(dataset)

@@ -35,12 +35,11 @@ class ReduceSettings(UseCaseSettings):
     Attributes:
         sizes: Numbers of dimensions of the codes.
         hidden: Widths of the deep autoencoder, from the input to before its code.
-        activation: Activation of the deep autoencoder. tanh spreads a code over (-1, 1), where the
-            post's leaky_relu folds it into a corner.
+        activation: Activation of the deep autoencoder. tanh spreads a code over (-1, 1), where the post's leaky_relu
+            folds it into a corner.
         epochs: Number of passes over the training set.
         batch_size: Number of examples per step.
-        learning_rate: Adam's learning rate for the deep autoencoder; the shallow one's is the
-            post's.
+        learning_rate: Adam's learning rate for the deep autoencoder; the shallow one's is the post's.
         neighbours: Number of neighbours of the k-NN classifier, and of the trustworthiness.
         mapped: Number of test images for the trustworthiness and the map; the cost is quadratic.
         seed: Seed of weights and order, and of PCA.
@@ -152,8 +151,7 @@ def reduce(
     """Reduce a data set by autoencoders and by PCA, and measure what the codes keep.
 
     Args:
-        dataset: Data set: all learn on its training split without labels, and are measured on the
-            test split.
+        dataset: Data set: all learn on its training split without labels, and are measured on the test split.
         settings: Sizes, epochs, seed, and a run in place of a training.
         mesh: Devices that share a batch.
         log: Function that is told of each method when it is done.

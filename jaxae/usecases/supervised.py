@@ -26,8 +26,8 @@ def train(
 ) -> Parameters:
     """Parameters after a step of Adam for each row of `order`, on mean softmax cross-entropy.
 
-    The learning rate falls to zero along a half cosine. A pure function: vmap it over parameters,
-    orders and learning rates to train many networks at once.
+    The learning rate falls to zero along a half cosine. A pure function: vmap it over parameters, orders and learning
+    rates to train many networks at once.
     """
     schedule = optax.cosine_decay_schedule(1.0, order.shape[0])
     optimizer = optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(schedule))

@@ -1,9 +1,8 @@
 """Integer tables of quantised codes, and the entropy coder that runs on them.
 
-A code's dimensions are cut into fine bins, and the training codes counted in each. The table of any
-step, an odd number of fine bins, is a sum of those counts, scaled by integer arithmetic to add up
-to 2**24: no float takes part in what an encoder and a decoder must agree on, so a stream decodes on
-any machine.
+A code's dimensions are cut into fine bins, and the training codes counted in each. The table of any step, an odd
+number of fine bins, is a sum of those counts, scaled by integer arithmetic to add up to 2**24: no float takes part in
+what an encoder and a decoder must agree on, so a stream decodes on any machine.
 """
 
 import importlib
@@ -50,8 +49,8 @@ class CodeTables:
 
         Args:
             codes: Codes of training images.
-            sensitivity: By how much the decoded image moves with each dimension: root mean square
-                over pixels in [0, 1] per unit of the code.
+            sensitivity: By how much the decoded image moves with each dimension: root mean square over pixels in [0,
+                1] per unit of the code.
 
         Raises:
             InputError: If a code is not finite.
@@ -190,8 +189,8 @@ def _coarsen(bins: np.ndarray, counts: np.ndarray, step: int, first: int) -> tup
 
 
 def _categorical(table: np.ndarray) -> Any:
-    # constriction gives each symbol 1 / 2**24 and shares out the rest in proportion to floats.
-    # These are whole numbers that sum to just that rest, so its arithmetic on them is exact.
+    # constriction gives each symbol 1 / 2**24 and shares out the rest in proportion to floats. These are whole
+    # numbers that sum to just that rest, so its arithmetic on them is exact.
     return _stream().model.Categorical((table - 1).astype(np.float64), perfect=False)
 
 

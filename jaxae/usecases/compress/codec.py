@@ -36,8 +36,8 @@ _PROBED = 256
 class Codec:
     """Compresses uint8 images to bytes and back, 28 by 28 pixels at a time.
 
-    Decoding the same file on two machines gives the same codes; the pixels that a network makes of
-    them may differ by a grey level where float arithmetic differs in its last bits.
+    Decoding the same file on two machines gives the same codes; the pixels that a network makes of them may differ by
+    a grey level where float arithmetic differs in its last bits.
 
     Attributes:
         encode: Codes of images in [0, 1].
@@ -75,8 +75,8 @@ class Codec:
 
         Args:
             pixels: 0 black, 255 white. An image of another size is cut into tiles.
-            step: Quantisation step in grey levels of 255: by how much, root mean square, one step
-                of one dimension changes the image. The smaller, the better and the longer.
+            step: Quantisation step in grey levels of 255: by how much, root mean square, one step of one dimension
+                changes the image. The smaller, the better and the longer.
         """
         bins = bins_of(step)
         codes = self.encode(as_unit_float(_tiles(pixels)))
@@ -88,8 +88,8 @@ class Codec:
         """The images of a compressed file, in their shape.
 
         Raises:
-            InputError: If it is not such a file, is truncated or altered, or is another model's;
-                `name` is what the message calls it.
+            InputError: If it is not such a file, is truncated or altered, or is another model's; `name` is what the
+                message calls it.
         """
         container = unpack(content, name)
         if container.model != self.identity:
@@ -159,8 +159,8 @@ def _decode_tiles(model: Model, codes: Float[np.ndarray, "n code"]) -> Float[np.
 def _sensitivity(model: Model, codes: Float[np.ndarray, "n code"]) -> Float[np.ndarray, " code"]:
     """Root mean square change of a pixel per unit of each dimension, over these codes.
 
-    By central differences of a tenth of the dimension's standard deviation to either side: the
-    layers have no forward-mode derivative.
+    By central differences of a tenth of the dimension's standard deviation to either side: the layers have no
+    forward-mode derivative.
     """
     reach = np.maximum(0.1 * codes.std(0), 1e-6).astype(np.float32)
     return np.asarray(_changes(model.config, parameters_of(model), codes, np.diag(reach)))

@@ -1,7 +1,6 @@
 """The file of compressed images: a header, an entropy-coded payload, and a digest of both.
 
-Layout, little endian; a varint is seven bits a byte, lowest first, the top bit set on all but the
-last:
+Layout, little endian; a varint is seven bits a byte, lowest first, the top bit set on all but the last:
 
     4 bytes   magic "jxae"
     1 byte    version, 1
@@ -58,8 +57,8 @@ def unpack(content: bytes, name: str) -> Container:
     """What `pack` wrote, checked to the last bit.
 
     Raises:
-        InputError: If the bytes are another format, another version, truncated or altered; `name`
-            is what the message calls them.
+        InputError: If the bytes are another format, another version, truncated or altered; `name` is what the message
+            calls them.
     """
     if content[:4] != MAGIC[: len(content)] or not content:
         raise InputError(f"expected a file that jaxae compressed, got {name}, which is none")

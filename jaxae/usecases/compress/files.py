@@ -105,8 +105,8 @@ def decompress_file(source: Path, destination: Path, run_dir: Path | None = None
         run_dir: Folder of the run whose model compressed it; else it is sought among the runs.
 
     Raises:
-        InputError: If the source is another format, truncated, altered or another model's, or the
-            destination does not suit what it holds.
+        InputError: If the source is another format, truncated, altered or another model's, or the destination does
+            not suit what it holds.
     """
     check_writable(destination)
     try:
@@ -124,8 +124,8 @@ def open_codec(run_dir: Path | None, data: str = "mnist", data_dir: Path | None 
     """The codec of a run, its tables made and kept there at the first use.
 
     Args:
-        run_dir: Folder of a finished run of an autoencoder or plain VAE; else runs/compress-DATA,
-            where one is trained if there is none yet.
+        run_dir: Folder of a finished run of an autoencoder or plain VAE; else runs/compress-DATA, where one is
+            trained if there is none yet.
         data: Data set to train on without a run.
         data_dir: Folder of that data, or of the run's.
 

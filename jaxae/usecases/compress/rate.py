@@ -137,8 +137,7 @@ def run(settings: RateSettings) -> RateComparison:
     """Measure models of runs, or models trained now: the post's, a deeper one, a plain VAE.
 
     Raises:
-        InputError: If data or run are not there, a model is conditional, or a file to write is not
-            to be written.
+        InputError: If data or run are not there, a model is conditional, or a file to write is not to be written.
     """
     dataset, mesh = settings.open(128)
     models = models_to_compare(settings, settings.also, dataset, mesh)
@@ -159,8 +158,7 @@ def compare_rates(
 
     Args:
         codecs: Codecs by the names that the table and the figure give them.
-        dataset: Data set whose test images are compressed, and whose training images PCA learns
-            from.
+        dataset: Data set whose test images are compressed, and whose training images PCA learns from.
         steps: Quantisation steps in grey levels, for the codecs and PCA.
         singles: Number of images that also go to a file each.
         shown: Number of decoded images to keep for the figure.
