@@ -6,12 +6,13 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.usecases.novelty import Images, Scores, smoothed_relative_error, squared_error
+from jaxae.usecases.principal import fit_pca, rows_of
 
 TUNING_IMAGES = 600
 TUNING_CLASSES = 4
@@ -91,14 +92,10 @@ class Baseline:
 
 
 def _pca(normal: Normal, *, seed: int, size: int) -> dict[str, Score]:
-    from sklearn.decomposition import PCA
-
-    rows = _rows(as_unit_float(normal.train))
-    size = min(size, len(rows) - 1)
-    fitted = PCA(size, svd_solver="randomized", random_state=seed).fit(rows)
+    fitted = fit_pca(rows_of(normal.train), min(size, len(normal.train) - 1), seed=seed, solver="randomized")
 
     def decoded(images: Images) -> Images:
-        back = fitted.inverse_transform(fitted.transform(_rows(images)))
+        back = fitted.inverse_transform(fitted.transform(rows_of(images)))
         return np.asarray(back, np.float32).reshape(images.shape)
 
     return {
@@ -115,23 +112,23 @@ def _forest(normal: Normal, *, seed: int, max_features: float) -> dict[str, Scor
     from sklearn.ensemble import IsolationForest
 
     forest = IsolationForest(n_estimators=200, max_features=max_features, random_state=seed)
-    forest.fit(_rows(as_unit_float(normal.train)))
-    return {"": lambda images: -forest.score_samples(_rows(images))}
+    forest.fit(rows_of(normal.train))
+    return {"": lambda images: -forest.score_samples(rows_of(images))}
 
 
 def _one_class_svm(normal: Normal, *, seed: int, nu: float, gamma: Any) -> dict[str, Score]:
     from sklearn.svm import OneClassSVM
 
-    machine = OneClassSVM(nu=nu, gamma=gamma).fit(_rows(as_unit_float(normal.train)))
-    return {"": lambda images: -machine.decision_function(_rows(images))}
+    machine = OneClassSVM(nu=nu, gamma=gamma).fit(rows_of(normal.train))
+    return {"": lambda images: -machine.decision_function(rows_of(images))}
 
 
 def _nearest(normal: Normal, *, seed: int, neighbours: int) -> dict[str, Score]:
     from sklearn.neighbors import NearestNeighbors
 
     known = NearestNeighbors(n_neighbors=neighbours, algorithm="brute")
-    known.fit(_rows(as_unit_float(normal.train)))
-    return {"": lambda images: known.kneighbors(_rows(images))[0].mean(1)}
+    known.fit(rows_of(normal.train))
+    return {"": lambda images: known.kneighbors(rows_of(images))[0].mean(1)}
 
 
 _SIZES = (8, 16, 32, 64)
@@ -142,7 +139,3 @@ BASELINES = (
     Baseline("one-class SVM", _one_class_svm, {"nu": (0.02, 0.1), "gamma": (0.005, 0.01, 0.02, 0.04)}),
     Baseline("distance to nearest neighbours", _nearest, {"neighbours": (1, 3, 5)}),
 )
-
-
-def _rows(images: Images) -> Float[np.ndarray, "n pixels"]:
-    return images.reshape(len(images), -1)

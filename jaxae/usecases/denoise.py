@@ -25,7 +25,8 @@ from jaxae.training.run_folder import RunFolder
 from jaxae.usecases.corruption import Gaussian, MaskedBlocks, SaltAndPepper
 from jaxae.usecases.denoise_file import denoise_file
 from jaxae.usecases.denoise_filters import Images, Method, principal_components, usual_methods
-from jaxae.usecases.image_quality import mean_psnr, skimage, ssim
+from jaxae.usecases.extra import extra
+from jaxae.usecases.image_quality import mean_psnr, ssim
 from jaxae.usecases.method_table import Column, MethodTable, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 
@@ -188,7 +189,8 @@ def denoise(
     Raises:
         InputError: If scikit-image is not installed.
     """
-    skimage()
+    # Before minutes of training.
+    extra("skimage.metrics", "scikit-image")
     originals = as_unit_float(dataset.test.images[: settings.measured])
     sample = as_unit_float(dataset.train.images[:_TUNING_IMAGES])
     components = principal_components(dataset, settings.seed)

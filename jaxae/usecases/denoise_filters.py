@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxae.data.dataset import Dataset
-from jaxae.data.pixels import as_unit_float
-from jaxae.usecases.image_quality import mean_psnr, skimage
+from jaxae.usecases.extra import extra
+from jaxae.usecases.image_quality import mean_psnr
+from jaxae.usecases.principal import fit_pca, rows_of
 
 Images = Float[np.ndarray, "n h w 1"]
 Method = Callable[[Images], Images]
@@ -44,11 +45,8 @@ def usual_methods(components: Components, clean: Images, noisy: Images) -> dict[
 
 def principal_components(dataset: Dataset, seed: int) -> Components:
     """PCA of the training images, at most 256 directions."""
-    from sklearn.decomposition import PCA
-
-    rows = as_unit_float(dataset.train.images).reshape(len(dataset.train.images), -1)
-    size = min(256, *rows.shape)
-    fitted = PCA(size, svd_solver="randomized", random_state=seed).fit(rows)
+    rows = rows_of(dataset.train.images)
+    fitted = fit_pca(rows, min(256, *rows.shape), seed=seed, solver="randomized")
     return Components(np.asarray(fitted.mean_), np.asarray(fitted.components_))
 
 
@@ -67,8 +65,7 @@ def _by_median(images: Images, *, size: int) -> Images:
 
 def _by_nonlocal_means(images: Images, *, patch: int, h: float, sigma: float) -> Images:
     # sigma and h are tuned against clean images, which serves it better than estimating sigma.
-    filtered = partial(
-        skimage().restoration.denoise_nl_means, patch_size=patch, patch_distance=7, h=h, sigma=sigma, fast_mode=True
-    )
-    restored = np.stack([filtered(image) for image in images[..., 0]])
+    denoise = extra("skimage.restoration", "scikit-image").denoise_nl_means
+    settings = {"patch_size": patch, "patch_distance": 7, "h": h, "sigma": sigma, "fast_mode": True}
+    restored = np.stack([denoise(image, **settings) for image in images[..., 0]])
     return np.clip(restored, 0, 1)[..., None].astype(np.float32)

@@ -4,20 +4,20 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxae.cli import default
 from jaxae.data.dataset import Dataset
-from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.apply import check_unconditional, encode
 from jaxae.network.models import Model
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.method_table import Column, MethodTable
 from jaxae.usecases.model_source import UseCaseSettings
+from jaxae.usecases.principal import fit_pca, rows_of
 from jaxae.usecases.recipe import models_to_compare
 
 COLUMNS = (
@@ -52,8 +52,7 @@ class FeatureSettings(UseCaseSettings):
             raise InputError(f"expected 1 tree or more, got {self.trees}")
 
 
-@dataclass(frozen=True)
-class FeatureSet:
+class FeatureSet(NamedTuple):
     """What images of the two splits become."""
 
     train: Float[np.ndarray, "n features"]
@@ -142,7 +141,9 @@ def compare_features(
         trees: Number of trees in the random forest.
         seed: Seed of everything that draws.
     """
-    kinds = {**codes, "PCA-32": _principal(dataset, 32, seed), "pixels": _pixels(dataset)}
+    pixels = FeatureSet(rows_of(dataset.train.images), rows_of(dataset.test.images))
+    principal = fit_pca(pixels.train, 32, seed=seed, solver="auto")
+    kinds = {**codes, "PCA-32": FeatureSet(*map(principal.transform, pixels)), "pixels": pixels}
     rows = tuple(
         FeatureRow(
             name,
@@ -171,21 +172,6 @@ def compare_features(
         ),
     )
     return FeatureComparison(table)
-
-
-def _principal(dataset: Dataset, size: int, seed: int) -> FeatureSet:
-    from sklearn.decomposition import PCA
-
-    pixels = _pixels(dataset)
-    principal = PCA(size, random_state=seed).fit(pixels.train)
-    return FeatureSet(principal.transform(pixels.train), principal.transform(pixels.test))
-
-
-def _pixels(dataset: Dataset) -> FeatureSet:
-    train, test = (
-        as_unit_float(split.images).reshape(len(split.labels), -1) for split in (dataset.train, dataset.test)
-    )
-    return FeatureSet(train, test)
 
 
 def _classify(features: FeatureSet, dataset: Dataset, trees: int, seed: int) -> dict[str, float]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TextIO, TypeVar
 
-from jaxae.errors import InputError
-from jaxae.storage.files import write_text
+from jaxae.storage.files import refuse_unwritable, write_text
 from jaxae.tables import format_table
 
 Row = TypeVar("Row")
@@ -89,10 +88,8 @@ class MethodTable(Generic[Row]):
             "notes": list(self.notes),
             "rows": [dataclasses.asdict(row) for row in self.rows],  # pyright: ignore[reportArgumentType]
         }
-        try:
+        with refuse_unwritable():
             write_text(path, json.dumps(document, indent=2, default=float) + "\n")
-        except OSError as error:
-            raise InputError(f"expected a file that can be written, got {error}") from error
 
     def _is_numeric(self, column: Column) -> bool:
         return any(isinstance(getattr(row, column.key), int | float) for row in self.rows)

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from jaxae.cli import default
 from jaxae.config import Activation, AutoencoderConfig, ModelConfig, RunConfig, TrainConfig
 from jaxae.data.dataset import Dataset
-from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.apply import decode, encode
 from jaxae.network.models import Autoencoder
 from jaxae.plots import new_figure, principal_plane, save_figure, scatter_classes
 from jaxae.usecases.method_table import Column, MethodTable, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
+from jaxae.usecases.principal import fit_pca, rows_of
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -156,7 +156,7 @@ def reduce(
         mesh: Devices that share a batch.
         log: Function that is told of each method when it is done.
     """
-    train, test = (_rows(split.images) for split in (dataset.train, dataset.test))
+    train, test = rows_of(dataset.train.images), rows_of(dataset.test.images)
     model_dir = settings.model_dir
     reduced: list[ReducedSet] = []
     for name, config in _contenders(dataset, settings):
@@ -225,11 +225,9 @@ def _by_autoencoder(name: str, model: Autoencoder, train: Rows, test: Rows) -> R
 
 
 def _by_pca(size: int, train: Rows, test: Rows, seed: int) -> ReducedSet:
-    from sklearn.decomposition import PCA
-
     if size > min(train.shape):
         raise InputError(f"expected a code of at most {min(train.shape)} dimensions, got {size}")
-    fitted = PCA(size, svd_solver="randomized", random_state=seed).fit(train)
+    fitted = fit_pca(train, size, seed=seed, solver="randomized")
     codes = fitted.transform(test)
     decoded = np.clip(fitted.inverse_transform(codes), 0, 1)
     return ReducedSet("PCA", size, fitted.transform(train), codes, decoded)
@@ -252,7 +250,3 @@ def _measure(reduced: ReducedSet, dataset: Dataset, test: Rows, settings: Reduce
         knn_accuracy=100 * float(classifier.score(reduced.test, dataset.test.labels)),
         trustworthiness=float(trustworthiness(test[mapped], reduced.test[mapped], n_neighbors=few)),
     )
-
-
-def _rows(images: UInt8[np.ndarray, "n h w c"]) -> Rows:
-    return as_unit_float(images).reshape(len(images), -1)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jaxtyping import Array, Float, UInt8
 
 from jaxae.config import ModelConfig, RunConfig
@@ -22,9 +23,11 @@ from jaxae.network.apply import check_unconditional, decode, encode
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.storage import npz
+from jaxae.storage.files import refuse_unwritable
 from jaxae.training.run_folder import load_run
 from jaxae.usecases.compress.code_tables import CodeTables, DamagedPayloadError, bins_of
 from jaxae.usecases.compress.container import MODEL_BYTES, Container, pack, unpack
+from jaxae.usecases.picture import holds_images
 
 CODEC_FILE = "codec.npz"
 SIDE = 28
@@ -124,10 +127,8 @@ def save_codec(codec: Codec, run_dir: Path) -> None:
     Raises:
         InputError: If it cannot be written to.
     """
-    try:
+    with refuse_unwritable("a run directory"):
         npz.write(run_dir / CODEC_FILE, codec.tables.to_arrays())
-    except OSError as error:
-        raise InputError(f"expected a run directory that can be written, got {error}") from error
 
 
 def load_codec(run_dir: Path) -> Codec:
@@ -193,27 +194,23 @@ def _identity(config: RunConfig, arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def _tile_grid(shape: tuple[int, ...]) -> tuple[int, int]:
-    height, width = shape[:2]
-    return -(-height // SIDE), -(-width // SIDE)
+    return -(-shape[0] // SIDE), -(-shape[1] // SIDE)
 
 
 def _tiles(pixels: UInt8[np.ndarray, "..."]) -> UInt8[np.ndarray, "n 28 28 1"]:
     if pixels.dtype != np.uint8 or pixels.size == 0:
         raise InputError(f"expected uint8 pixels, got {pixels.dtype} of {list(pixels.shape)}")
-    if pixels.ndim == 2:
-        rows, columns = _tile_grid(pixels.shape)
-        missing = [(0, rows * SIDE - pixels.shape[0]), (0, columns * SIDE - pixels.shape[1])]
-        grid = np.pad(pixels, missing, mode="edge").reshape(rows, SIDE, columns, SIDE)
-        return grid.transpose(0, 2, 1, 3).reshape(-1, SIDE, SIDE, 1)
-    if pixels.ndim not in {3, 4} or pixels.shape[1:] not in {(SIDE, SIDE), (SIDE, SIDE, 1)}:
+    if not holds_images(pixels.shape):
         raise InputError(f"expected an image [h, w] or images [n, 28, 28(, 1)], got {list(pixels.shape)}")
-    return pixels.reshape(-1, SIDE, SIDE, 1)
+    if pixels.ndim != 2:
+        return pixels.reshape(-1, SIDE, SIDE, 1)
+    height, width = pixels.shape
+    whole = np.pad(pixels, ((0, -height % SIDE), (0, -width % SIDE)), mode="edge")
+    return rearrange(whole, "(row h) (column w) -> (row column) h w 1", h=SIDE, w=SIDE)
 
 
 def _untiled(tiles: UInt8[np.ndarray, "n 28 28 1"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
     if len(shape) != 2:
         return tiles.reshape(shape)
-    height, width = shape
-    rows, columns = _tile_grid(shape)
-    grid = tiles.reshape(rows, columns, SIDE, SIDE).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(grid.reshape(rows * SIDE, columns * SIDE)[:height, :width])
+    whole = rearrange(tiles, "(row column) h w 1 -> (row h) (column w)", row=_tile_grid(shape)[0])
+    return np.ascontiguousarray(whole[: shape[0], : shape[1]])

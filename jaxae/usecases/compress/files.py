@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
+from jax.sharding import Mesh
 
 from jaxae.cli import default
 from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset, load
 from jaxae.errors import InputError
-from jaxae.storage.files import check_writable, write_bytes
+from jaxae.storage.files import check_writable, refuse_unwritable, write_bytes
 from jaxae.training.fit import fit
 from jaxae.training.run_folder import RUNS, RunFolder, load_run
 from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, save_codec
@@ -20,8 +21,8 @@ from jaxae.usecases.method_table import tell
 from jaxae.usecases.picture import picture_shape, read_pixels, write_pixels
 from jaxae.usecases.recipe import deep_autoencoder
 
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
+Source = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
+Destination = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class CompressSettings:
         data_dir: Folder of IDX files or of prepared TFDS data.
     """
 
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
-    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    source: Source
+    destination: Destination
     step: float = 4.0
     run_dir: Annotated[Path | None, default("runs/compress-DATA, trained if it is not there")] = None
     data: str = "mnist"
@@ -55,8 +56,8 @@ class DecompressSettings:
         run_dir: Folder of the run whose model made it.
     """
 
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
-    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    source: Source
+    destination: Destination
     run_dir: Annotated[Path | None, default("the one in runs/ that made it")] = None
 
 
@@ -86,10 +87,8 @@ def compress_file(source: Path, destination: Path, codec: Codec, *, step: float)
     pixels = read_pixels(source)
     content = codec.compress(pixels, step)
     quality = pooled_psnr(pixels, codec.decompress(content))
-    try:
+    with refuse_unwritable():
         write_bytes(destination, content)
-    except OSError as error:
-        raise InputError(f"expected a file that can be written, got {error}") from error
     return (
         f"{pixels.size} pixels in {len(content)} bytes: "
         f"{8 * len(content) / pixels.size:.3f} bits per pixel, PSNR {quality:.2f} dB"
@@ -147,7 +146,7 @@ def open_codec(run_dir: Path | None, data: str = "mnist", data_dir: Path | None 
     return codec
 
 
-def train_codec(folder: Path, dataset: Dataset, *, mesh: "Mesh | None" = None) -> RunConfig:
+def train_codec(folder: Path, dataset: Dataset, *, mesh: Mesh | None = None) -> RunConfig:
     """Train the autoencoder for compression in a run directory, or go on where it was cut off."""
     config = deep_autoencoder(dataset)
     if not RunFolder(folder).weights_file.exists():
