@@ -3,7 +3,9 @@
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
+
+from jax.sharding import Mesh
 
 from jaxae.cli import DataFlags, default
 from jaxae.config import RunConfig
@@ -15,9 +17,6 @@ from jaxae.storage.files import check_writable
 from jaxae.training.fit import fit
 from jaxae.training.program import Corruption
 from jaxae.training.run_folder import load_run
-
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +48,15 @@ class UseCaseSettings(DataFlags):
             raise InputError("expected --run-dir or --pretrained, got both")
         return model_card(self.pretrained).folder
 
-    def open(self, batch_size: int) -> "tuple[Dataset, Mesh]":
+    def open(self, batch_size: int) -> tuple[Dataset, Mesh]:
         """The data set, and the mesh that batches of this size are shared on.
 
         Raises:
             InputError: If data or devices are not there, or a file to write could not be written.
         """
         # Before minutes of training, not after.
-        for path in (self.json, self.figure):
-            if path is not None:
-                check_writable(path)
+        for path in filter(None, (self.json, self.figure)):
+            check_writable(path)
         _ = self.model_dir
         mesh = self.configure(batch_size=batch_size)
         return self.load(), mesh
@@ -69,7 +67,7 @@ def load_or_train(
     config: RunConfig,
     dataset: Dataset,
     *,
-    mesh: "Mesh | None" = None,
+    mesh: Mesh | None = None,
     corrupt: Corruption | None = None,
     keep: Path | None = None,
     show_progress: bool = False,

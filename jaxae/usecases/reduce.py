@@ -1,15 +1,15 @@
 """Dimensionality reduction: codes of a few dimensions, beside PCA of the same size."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxae.cli import default
-from jaxae.config import Activation, AutoencoderConfig, ModelConfig, RunConfig, TrainConfig
+from jaxae.config import Activation, AutoencoderConfig, RunConfig, TrainConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.apply import decode, encode
@@ -18,11 +18,7 @@ from jaxae.plots import new_figure, principal_plane, save_figure, scatter_classe
 from jaxae.usecases.method_table import Column, MethodTable, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.principal import fit_pca, rows_of
-
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
-
-_FEWEST_STEPS = 1000
+from jaxae.usecases.recipe import enough_epochs
 
 Rows = Float[np.ndarray, "n pixels"]
 Codes = Float[np.ndarray, "n code"]
@@ -63,9 +59,7 @@ class ReduceSettings(UseCaseSettings):
 
     def epochs_on(self, num_examples: int) -> int:
         """Number of passes over a training set of this size."""
-        if self.epochs is not None:
-            return self.epochs
-        return max(20, -(-_FEWEST_STEPS // -(-num_examples // self.batch_size)))
+        return enough_epochs(num_examples, self.batch_size, 1000) if self.epochs is None else self.epochs
 
 
 @dataclass(frozen=True)
@@ -115,15 +109,12 @@ class Reduction:
         accuracies = {row.method: row.knn_accuracy for row in self.table.rows if row.size == size}
         figure, axes = new_figure(1, len(shown), (5.2 * len(shown), 5.4))
         labels = self.dataset.test.labels[: self.mapped]
+        name = "code dimension" if size == 2 else "principal component of the code"
         for axis, one in zip(axes[0], shown, strict=True):
             codes = one.test[: self.mapped]
-            plane = codes if size == 2 else principal_plane(codes)[0]
-            scatter_classes(axis, plane, labels)
-            accuracy = accuracies[one.method]
-            axis.set_title(f"{one.method}\n(k-NN accuracy {accuracy:.1f} %)", fontsize=10)
-            name = "code dimension" if size == 2 else "principal component of the code"
-            axis.set_xlabel(f"first {name} (no unit)")
-            axis.set_ylabel(f"second {name} (no unit)")
+            scatter_classes(axis, codes if size == 2 else principal_plane(codes)[0], labels)
+            axis.set_title(f"{one.method}\n(k-NN accuracy {accuracies[one.method]:.1f} %)", fontsize=10)
+            axis.set(xlabel=f"first {name} (no unit)", ylabel=f"second {name} (no unit)")
         figure.suptitle(
             f"{self.dataset.name} in {size} dimension{'s' if size > 1 else ''}: "
             f"{len(labels)} test images, each drawn as its class"
@@ -138,36 +129,30 @@ def run(settings: ReduceSettings) -> Reduction:
         InputError: If data, run or a file to write is not there, or a size is too large.
     """
     dataset, mesh = settings.open(settings.batch_size)
-    return reduce(dataset, settings, mesh=mesh, log=tell)
+    return reduce(dataset, settings, mesh=mesh)
 
 
-def reduce(
-    dataset: Dataset,
-    settings: ReduceSettings,
-    *,
-    mesh: "Mesh | None" = None,
-    log: Callable[[str], None] = lambda line: None,
-) -> Reduction:
+def reduce(dataset: Dataset, settings: ReduceSettings, *, mesh: Mesh | None = None) -> Reduction:
     """Reduce a data set by autoencoders and by PCA, and measure what the codes keep.
+
+    Standard error is told of each autoencoder that is done.
 
     Args:
         dataset: Data set: all learn on its training split without labels, and are measured on the test split.
         settings: Sizes, epochs, seed, and a run in place of a training.
         mesh: Devices that share a batch.
-        log: Function that is told of each method when it is done.
     """
     train, test = rows_of(dataset.train.images), rows_of(dataset.test.images)
-    model_dir = settings.model_dir
     reduced: list[ReducedSet] = []
-    for name, config in _contenders(dataset, settings):
-        found, model = load_or_train(model_dir, config, dataset, mesh=mesh)
+    for config in _trainings(dataset, settings):
+        _, model = load_or_train(settings.model_dir, config, dataset, mesh=mesh)
         assert isinstance(model, Autoencoder)
-        if model_dir is not None:
-            name = f"autoencoder {_widths(found.model)} of the run"
-        reduced.append(_by_autoencoder(name, model, train, test))
-        log(f"{name}, code of {reduced[-1].size}")
-    for size in sorted({one.size for one in reduced}):
-        reduced.append(_by_pca(size, train, test, settings.seed))
+        name = f"autoencoder {'-'.join(map(str, model.config.widths))} ({model.config.activation})"
+        name += " of the run" if settings.model_dir else ""
+        codes = encode(model, test)
+        reduced.append(ReducedSet(name, codes.shape[1], encode(model, train), codes, decode(model, codes)))
+        tell(f"{name}, code of {reduced[-1].size}")
+    reduced += [_by_pca(size, train, test, settings.seed) for size in sorted({one.size for one in reduced})]
     reduced.sort(key=lambda one: one.size)
     table = MethodTable(
         f"Dimensionality reduction on {dataset.name}",
@@ -184,7 +169,7 @@ def reduce(
             "test images": len(test),
             "of these for trustworthiness": min(settings.mapped, len(test)),
             "neighbours": settings.neighbours,
-            "epochs": "of the run" if model_dir else settings.epochs_on(len(train)),
+            "epochs": "of the run" if settings.model_dir else settings.epochs_on(len(train)),
             "seed": settings.seed,
         },
         (
@@ -196,32 +181,19 @@ def reduce(
     return Reduction(table, reduced, dataset, settings.mapped)
 
 
-def _contenders(dataset: Dataset, settings: ReduceSettings) -> list[tuple[str, RunConfig]]:
-    train = TrainConfig(
-        settings.epochs_on(len(dataset.train.labels)),
-        min(settings.batch_size, len(dataset.train.labels)),
-        settings.learning_rate,
-        settings.seed,
-    )
+def _trainings(dataset: Dataset, settings: ReduceSettings) -> list[RunConfig]:
+    """A shallow and a deep autoencoder of each size; for a run, one training that tells its kind."""
+    count = len(dataset.train.labels)
+    batch_size = min(settings.batch_size, count)
+    train = TrainConfig(settings.epochs_on(count), batch_size, settings.learning_rate, settings.seed)
     if settings.model_dir is not None:
-        return [("", RunConfig(AutoencoderConfig(), train, dataset.name))]
-    contenders = []
+        return [RunConfig(AutoencoderConfig(), train, dataset.name)]
+    configs = []
     for size in settings.sizes:
         deep = AutoencoderConfig(hidden=(*settings.hidden, size), activation=settings.activation)
-        for model, rate in ((AutoencoderConfig(hidden=(size,)), 0.005), (deep, settings.learning_rate)):
-            config = RunConfig(model, train, dataset.name).replace(learning_rate=rate)
-            contenders.append((f"autoencoder {_widths(model)}", config))
-    return contenders
-
-
-def _widths(model: ModelConfig) -> str:
-    assert isinstance(model, AutoencoderConfig)
-    return f"{'-'.join(map(str, model.widths))} ({model.activation})"
-
-
-def _by_autoencoder(name: str, model: Autoencoder, train: Rows, test: Rows) -> ReducedSet:
-    codes = encode(model, test)
-    return ReducedSet(name, codes.shape[1], encode(model, train), codes, decode(model, codes))
+        configs.append(RunConfig(AutoencoderConfig(hidden=(size,)), train, dataset.name).replace(learning_rate=0.005))
+        configs.append(RunConfig(deep, train, dataset.name))
+    return configs
 
 
 def _by_pca(size: int, train: Rows, test: Rows, seed: int) -> ReducedSet:
@@ -229,8 +201,7 @@ def _by_pca(size: int, train: Rows, test: Rows, seed: int) -> ReducedSet:
         raise InputError(f"expected a code of at most {min(train.shape)} dimensions, got {size}")
     fitted = fit_pca(train, size, seed=seed, solver="randomized")
     codes = fitted.transform(test)
-    decoded = np.clip(fitted.inverse_transform(codes), 0, 1)
-    return ReducedSet("PCA", size, fitted.transform(train), codes, decoded)
+    return ReducedSet("PCA", size, fitted.transform(train), codes, np.clip(fitted.inverse_transform(codes), 0, 1))
 
 
 def _measure(reduced: ReducedSet, dataset: Dataset, test: Rows, settings: ReduceSettings) -> ReductionRow:
