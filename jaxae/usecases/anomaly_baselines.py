@@ -43,11 +43,8 @@ def split_classes(dataset: Dataset) -> list[Normal]:
     held_out = max(1, count // 10)
     if count < 10:
         raise InputError(f"expected 10 images of each class or more, got {count}")
-    split = []
-    for kind in kinds:
-        own = images[labels == kind][:count]
-        split.append(Normal(int(kind), own[held_out:], own[:held_out]))
-    return split
+    chosen = ((int(kind), images[labels == kind][:count]) for kind in kinds)
+    return [Normal(kind, own[held_out:], own[:held_out]) for kind, own in chosen]
 
 
 def auroc(normal: Scores, anomalous: Scores) -> float:
@@ -74,14 +71,9 @@ class Baseline:
 
     def tune(self, normals: list[Normal], seed: int) -> dict[str, Any]:
         """The settings with the greatest mean AUROC on training images alone."""
-        best, found = -1.0, {}
         chosen = normals[:: max(1, len(normals) // TUNING_CLASSES)][:TUNING_CLASSES]
-        for values in product(*self.grid.values()):
-            fixed = dict(zip(self.grid, values, strict=True))
-            reached = [self._trial(fixed, normal, normals, seed) for normal in chosen]
-            if np.mean(reached) > best:
-                best, found = float(np.mean(reached)), fixed
-        return found
+        tried = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+        return max(tried, key=lambda fixed: np.mean([self._trial(fixed, one, normals, seed) for one in chosen]))
 
     def _trial(self, fixed: dict[str, Any], normal: Normal, all_: list[Normal], seed: int) -> float:
         part = normal.train[: max(2, min(TUNING_IMAGES, len(normal.train) * 3 // 4))]

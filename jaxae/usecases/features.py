@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -83,27 +84,18 @@ class FeatureComparison:
         figure, axes = new_figure(1, 1, (9, 4))
         axis = axes[0, 0]
         classifiers = [column for column in COLUMNS if column.title.endswith("(%)")]
-        shades = ("0.1", "0.4", "0.65", "0.85", "white")
-        hatches = ("", "", "", "", "//")
+        fills = (("0.1", ""), ("0.4", ""), ("0.65", ""), ("0.85", ""), ("white", "//"))
         rows = self.table.rows
         width = 0.8 / len(rows)
-        for number, row in enumerate(rows):
+        for number, (row, (shade, hatch)) in enumerate(zip(rows, cycle(fills), strict=False)):
             errors = [100 - getattr(row, column.key) for column in classifiers]
             places = np.arange(len(classifiers)) + (number - (len(rows) - 1) / 2) * width
-            bars = axis.bar(
-                places,
-                errors,
-                width,
-                label=f"{row.features} ({row.dimensions})",
-                color=shades[number % 5],
-                hatch=hatches[number % 5],
-                edgecolor="black",
-            )
+            label = f"{row.features} ({row.dimensions})"
+            bars = axis.bar(places, errors, width, label=label, color=shade, hatch=hatch, edgecolor="black")
             axis.bar_label(bars, fmt="%.1f", fontsize=8)
         names = [column.title.removesuffix(" (%)") for column in classifiers]
         axis.set_xticks(np.arange(len(classifiers)), names)
-        axis.set_ylabel("test error (%)")
-        axis.set_title(self.table.title)
+        axis.set(ylabel="test error (%)", title=self.table.title)
         axis.legend(fontsize=8)
         save_figure(figure, path)
 
@@ -127,7 +119,7 @@ def features_of(model: Model, dataset: Dataset) -> FeatureSet:
         InputError: If the model is conditional: its codes are computed with the label's help.
     """
     check_unconditional(model)
-    return FeatureSet(*(encode(model, split.images) for split in (dataset.train, dataset.test)))
+    return FeatureSet(encode(model, dataset.train.images), encode(model, dataset.test.images))
 
 
 def compare_features(
@@ -145,13 +137,8 @@ def compare_features(
     principal = fit_pca(pixels.train, 32, seed=seed, solver="auto")
     kinds = {**codes, "PCA-32": FeatureSet(*map(principal.transform, pixels)), "pixels": pixels}
     rows = tuple(
-        FeatureRow(
-            name,
-            features.train.shape[1],
-            **_classify(features, dataset, trees, seed),
-            **_cluster(features, dataset, seed),
-        )
-        for name, features in kinds.items()
+        FeatureRow(name, one.train.shape[1], **_classify(one, dataset, trees, seed), **_cluster(one, dataset, seed))
+        for name, one in kinds.items()
     )
     table = MethodTable(
         f"Features for classification and clustering on {dataset.name}",
@@ -164,11 +151,11 @@ def compare_features(
             "seed": seed,
         },
         notes=(
-            "Accuracies on the test set of classifiers at scikit-learn's defaults, trained on all "
-            "training labels; logistic regression on standardised features, up to 300 iterations. "
-            "No classifier was tuned on the test set.",
-            f"k-means with {dataset.num_classes} clusters, best of 4 starts, on the training "
-            "images; NMI and ARI of their clusters against their labels.",
+            "Accuracies on the test set of classifiers at scikit-learn's defaults, trained on all training labels; "
+            "logistic regression on standardised features, up to 300 iterations. No classifier was tuned on the test "
+            "set.",
+            f"k-means with {dataset.num_classes} clusters, best of 4 starts, on the training images; NMI and ARI of "
+            "their clusters against their labels.",
         ),
     )
     return FeatureComparison(table)
@@ -202,9 +189,5 @@ def _cluster(features: FeatureSet, dataset: Dataset, seed: int) -> dict[str, flo
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     means = KMeans(dataset.num_classes, n_init=4, random_state=seed)  # pyright: ignore[reportArgumentType]
-    clusters = means.fit_predict(features.train)
-    labels = dataset.train.labels
-    return {
-        "nmi": float(normalized_mutual_info_score(labels, clusters)),
-        "ari": float(adjusted_rand_score(labels, clusters)),
-    }
+    pair = (dataset.train.labels, means.fit_predict(features.train))
+    return {"nmi": float(normalized_mutual_info_score(*pair)), "ari": float(adjusted_rand_score(*pair))}
