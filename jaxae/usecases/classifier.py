@@ -1,7 +1,6 @@
 """The judge of generated images: a classifier trained on real ones, and what it measures."""
 
 from dataclasses import dataclass
-from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.layers import Conv, Linear, flatten_as_torch
 from jaxae.network.parameters import Parameters, parameters_of
-from jaxae.usecases.supervised import Network, apply, passes, train_compiled, unit_pixels
+from jaxae.usecases.supervised import apply, network_of, passes, train_compiled
 
 _FEATURES = 128
 
@@ -27,14 +26,17 @@ class ConvolutionalClassifier(nnx.Module):
         self.linear_1 = Linear(64 * 4 * 4, _FEATURES, rngs=rngs)
         self.linear_2 = Linear(_FEATURES, num_classes, rngs=rngs)
 
-    def features(self, x: Float[Array, "batch 28 28 1"]) -> Float[Array, "batch features"]:
-        """The layer before the logits."""
+    def look(
+        self, x: Float[Array, "batch 28 28 1"]
+    ) -> tuple[Float[Array, "batch classes"], Float[Array, "batch features"]]:
+        """Logits of the classes of images in [0, 1], and the layer before them."""
         x = jax.nn.relu(self.conv_2(jax.nn.relu(self.conv_1(x))))
-        return jax.nn.relu(self.linear_1(flatten_as_torch(x)))
+        features = jax.nn.relu(self.linear_1(flatten_as_torch(x)))
+        return self.linear_2(features), features
 
     def __call__(self, x: Float[Array, "batch 28 28 1"]) -> Float[Array, "batch classes"]:
         """Logits of the classes of images in [0, 1]."""
-        return self.linear_2(self.features(x))
+        return self.look(x)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +62,8 @@ class Judge:
             images: uint8, or floats in [0, 1].
             labels: What each is meant to be.
         """
-        logits, features = self._look(images)
-        accuracy = float((logits.argmax(1) == labels).mean())
+        accuracy, features = _look(self.num_classes, self.parameters, images, labels)
         return accuracy, frechet_distance(features, self.reference)
-
-    def _look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _logits_and_features(self.num_classes, self.parameters, images)
 
 
 def train_judge(dataset: Dataset, *, steps: int | None = None, seed: int = 0) -> Judge:
@@ -78,17 +76,18 @@ def train_judge(dataset: Dataset, *, steps: int | None = None, seed: int = 0) ->
     model = ConvolutionalClassifier(dataset.num_classes, rngs=nnx.Rngs(seed))
     steps = steps or max(500, 5 * len(labels) // batch)
     order = passes(np.random.default_rng(seed), len(labels), batch, steps)
-    parameters = train_compiled(
-        _logits_of(dataset.num_classes),
-        parameters_of(model),
-        jnp.asarray(images),
-        jnp.asarray(labels),
-        jnp.asarray(order),
-        0.001,
-    )
-    logits, features = _logits_and_features(dataset.num_classes, parameters, dataset.test.images)
-    accuracy = float((logits.argmax(1) == dataset.test.labels).mean())
+    network = network_of(ConvolutionalClassifier, dataset.num_classes)
+    parameters = train_compiled(network, parameters_of(model), *map(jnp.asarray, (images, labels, order)), 0.001)
+    accuracy, features = _look(dataset.num_classes, parameters, *dataset.test)
     return Judge(accuracy, parameters, dataset.num_classes, features)
+
+
+def _look(
+    num_classes: int, parameters: Parameters, images: np.ndarray, labels: np.ndarray
+) -> tuple[float, Float[np.ndarray, "n features"]]:
+    """Share of images that are taken for their label, and features of all."""
+    logits, features = apply(network_of(ConvolutionalClassifier, num_classes, method="look"), parameters, images)
+    return float((logits.argmax(1) == labels).mean()), features
 
 
 def frechet_distance(first: Float[np.ndarray, "n features"], second: Float[np.ndarray, "m features"]) -> float:
@@ -110,29 +109,3 @@ def frechet_distance(first: Float[np.ndarray, "n features"], second: Float[np.nd
     product = np.linalg.eigvalsh(root @ two @ root)
     cross = np.sqrt(np.maximum(product, 0)).sum()
     return float(difference @ difference + np.trace(one) + np.trace(two) - 2 * cross)
-
-
-@cache
-def _graph(num_classes: int) -> nnx.GraphDef:
-    build = nnx.eval_shape(lambda: ConvolutionalClassifier(num_classes, rngs=nnx.Rngs(0)))
-    return nnx.split(build)[0]
-
-
-@cache
-def _logits_of(num_classes: int) -> Network:
-    return lambda parameters, x: nnx.merge(_graph(num_classes), parameters)(unit_pixels(x))
-
-
-@cache
-def _both_of(num_classes: int) -> Network:
-    def both(parameters: Parameters, x: Array) -> Array:
-        model = nnx.merge(_graph(num_classes), parameters)
-        features = model.features(unit_pixels(x))
-        return jnp.concatenate([features, model.linear_2(features)], axis=1)
-
-    return both
-
-
-def _logits_and_features(num_classes: int, parameters: Parameters, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    both = apply(_both_of(num_classes), parameters, images)
-    return both[:, _FEATURES:], both[:, :_FEATURES]
