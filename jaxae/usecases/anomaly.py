@@ -28,7 +28,7 @@ from jaxae.usecases.anomaly_baselines import (
     auroc,
     split_classes,
 )
-from jaxae.usecases.method_table import Column, MethodTable, tell
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.novelty import Scores, smoothed_relative_error, squared_error, threshold
 
@@ -66,13 +66,13 @@ class AnomalySettings(UseCaseSettings):
 class DetectionRow:
     """A method's figures: AUROCs, and percentages at the contamination's threshold."""
 
-    method: str
-    auroc: float
-    worst: float
-    worst_class: str
-    caught: float
-    false_alarms: float
-    tuned: str
+    method: Annotated[str, Shown("method")]
+    auroc: Annotated[float, Shown("mean AUROC", "higher")]
+    worst: Annotated[float, Shown("lowest AUROC", "higher")]
+    worst_class: Annotated[str, Shown("of class")]
+    caught: Annotated[float, Shown("anomalies caught (%)", "higher", 1)]
+    false_alarms: Annotated[float, Shown("false alarms (%)", digits=1)]
+    tuned: Annotated[str, Shown("tuned")]
     auroc_by_class: dict[int, float]
 
 
@@ -183,15 +183,7 @@ def detect(dataset: Dataset, settings: AnomalySettings, *, mesh: Mesh | None = N
         add("plain VAE, {}", variational, "nothing")
     table = MethodTable(
         f"Anomaly detection on {dataset.name}: trained on one class, the others are anomalies",
-        (
-            Column("method", "method"),
-            Column("auroc", "mean AUROC", "higher"),
-            Column("worst", "lowest AUROC", "higher"),
-            Column("worst_class", "of class"),
-            Column("caught", "anomalies caught (%)", "higher", 1),
-            Column("false_alarms", "false alarms (%)", None, 1),
-            Column("tuned", "tuned"),
-        ),
+        columns_of(DetectionRow),
         tuple(_row(method, figures, tuned[method]) for method, figures in found.items()),
         {
             "classes": f"{kinds[0]} to {kinds[-1]}",

@@ -28,7 +28,7 @@ from jaxae.usecases.denoise_file import denoise_file
 from jaxae.usecases.denoise_filters import Images, Method, principal_components, usual_methods
 from jaxae.usecases.extra import extra
 from jaxae.usecases.image_quality import mean_psnr, ssim
-from jaxae.usecases.method_table import Column, MethodTable, tell
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.recipe import enough_epochs
 
@@ -107,11 +107,11 @@ class DenoiseSettings(UseCaseSettings):
 class RestorationRow:
     """How near a method comes to the originals under one corruption."""
 
-    corruption: str
-    method: str
-    psnr: float
-    ssim: float
-    tuned: str
+    corruption: Annotated[str, Shown("corruption")]
+    method: Annotated[str, Shown("method")]
+    psnr: Annotated[float, Shown("PSNR (dB)", "higher", 2)]
+    ssim: Annotated[float, Shown("SSIM", "higher")]
+    tuned: Annotated[str, Shown("tuned")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,13 +200,7 @@ def denoise(
     assert isinstance(config.model, AutoencoderConfig)
     table = MethodTable(
         f"Denoising on {dataset.name}",
-        (
-            Column("corruption", "corruption"),
-            Column("method", "method"),
-            Column("psnr", "PSNR (dB)", "higher", 2),
-            Column("ssim", "SSIM", "higher", 4),
-            Column("tuned", "tuned"),
-        ),
+        columns_of(RestorationRow),
         tuple(rows),
         {
             "training images": len(dataset.train.labels),

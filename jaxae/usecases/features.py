@@ -16,20 +16,10 @@ from jaxae.errors import InputError
 from jaxae.network.apply import check_unconditional, encode
 from jaxae.network.models import Model
 from jaxae.plots import new_figure, save_figure
-from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.model_source import UseCaseSettings
 from jaxae.usecases.principal import fit_pca, rows_of
 from jaxae.usecases.recipe import models_to_compare
-
-COLUMNS = (
-    Column("features", "features"),
-    Column("dimensions", "dimensions"),
-    Column("logistic_regression", "logistic regression (%)", "higher", 2),
-    Column("random_forest", "random forest (%)", "higher", 2),
-    Column("neighbours", "5 nearest neighbours (%)", "higher", 2),
-    Column("nmi", "k-means NMI", "higher", 3),
-    Column("ari", "k-means ARI", "higher", 3),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +54,13 @@ class FeatureSet(NamedTuple):
 class FeatureRow:
     """What classifiers and clusters make of one kind of features; accuracies in percent."""
 
-    features: str
-    dimensions: int
-    logistic_regression: float
-    random_forest: float
-    neighbours: float
-    nmi: float
-    ari: float
+    features: Annotated[str, Shown("features")]
+    dimensions: Annotated[int, Shown("dimensions")]
+    logistic_regression: Annotated[float, Shown("logistic regression (%)", "higher", 2)]
+    random_forest: Annotated[float, Shown("random forest (%)", "higher", 2)]
+    neighbours: Annotated[float, Shown("5 nearest neighbours (%)", "higher", 2)]
+    nmi: Annotated[float, Shown("k-means NMI", "higher", 3)]
+    ari: Annotated[float, Shown("k-means ARI", "higher", 3)]
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,7 @@ class FeatureComparison:
         """Draw the test error of each classifier as bars, grouped by kind of features."""
         figure, axes = new_figure(1, 1, (9, 4))
         axis = axes[0, 0]
-        classifiers = [column for column in COLUMNS if column.title.endswith("(%)")]
+        classifiers = [column for column in self.table.columns if column.title.endswith("(%)")]
         fills = (("0.1", ""), ("0.4", ""), ("0.65", ""), ("0.85", ""), ("white", "//"))
         rows = self.table.rows
         width = 0.8 / len(rows)
@@ -142,7 +132,7 @@ def compare_features(
     )
     table = MethodTable(
         f"Features for classification and clustering on {dataset.name}",
-        COLUMNS,
+        columns_of(FeatureRow),
         rows,
         settings={
             "training images": len(dataset.train.labels),

@@ -21,7 +21,7 @@ from jaxae.storage.files import check_writable, refuse_unwritable
 from jaxae.usecases.classifier import Judge, train_judge
 from jaxae.usecases.compress.codec import to_bytes
 from jaxae.usecases.gallery import draw_gallery
-from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.mixture import mixture_samples
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.picture import collage, picture_shape, write_pixels
@@ -33,14 +33,6 @@ SAMPLERS: dict[SamplerName, str] = {
     "aggregated": "the aggregated posterior",
     "rejection": "the prior, by rejection",
 }
-
-COLUMNS = (
-    Column("model", "model"),
-    Column("sampler", "codes drawn from"),
-    Column("accuracy", "taken for their class (%)", "higher", 2),
-    Column("frechet", "Fréchet distance", "lower", 1),
-    Column("acceptance", "proposals accepted (%)", digits=2),
-)
 
 RECIPES: dict[str, RunConfig] = {
     "post": CONDITIONAL_VAE,
@@ -88,12 +80,12 @@ class GenerateSettings(UseCaseSettings):
 class GenerationRow:
     """How a judge takes the samples of one model and sampler; shares in percent."""
 
-    model: str
-    sampler: str
+    model: Annotated[str, Shown("model")]
+    sampler: Annotated[str, Shown("codes drawn from")]
     kind: Literal["real", "generated"]
-    accuracy: float
-    frechet: float
-    acceptance: float | None
+    accuracy: Annotated[float, Shown("taken for their class (%)", "higher", 2)]
+    frechet: Annotated[float, Shown("Fréchet distance", "lower", 1)]
+    acceptance: Annotated[float | None, Shown("proposals accepted (%)", digits=2)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +254,7 @@ def compare_generation(
     score(_REAL, "-", _real_images(dataset, labels, seed))
     table = MethodTable(
         f"Class-conditional generation on {dataset.name}",
-        COLUMNS,
+        columns_of(GenerationRow),
         tuple(rows),
         settings={
             "samples per row": count,

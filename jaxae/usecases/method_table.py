@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TextIO, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TextIO, TypeVar, get_type_hints
 
 from jaxae.storage.files import refuse_unwritable, write_text
 from jaxae.tables import format_table
@@ -29,6 +29,22 @@ class Column:
     title: str
     better: Literal["higher", "lower"] | None = None
     digits: int = 4
+
+
+class Shown(NamedTuple):
+    """Annotation of a row's field that the table shows: as `Column`, whose key is the field's name."""
+
+    title: str
+    better: Literal["higher", "lower"] | None = None
+    digits: int = 4
+
+
+def columns_of(row: type, **titles: str) -> tuple[Column, ...]:
+    """Columns of the fields of a row that are annotated with `Shown`; `titles` replaces theirs, by field."""
+    hints = get_type_hints(row, include_extras=True)
+    notes = {key: getattr(hint, "__metadata__", (None,))[0] for key, hint in hints.items()}
+    shown = {key: note for key, note in notes.items() if isinstance(note, Shown)}
+    return tuple(Column(key, titles.get(key, note.title), *note[1:]) for key, note in shown.items())
 
 
 @dataclass(frozen=True)

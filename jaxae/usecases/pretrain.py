@@ -21,18 +21,10 @@ from jaxae.network.models import ACTIVATIONS, Autoencoder, build
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.corruption import MaskedPixels
-from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.recipe import deep_autoencoder
 from jaxae.usecases.supervised import Network, network_of, passes, train
-
-COLUMNS = (
-    Column("labels", "labels"),
-    Column("start", "encoder"),
-    Column("mean", "test accuracy (%)", "higher", 2),
-    Column("deviation", "sd over seeds", digits=2),
-    Column("learning_rate", "learning rate chosen", digits=5),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +85,11 @@ class PretrainSettings(UseCaseSettings):
 class PretrainingRow:
     """Accuracies, in percent, of one start on so many labels, at its chosen learning rate."""
 
-    labels: int
-    start: str
-    mean: float
-    deviation: float
-    learning_rate: float
+    labels: Annotated[int, Shown("labels")]
+    start: Annotated[str, Shown("encoder")]
+    mean: Annotated[float, Shown("test accuracy (%)", "higher", 2)]
+    deviation: Annotated[float, Shown("sd over seeds", digits=2)]
+    learning_rate: Annotated[float, Shown("learning rate chosen", digits=5)]
     accuracies: tuple[float, ...]
 
 
@@ -189,7 +181,7 @@ def compare_pretraining(model: Autoencoder, dataset: Dataset, settings: Pretrain
     widths = (model.config.num_features, *model.config.hidden, dataset.num_classes)
     table = MethodTable(
         f"Pretraining without labels on {dataset.name}",
-        COLUMNS,
+        columns_of(PretrainingRow),
         tuple(rows),
         settings={
             "network": "-".join(map(str, widths)),

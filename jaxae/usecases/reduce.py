@@ -15,7 +15,7 @@ from jaxae.errors import InputError
 from jaxae.network.apply import decode, encode
 from jaxae.network.models import Autoencoder
 from jaxae.plots import new_figure, principal_plane, save_figure, scatter_classes
-from jaxae.usecases.method_table import Column, MethodTable, tell
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.principal import fit_pca, rows_of
 from jaxae.usecases.recipe import enough_epochs
@@ -66,11 +66,11 @@ class ReduceSettings(UseCaseSettings):
 class ReductionRow:
     """A method's figures at one size of the code."""
 
-    size: int
-    method: str
-    mse: float
-    knn_accuracy: float
-    trustworthiness: float
+    size: Annotated[int, Shown("size")]
+    method: Annotated[str, Shown("method")]
+    mse: Annotated[float, Shown("mean squared error (per pixel, of [0, 1])", "lower", 5)]
+    knn_accuracy: Annotated[float, Shown("k-NN accuracy (%)", "higher", 2)]
+    trustworthiness: Annotated[float, Shown("trustworthiness", "higher")]
 
 
 class ReducedSet(NamedTuple):
@@ -156,13 +156,7 @@ def reduce(dataset: Dataset, settings: ReduceSettings, *, mesh: Mesh | None = No
     reduced.sort(key=lambda one: one.size)
     table = MethodTable(
         f"Dimensionality reduction on {dataset.name}",
-        (
-            Column("size", "size"),
-            Column("method", "method"),
-            Column("mse", "mean squared error (per pixel, of [0, 1])", "lower", 5),
-            Column("knn_accuracy", f"{settings.neighbours}-NN accuracy (%)", "higher", 2),
-            Column("trustworthiness", "trustworthiness", "higher", 4),
-        ),
+        columns_of(ReductionRow, knn_accuracy=f"{settings.neighbours}-NN accuracy (%)"),
         tuple(_measure(one, dataset, test, settings) for one in reduced),
         {
             "training images": len(train),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from einops import rearrange
@@ -20,7 +20,7 @@ from jaxae.usecases.compress.code_tables import CodeTables, bins_of
 from jaxae.usecases.compress.codec import SIDE, Codec, prepare
 from jaxae.usecases.extra import extra
 from jaxae.usecases.image_quality import pooled_psnr
-from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.model_source import UseCaseSettings
 from jaxae.usecases.picture import collage
 from jaxae.usecases.principal import fit_pca, rows_of
@@ -33,15 +33,6 @@ WEBP_QUALITIES = (0, 5, 10, 20, 35, 50, 75, 90)
 
 Encode = Callable[[UInt8[np.ndarray, "..."]], bytes]
 Decode = Callable[[bytes], UInt8[np.ndarray, "..."]]
-
-COLUMNS = (
-    Column("method", "method"),
-    Column("quality", "quality"),
-    Column("collage_bpp", "bits per pixel, one file for all", digits=4),
-    Column("single_bpp", "bits per pixel, a file each", digits=3),
-    Column("psnr", "PSNR (dB), one file", digits=2),
-    Column("single_psnr", "PSNR (dB), a file each", digits=2),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +67,12 @@ class RateRow:
         single_psnr: PSNR of those files in dB; None where they are lossless.
     """
 
-    method: str
-    quality: str
-    collage_bpp: float
-    single_bpp: float
-    psnr: float | None
-    single_psnr: float | None
+    method: Annotated[str, Shown("method")]
+    quality: Annotated[str, Shown("quality")]
+    collage_bpp: Annotated[float, Shown("bits per pixel, one file for all")]
+    single_bpp: Annotated[float, Shown("bits per pixel, a file each", digits=3)]
+    psnr: Annotated[float | None, Shown("PSNR (dB), one file", digits=2)]
+    single_psnr: Annotated[float | None, Shown("PSNR (dB), a file each", digits=2)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +194,7 @@ def compare_rates(
         measure(name, quality, partial(_encode, format_name, options), _decode, *collage(images))
     table = MethodTable(
         f"Rate against distortion on {dataset.name}",
-        COLUMNS,
+        columns_of(RateRow),
         tuple(point.row for point in points),
         settings={
             "test images": len(images),
