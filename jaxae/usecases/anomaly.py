@@ -19,18 +19,10 @@ from jaxae.errors import InputError
 from jaxae.network import apply
 from jaxae.network.models import Autoencoder
 from jaxae.plots import draw_images, new_figure, save_figure
-from jaxae.usecases.anomaly_baselines import (
-    BASELINES,
-    TUNING_CLASSES,
-    TUNING_IMAGES,
-    Normal,
-    Score,
-    auroc,
-    split_classes,
-)
+from jaxae.usecases.anomaly_baselines import BASELINES, TUNING_CLASSES, TUNING_IMAGES, Normal, auroc, split_classes
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
-from jaxae.usecases.novelty import Scores, smoothed_relative_error, squared_error, threshold
+from jaxae.usecases.novelty import Score, Scores, smoothed_relative_error, squared_error, threshold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +70,9 @@ class DetectionRow:
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """The methods side by side, and how the autoencoder scores the test set.
+    """The methods side by side, and for each class the autoencoder's scores of the test images and threshold.
 
     Attributes:
-        table: The methods' figures.
-        scores: The autoencoder's scores of the test images, for each class it was trained on.
-        thresholds: Score above which it calls an image anomalous, for each class.
-        dataset: The data set.
         label: Class that the figure shows.
     """
 
@@ -131,12 +119,7 @@ def run(settings: AnomalySettings) -> Detection:
 def detect(dataset: Dataset, settings: AnomalySettings, *, mesh: Mesh | None = None) -> Detection:
     """Train each method on each class alone, and score the whole test set with it.
 
-    Standard error is told of each method that is done.
-
-    Args:
-        dataset: Data set whose labels tell the classes apart; no method is shown an anomaly in training.
-        settings: Sizes, epochs, seed, and runs in place of trainings.
-        mesh: Devices that share a batch.
+    No method is shown an anomaly in training. Standard error is told of each method that is done.
 
     Raises:
         InputError: If a class is too small, or there is none of the figure's label.

@@ -11,13 +11,11 @@ from jaxtyping import UInt8
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.usecases.novelty import Images, Scores, smoothed_relative_error, squared_error
+from jaxae.usecases.novelty import Images, Score, Scores, smoothed_relative_error, squared_error
 from jaxae.usecases.principal import fit_pca, rows_of
 
 TUNING_IMAGES = 600
 TUNING_CLASSES = 4
-
-Score = Callable[[Images], Scores]
 
 
 class Normal(NamedTuple):

@@ -56,12 +56,7 @@ class Judge:
     reference: Float[np.ndarray, "n features"]
 
     def judge(self, images: Num[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]) -> tuple[float, float]:
-        """How many images are taken for their label, and their Fréchet distance from the test set.
-
-        Args:
-            images: uint8, or floats in [0, 1].
-            labels: What each is meant to be.
-        """
+        """Share of images, uint8 or in [0, 1], taken for their label, and their Fréchet distance from the test set."""
         accuracy, features = _look(self.num_classes, self.parameters, images, labels)
         return accuracy, frechet_distance(features, self.reference)
 

@@ -116,13 +116,7 @@ class RestorationRow:
 
 @dataclass(frozen=True, eq=False)
 class Restoration:
-    """The methods side by side, and what they made of the test images.
-
-    Attributes:
-        table: The methods' figures.
-        originals: Test images.
-        restored: Images that each method restored, by corruption and method.
-    """
+    """The methods side by side, and the test images as each restored them, by corruption and method."""
 
     table: MethodTable[RestorationRow]
     originals: Images
@@ -165,13 +159,7 @@ def denoise(
 ) -> Restoration:
     """Corrupt test images and restore them, by an autoencoder for each corruption and by others.
 
-    Standard error is told of each corruption that is done.
-
-    Args:
-        dataset: Data set: the autoencoder and PCA learn on its training split.
-        settings: Sizes, epochs, seed, and runs in place of trainings.
-        corruptions: Corruptions by name.
-        mesh: Devices that share a batch.
+    The autoencoder and PCA learn on the training split. Standard error is told of each corruption that is done.
 
     Raises:
         InputError: If scikit-image is not installed.
@@ -180,7 +168,7 @@ def denoise(
     extra("skimage.metrics", "scikit-image")
     originals = as_unit_float(dataset.test.images[: settings.measured])
     sample = as_unit_float(dataset.train.images[:_TUNING_IMAGES])
-    components = principal_components(dataset, settings.seed)
+    principal = principal_components(dataset, settings.seed)
     rows, restored = [], {}
     for name, corruption in corruptions.items():
         model = denoiser(dataset, settings, name, corruption, mesh=mesh)
@@ -188,7 +176,7 @@ def denoise(
         noisy_sample = corrupted(sample, corruption, seed=settings.seed + 1)
         methods: dict[str, tuple[Method, str]] = {
             "as it came": (lambda images: images, ""),
-            **usual_methods(components, sample, noisy_sample),
+            **usual_methods(principal, sample, noisy_sample),
             "denoising autoencoder": (partial(reconstruct, model), "nothing"),
         }
         restored[name] = {method: restore(shown) for method, (restore, _) in methods.items()}
@@ -226,13 +214,8 @@ def denoiser(
 ) -> Autoencoder:
     """An autoencoder that was trained to undo a corruption.
 
-    Args:
-        dataset: Data set to train on.
-        settings: Sizes, epochs, seed; a run, or a folder of runs named for their corruptions, in place of the
-            training; a folder to keep the new run in.
-        name: Name of the corruption.
-        corruption: Corruption drawn anew for each image of each step, inside the compiled step.
-        mesh: Devices that share a batch.
+    The settings' run, or the run of the corruption's name in their folder, takes the place of a training, in which
+    the corruption is drawn anew for each image of each step, inside the compiled step.
     """
     model_dir = settings.model_dir
     if model_dir is not None and not RunFolder(model_dir).config_file.exists():

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,17 +17,10 @@ Images = Float[np.ndarray, "n h w 1"]
 Method = Callable[[Images], Images]
 
 
-class Components(NamedTuple):
-    """The mean of the training images, and their principal directions."""
-
-    mean: Float[np.ndarray, " pixels"]
-    directions: Float[np.ndarray, "size pixels"]
-
-
-def usual_methods(components: Components, clean: Images, noisy: Images) -> dict[str, tuple[Method, str]]:
+def usual_methods(principal: Any, clean: Images, noisy: Images) -> dict[str, tuple[Method, str]]:
     """What people use today, each with the settings that do best on a corrupted sample."""
     grids: dict[str, tuple[Callable[..., Images], dict[str, tuple]]] = {
-        "PCA": (partial(_by_pca, components), {"size": (8, 16, 32, 64, 128, 256)}),
+        "PCA": (partial(_by_pca, principal), {"size": (8, 16, 32, 64, 128, 256)}),
         "median filter": (_by_median, {"size": (3, 5, 7)}),
         "non-local means": (
             _by_nonlocal_means,
@@ -43,17 +36,16 @@ def usual_methods(components: Components, clean: Images, noisy: Images) -> dict[
     return usual
 
 
-def principal_components(dataset: Dataset, seed: int) -> Components:
-    """PCA of the training images, at most 256 directions."""
+def principal_components(dataset: Dataset, seed: int) -> Any:
+    """scikit-learn's PCA of the training images, at most 256 directions."""
     rows = rows_of(dataset.train.images)
-    fitted = fit_pca(rows, min(256, *rows.shape), seed=seed, solver="randomized")
-    return Components(np.asarray(fitted.mean_), np.asarray(fitted.components_))
+    return fit_pca(rows, min(256, *rows.shape), seed=seed, solver="randomized")
 
 
-def _by_pca(components: Components, images: Images, *, size: int) -> Images:
-    directions = components.directions[:size]
-    centred = images.reshape(len(images), -1) - components.mean[None]
-    restored = (centred @ directions.T) @ directions + components.mean[None]
+def _by_pca(principal: Any, images: Images, *, size: int) -> Images:
+    directions = principal.components_[:size]
+    centred = images.reshape(len(images), -1) - principal.mean_[None]
+    restored = (centred @ directions.T) @ directions + principal.mean_[None]
     return np.clip(restored, 0, 1).astype(np.float32).reshape(images.shape)
 
 

@@ -61,7 +61,7 @@ class _AutoencoderEstimator(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         train = TrainConfig(int(self.epochs), int(self.batch_size), float(self.learning_rate), seed)
         self.config_ = AutoencoderConfig(X.shape[1], tuple(self.hidden), self.activation)
-        parameters, self.loss_curve_ = _train(self.config_, train, self._scale(X), self.corrupt, self.verbose)
+        parameters, self.loss_curve_ = self._train(train, self._scale(X))
         # Kept on the host, where they pickle and outlive the device.
         self.parameters_ = jax.tree.map(np.array, parameters)
         return X
@@ -86,6 +86,34 @@ class _AutoencoderEstimator(BaseEstimator):
 
     def _network(self) -> Model:
         return with_parameters(self.config_, self.parameters_)
+
+    def _train(self, train: TrainConfig, rows: Float[np.ndarray, "n features"]) -> tuple[Parameters, list[float]]:
+        """The trained parameters, and the mean cost of each epoch in nats a row."""
+        program = Program(self.config_, make_mesh(batch_size=train.batch_size), corrupt=self.corrupt)
+        schedule = KeySchedule(train.seed, len(rows), train.batch_size, model=self.config_)
+        # Another number of rows, within a factor of two, runs the same compiled program.
+        length = padded_length(len(rows), _FEWEST_ROWS)
+        split = (pad_rows(rows, length), np.zeros(length, np.int32))
+        hyperparameters = Hyperparameters(train.learning_rate, train.beta)
+        trainer = Trainer.start(program, schedule.init_parameters(), split, hyperparameters)
+        steps = -(-len(rows) // train.batch_size)
+        curve = []
+        with Progress(train.epochs * steps, 0, train.batch_size, shown=self.verbose > 0) as progress:
+            for epoch in range(train.epochs):
+                # The next power of two, for the same reason.
+                placed = trainer.place(schedule.plan(epoch), 0, padded_length(steps))
+                metrics = trainer.take(placed, steps)
+                costs = np.asarray(metrics.reconstruction)[:steps]
+                if not np.isfinite(costs).all() or int(trainer.state.step) != (epoch + 1) * steps:
+                    raise DivergenceError(
+                        f"the cost or gradient of epoch {epoch + 1} is not finite; expected a smaller "
+                        f"learning rate than {train.learning_rate}"
+                    )
+                curve.append(float(costs.mean()))
+                progress.advance(steps, curve[-1])
+                if self.verbose > 1:
+                    print(f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Cost: {curve[-1]:.4f}")
+        return trainer.state.parameters, curve
 
 
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _AutoencoderEstimator):
@@ -147,7 +175,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     @property
     def _n_features_out(self) -> int:
-        return self.config_.hidden[-1]
+        return self.config_.code_size
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -203,38 +231,3 @@ class AutoencoderOutlierDetector(OutlierMixin, _AutoencoderEstimator):
         rows = self._scale(X)
         error = ((reconstruct(self._network(), rows) - rows) ** 2).sum(1)
         return -error.astype(np.float64) / X.shape[1]
-
-
-def _train(
-    config: AutoencoderConfig,
-    train: TrainConfig,
-    rows: Float[np.ndarray, "n features"],
-    corrupt: Corruption | None,
-    verbose: int,
-) -> tuple[Parameters, list[float]]:
-    """The trained parameters, and the mean cost of each epoch in nats a row."""
-    program = Program(config, make_mesh(batch_size=train.batch_size), corrupt=corrupt)
-    schedule = KeySchedule(train.seed, len(rows), train.batch_size, model=config)
-    # Another number of rows, within a factor of two, runs the same compiled program.
-    length = padded_length(len(rows), _FEWEST_ROWS)
-    split = (pad_rows(rows, length), np.zeros(length, np.int32))
-    hyperparameters = Hyperparameters(train.learning_rate, train.beta)
-    trainer = Trainer.start(program, schedule.init_parameters(), split, hyperparameters)
-    steps = -(-len(rows) // train.batch_size)
-    curve = []
-    with Progress(train.epochs * steps, 0, train.batch_size, shown=verbose > 0) as progress:
-        for epoch in range(train.epochs):
-            # The next power of two, for the same reason.
-            placed = trainer.place(schedule.plan(epoch), 0, padded_length(steps))
-            metrics = trainer.take(placed, steps)
-            costs = np.asarray(metrics.reconstruction)[:steps]
-            if not np.isfinite(costs).all() or int(trainer.state.step) != (epoch + 1) * steps:
-                raise DivergenceError(
-                    f"the cost or gradient of epoch {epoch + 1} is not finite; expected a smaller "
-                    f"learning rate than {train.learning_rate}"
-                )
-            curve.append(float(costs.mean()))
-            progress.advance(steps, curve[-1])
-            if verbose > 1:
-                print(f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Cost: {curve[-1]:.4f}")
-    return trainer.state.parameters, curve

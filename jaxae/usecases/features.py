@@ -13,7 +13,7 @@ from jaxtyping import Float
 from jaxae.cli import default
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
-from jaxae.network.apply import check_unconditional, encode
+from jaxae.network.apply import encode
 from jaxae.network.models import Model
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of
@@ -108,20 +108,15 @@ def features_of(model: Model, dataset: Dataset) -> FeatureSet:
     Raises:
         InputError: If the model is conditional: its codes are computed with the label's help.
     """
-    check_unconditional(model)
     return FeatureSet(encode(model, dataset.train.images), encode(model, dataset.test.images))
 
 
 def compare_features(
     codes: Mapping[str, FeatureSet], dataset: Dataset, *, trees: int = 500, seed: int = 0
 ) -> FeatureComparison:
-    """Classify and cluster on each kind of features; classifiers learn from the training set.
+    """Classify and cluster on each kind of features, by the names that the table gives them, on PCA-32 and pixels.
 
-    Args:
-        codes: Features by the names that the table gives them.
-        dataset: Data set that PCA-32 and the pixels are taken from.
-        trees: Number of trees in the random forest.
-        seed: Seed of everything that draws.
+    Classifiers, of which the random forest has so many trees, learn from the training set.
     """
     pixels = FeatureSet(rows_of(dataset.train.images), rows_of(dataset.test.images))
     principal = fit_pca(pixels.train, 32, seed=seed, solver="auto")

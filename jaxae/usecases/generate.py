@@ -93,9 +93,7 @@ class GenerationComparison:
     """Models and samplers side by side.
 
     Attributes:
-        table: The methods' figures.
         models: The models compared, by the names that the table gives them.
-        dataset: The data set.
         seed: Seed of the figure's samples.
     """
 
@@ -195,8 +193,8 @@ def generate_file(
         InputError: If there is no such class or file format, or the file cannot be written.
     """
     labels = _wanted_labels(label, count, dataset.num_classes)
-    draw = draw_codes(sampler, labels, Posteriors.of(model, dataset.train), seed=seed)
-    images = to_bytes(decode(model, draw.codes, labels))
+    codes = draw_codes(sampler, labels, Posteriors.of(model, dataset.train), seed=seed).codes
+    images = to_bytes(decode(model, codes, labels))
     if path.suffix == ".npz":
         with refuse_unwritable():
             npz.write(path, {"images": images, "labels": labels})

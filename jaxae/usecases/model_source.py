@@ -72,16 +72,16 @@ def load_or_train(
     keep: Path | None = None,
     show_progress: bool = False,
 ) -> tuple[RunConfig, Model]:
-    """The model of a run folder with its configuration; without one, a model trained now.
+    """The model of a finished run with its configuration; without a run, a model trained now, as by `fit`.
 
     Args:
-        model_dir: Folder of a finished run, or None to train as `config` says.
+        model_dir: Folder of the run, or None to train as `config` says.
         config: Configuration of the training, and of the kind of model that a run must hold.
         dataset: Data set to train on.
         mesh: Devices that share a batch.
         corrupt: Function that makes what the network is shown in training.
         keep: New run folder for what is trained now.
-        show_progress: Show progress on standard error.
+        show_progress: Whether progress is shown on standard error.
 
     Raises:
         InputError: If the run is not finished, or holds another kind of model than `config`.
@@ -91,10 +91,8 @@ def load_or_train(
         return config, result.model
     found, model = load_run(model_dir)
     if type(found.model) is not type(config.model):
-        raise InputError(
-            f"expected a run of {type(config.model).__name__}, got {model_dir}, "
-            f"which holds {type(found.model).__name__}"
-        )
+        wanted, got = type(config.model).__name__, type(found.model).__name__
+        raise InputError(f"expected a run of {wanted}, got {model_dir}, which holds {got}")
     trained_on = Path(found.data).stem if found.data.endswith(".npz") else found.data
     if trained_on != dataset.name:
         warnings.warn(f"{model_dir} was trained on {trained_on}, and is used on {dataset.name}", stacklevel=2)

@@ -1,5 +1,7 @@
 """How unlike the training images an image is: scores of reconstructions, higher is stranger."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float
 
@@ -7,6 +9,7 @@ from jaxae.errors import InputError
 
 Images = Float[np.ndarray, "n 28 28 1"]
 Scores = Float[np.ndarray, " n"]
+Score = Callable[[Images], Scores]
 
 
 def squared_error(images: Images, reconstructions: Images) -> Scores:

@@ -158,12 +158,8 @@ def run(settings: PretrainSettings) -> PretrainingComparison:
 def compare_pretraining(model: Autoencoder, dataset: Dataset, settings: PretrainSettings) -> PretrainingComparison:
     """Fine-tune a pretrained encoder on so many labels, and train the same network from scratch.
 
-    All seeds and learning rates of a row are one compiled program.
-
-    Args:
-        model: The pretrained autoencoder.
-        dataset: Data set: labels are taken from its training set, accuracies on its test set.
-        settings: Settings of the fine-tuning, the same for both starts.
+    Labels are taken from the training set, accuracies on the test set. All seeds and learning rates of a row are one
+    compiled program.
 
     Raises:
         InputError: If more labels are asked for than there are.

@@ -88,9 +88,6 @@ class Reduction:
     """The methods side by side, and what each made of the data.
 
     Attributes:
-        table: The methods' figures.
-        reduced: Codes and decoded test images of each method.
-        dataset: The data set.
         mapped: Number of test images in the figure.
     """
 
@@ -135,12 +132,8 @@ def run(settings: ReduceSettings) -> Reduction:
 def reduce(dataset: Dataset, settings: ReduceSettings, *, mesh: Mesh | None = None) -> Reduction:
     """Reduce a data set by autoencoders and by PCA, and measure what the codes keep.
 
-    Standard error is told of each autoencoder that is done.
-
-    Args:
-        dataset: Data set: all learn on its training split without labels, and are measured on the test split.
-        settings: Sizes, epochs, seed, and a run in place of a training.
-        mesh: Devices that share a batch.
+    All learn on the training split without labels, and are measured on the test split. Standard error is told of
+    each autoencoder that is done.
     """
     train, test = rows_of(dataset.train.images), rows_of(dataset.test.images)
     reduced: list[ReducedSet] = []

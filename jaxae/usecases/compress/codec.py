@@ -65,13 +65,8 @@ class Codec:
         """
         check_unconditional(model)
         arrays = _arrays(model, tables)
-        return cls(
-            partial(encode, model),
-            partial(_decode_tiles, model),
-            tables,
-            _identity(config, arrays),
-            sum(array.nbytes for array in arrays.values()),
-        )
+        num_bytes = sum(array.nbytes for array in arrays.values())
+        return cls(partial(encode, model), partial(_decode_tiles, model), tables, _identity(config, arrays), num_bytes)
 
     def compress(self, pixels: UInt8[np.ndarray, "..."], step: float) -> bytes:
         """A compressed file of an image [h, w], or of images [n, 28, 28] or [n, 28, 28, 1].
@@ -82,10 +77,8 @@ class Codec:
                 changes the image. The smaller, the better and the longer.
         """
         bins = bins_of(step)
-        codes = self.encode(as_unit_float(_tiles(pixels)))
-        symbols = self.tables.quantise(codes, bins)
-        payload = self.tables.encode(symbols, bins)
-        return pack(Container(self.identity, bins, pixels.shape, payload))
+        symbols = self.tables.quantise(self.encode(as_unit_float(_tiles(pixels))), bins)
+        return pack(Container(self.identity, bins, pixels.shape, self.tables.encode(symbols, bins)))
 
     def decompress(self, content: bytes, name: str = "the file") -> UInt8[np.ndarray, "..."]:
         """The images of a compressed file, in their shape.
@@ -96,18 +89,15 @@ class Codec:
         """
         container = unpack(content, name)
         if container.model != self.identity:
-            raise InputError(
-                f"expected a file of the model {self.identity.hex()}, got {name}, "
-                f"made with the model {container.model.hex()}"
-            )
+            made = f"made with the model {container.model.hex()}"
+            raise InputError(f"expected a file of the model {self.identity.hex()}, got {name}, {made}")
         shape = container.shape
         count = shape[0] if len(shape) > 2 else math.prod(_tile_grid(shape))
         try:
             symbols = self.tables.decode(container.payload, count, container.step)
         except DamagedPayloadError as error:
             raise InputError(f"expected the file as it was written, got {name}, which is altered: {error}") from error
-        images = self.decode(self.tables.dequantise(symbols, container.step))
-        return _untiled(to_bytes(images), shape)
+        return _untiled(to_bytes(self.decode(self.tables.dequantise(symbols, container.step))), shape)
 
 
 def prepare(config: RunConfig, model: Model, dataset: Dataset) -> Codec:
@@ -116,7 +106,6 @@ def prepare(config: RunConfig, model: Model, dataset: Dataset) -> Codec:
     Raises:
         InputError: If the model is conditional, or its codes are not finite.
     """
-    check_unconditional(model)
     codes = encode(model, dataset.train.images)
     return Codec.of(config, model, CodeTables.of(codes, _sensitivity(model, codes[:_PROBED])))
 

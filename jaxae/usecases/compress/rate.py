@@ -85,13 +85,7 @@ class RatePoint:
 
 @dataclass(frozen=True, eq=False)
 class RateComparison:
-    """The methods side by side, and what they made of the test images.
-
-    Attributes:
-        table: The methods' figures.
-        points: Figures and decoded images.
-        originals: The test images.
-    """
+    """The methods side by side, and what they made of the test images."""
 
     table: MethodTable[RateRow]
     points: list[RatePoint]
