@@ -46,8 +46,8 @@ def _interpolations(model: ConditionalVAE, dataset: Dataset, classes: int) -> tu
     names, decoded = [], []
     for first, second in zip(firsts, np.roll(firsts, -1), strict=True):
         names.append(f"{labels[first]}-{labels[second]}")
-        ends = (jnp.asarray(pixels[end]) for end in (first, second))
-        decoded.append(model.interpolate(*ends, _STEPS, jnp.asarray(labels[[first, second]]))[..., :1])
+        one, other = jnp.asarray(pixels[first]), jnp.asarray(pixels[second])
+        decoded.append(model.interpolate(one, other, _STEPS, jnp.asarray(labels[[first, second]]))[..., :1])
     return names, np.concatenate(decoded)
 
 

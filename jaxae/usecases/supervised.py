@@ -18,8 +18,8 @@ Network = Callable[[Parameters, Any], Float[Array, "batch classes"]]
 
 
 @cache
-def network_of(kind: type[nnx.Module], *settings: Hashable, method: str = "__call__") -> Network:
-    """The function that a module of these settings is of its parameters and of images, uint8 or in [0, 1]."""
+def network_of(kind: Callable[..., nnx.Module], *settings: Hashable, method: str = "__call__") -> Network:
+    """A module's method as a function of its parameters and of images, uint8 or in [0, 1]."""
     graph = nnx.split(nnx.eval_shape(lambda: kind(*settings, rngs=nnx.Rngs(0))))[0]
     return lambda parameters, x: getattr(nnx.merge(graph, parameters), method)(unit_pixels(x))
 
