@@ -5,7 +5,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -37,9 +37,8 @@ def default(told: str) -> Any:
 def run(main: Callable[..., None]) -> None:
     """Parse the command line for a function, call it, and exit.
 
-    Its docstring and arguments make the help. InputError ends with one line and status 2,
-    divergence with one line and status 1, a signal with 128 and its number; warnings are one line
-    each.
+    Its docstring and arguments make the help. InputError ends with one line and status 2, divergence with one line
+    and status 1, a signal with 128 and its number; warnings are one line each.
     """
     warnings.showwarning = _show_warning
     try:
@@ -72,8 +71,8 @@ class DataFlags:
     """Flags of the data, and of the devices that share a batch of it.
 
     Attributes:
-        data: Data set: mnist and digits come with the package; fashion_mnist, kmnist, emnist/...,
-            another TFDS set of that shape, or the path of an .npz file.
+        data: Data set: mnist and digits come with the package; fashion_mnist, kmnist, emnist/..., another TFDS set of
+            that shape, or the path of an .npz file.
         data_dir: Folder of IDX files or of prepared TFDS data.
         device: Kind of device; auto takes what JAX finds.
         devices: Number of devices that share a batch; a CPU process makes as many.
@@ -118,12 +117,11 @@ class TrainFlags(DataFlags):
         resume: Continue the run of --run-dir (by default the newest) from its last checkpoint.
         log_every: Number of steps between logged costs, and in one compiled chunk.
         checkpoint_seconds: Least number of seconds between checkpoints; 0 saves one every epoch.
-        dtype: Dtype of the network's arithmetic. In float64 a replay parts from torch by torch's
-            own rounding alone.
-        seeds: Number of models trained at once, with seeds from --seed on; mean and deviation of
-            their costs are kept. Devices are divided among the models first.
-        replay: Random stream to repeat: torch-1 and torch draw weights, order and noise as torch
-            does after manual_seed, with the DataLoader of torch 1.x or of today.
+        dtype: Dtype of the network's arithmetic. In float64 a replay parts from torch by torch's own rounding alone.
+        seeds: Number of models trained at once, with seeds from --seed on; mean and deviation of their costs are
+            kept. Devices are divided among the models first.
+        replay: Random stream to repeat: torch-1 and torch draw weights, order and noise as torch does after
+            manual_seed, with the DataLoader of torch 1.x or of today.
     """
 
     epochs: int
@@ -148,8 +146,8 @@ class TrainFlags(DataFlags):
 def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> None:
     """Train one of the post's models as the flags say, and keep the run.
 
-    Figures are drawn after the first epoch and renewed while they take a fiftieth of the time; a
-    summary on standard error ends the training.
+    Figures are drawn after the first epoch and renewed while they take a fiftieth of the time; a summary on standard
+    error ends the training.
 
     Args:
         name: Name of the model in the run folder's default path.
@@ -178,7 +176,6 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
         _train_many(config, dataset, folder, mesh, flags)
         return
     figures = _Figures(folder, dataset)
-    begun = time.perf_counter()
     result = fit(
         config,
         dataset,
@@ -192,25 +189,22 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
         after_epoch=figures.renew,
     )
     figures.draw(result.model, result.metrics)
-    seconds = time.perf_counter() - begun
-    print(_summary(config, result.metrics, folder, seconds, figures), file=sys.stderr)
+    print(_summary(config, result.metrics, figures), file=sys.stderr)
 
 
+@dataclass
 class _Figures:
     """The figures of a run while it trains."""
 
-    _SHARE = 0.02
-
-    def __init__(self, folder: Path, dataset: "Dataset"):
-        self._folder = folder
-        self._dataset = dataset
-        self._begun = time.perf_counter()
-        self.seconds = 0.0
-        self.names: list[str] = []
+    folder: Path
+    dataset: "Dataset"
+    begun: float = field(default_factory=time.perf_counter)
+    seconds: float = 0.0
+    names: list[str] = field(default_factory=list)
 
     def renew(self, model: "Model", metrics: "list[MetricsLine]") -> None:
-        """Draw, unless figures have taken more than their share of the time so far."""
-        if self.seconds <= self._SHARE * (time.perf_counter() - self._begun):
+        """Draw, unless figures have taken more than a fiftieth of the time so far."""
+        if self.seconds <= 0.02 * (time.perf_counter() - self.begun):
             self.draw(model, metrics)
 
     def draw(self, model: "Model", metrics: "list[MetricsLine]") -> None:
@@ -219,43 +213,34 @@ class _Figures:
 
         begun = time.perf_counter()
         first = not self.names
-        self.names = draw_run(self._folder, model, metrics, self._dataset)
+        self.names = draw_run(self.folder, model, metrics, self.dataset)
         if first and self.names:
-            print(f"figures in {self._folder}: {', '.join(self.names)}", file=sys.stderr)
+            print(f"figures in {self.folder}: {', '.join(self.names)}", file=sys.stderr)
         self.seconds += time.perf_counter() - begun
 
 
-def _summary(config: RunConfig, metrics: "list[MetricsLine]", folder: Path, seconds: float, figures: _Figures) -> str:
+def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures) -> str:
     """What was trained, how well, where it is, and what to try next."""
     from jaxae.training.progress import duration
 
+    folder, seconds = figures.folder, time.perf_counter() - figures.begun
     lines = [f"trained in {duration(seconds)}, {figures.seconds:.1f} s of it for figures"]
-    tests = [line for line in metrics if "test_cost" in line]
-    if tests:
-        last = tests[-1]
+    last = next((line for line in reversed(metrics) if "test_cost" in line), None)
+    if last is not None:
         terms = f"reconstruction {last['test_reconstruction']:.2f}"
         if isinstance(config.model, ConditionalVAEConfig):
             terms += f", KL divergence {last['test_kl']:.2f}"
         lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms})")
     lines.append(f"kept in {folder}: weights.safetensors, config.json, metrics.jsonl, checkpoints/")
-    lines.append(f"figures: {', '.join(figures.names)}")
-    lines.append("try next:")
+    lines += [f"figures: {', '.join(figures.names)}", "try next:"]
     if isinstance(config.model, AutoencoderConfig):
-        tries = [f"reduce.py --run-dir {folder}", f"features.py --run-dir {folder}"]
+        jobs = ["reduce.py", "features.py"]
     elif config.model.num_classes:
-        tries = [
-            f"generate.py --run-dir {folder} --label 7 --count 16 --out sevens.png",
-            f"generate.py --run-dir {folder} --figure gallery.png",
-        ]
+        jobs = ["generate.py --label 7 --count 16 --out sevens.png", "generate.py --figure gallery.png"]
     else:
-        tries = [f"features.py --run-dir {folder}", f"compress.py rate --run-dir {folder}"]
-    tries.append(f"port_weights.py {folder} {folder.name}.pt --verify")
-    lines += [f"  python scripts/{one}{_same_data(config, one)}" for one in tries]
-    return "\n".join(lines)
-
-
-def _same_data(config: RunConfig, command: str) -> str:
-    return "" if command.startswith("port_weights") else f" --data {config.data}"
+        jobs = ["features.py", "compress.py rate"]
+    lines += [f"  python scripts/{job} --run-dir {folder} --data {config.data}" for job in jobs]
+    return "\n".join([*lines, f"  python scripts/port_weights.py {folder} {folder.name}.pt --verify"])
 
 
 def _train_many(config: RunConfig, dataset: "Dataset", folder: Path, mesh: "Mesh", flags: TrainFlags) -> None:

@@ -1,16 +1,17 @@
 """Figures of a training: costs, reconstructions, samples of each class, the latent space.
 
-They are drawn without pyplot, whose import costs more than the drawing, and read in black and
-white: lines differ in dashes, classes in their digit.
+They are drawn without pyplot, whose import costs more than the drawing, and read in black and white: lines differ in
+dashes, classes in their digit.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from einops import rearrange
 from jaxtyping import Float, Int
 
 from jaxae.data.dataset import Dataset
@@ -27,41 +28,39 @@ _AT_ONCE = 128
 def draw_run(folder: Path, model: Model, metrics: Sequence[Mapping[str, float]], dataset: Dataset) -> list[str]:
     """Draw what a run directory shows of its model, on the test set; the names of the figures."""
     images, labels = dataset.test
-    names = []
-
-    def add(name: str, draw: Callable[..., None], *arguments: Any) -> None:
-        draw(folder / name, *arguments)
-        names.append(name)
-
+    quick = _quickly_compiled(model)
+    names = ["reconstructions.png", "latent_map.png"]
     if not isinstance(model, Autoencoder):
-        add("samples.png", plot_samples, model)
+        names.insert(0, "samples.png")
+        plot_samples(folder / "samples.png", model)
     shown = as_unit_float(images[:15])
-    decoded = reconstruct(_quickly_compiled(model), shown, labels[:15], rows=_AT_ONCE)
-    add("reconstructions.png", plot_reconstructions, shown, decoded)
-    mapped = (images[:_MAPPED], labels[:_MAPPED])
-    codes = encode(_quickly_compiled(model), *mapped, rows=_AT_ONCE)
-    add("latent_map.png", plot_latent_map, codes, labels[:_MAPPED])
+    decoded = reconstruct(quick, shown, labels[:15], rows=_AT_ONCE)
+    plot_reconstructions(folder / "reconstructions.png", shown, decoded)
+    codes = encode(quick, images[:_MAPPED], labels[:_MAPPED], rows=_AT_ONCE)
+    plot_latent_map(folder / "latent_map.png", codes, labels[:_MAPPED])
     if metrics:
-        add("costs.png", plot_costs, metrics)
+        names.append("costs.png")
+        plot_costs(folder / "costs.png", metrics)
     return names
 
 
 def _quickly_compiled(model: Model) -> Any:
     """The model in the lowering that compiles faster: a figure needs few passes."""
-    config = dataclasses.replace(model.config, lowering="plain")
-    return with_parameters(config, parameters_of(model))
+    return with_parameters(dataclasses.replace(model.config, lowering="plain"), parameters_of(model))
 
 
 def plot_costs(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
     """Draw the terms of the cost against steps: batches as a line, the test set as points."""
     batches = [line for line in metrics if "cost" in line]
     tests = [line for line in metrics if "test_cost" in line]
-    terms = ["reconstruction"] + (["kl"] if any(line["test_kl"] for line in tests) else [])
+    terms = {"reconstruction": "reconstruction"}
+    if any(line["test_kl"] for line in tests):
+        terms["kl"] = "KL divergence"
     figure, axes = new_figure(len(terms), 1, (7, 2.6 * len(terms) + 0.6))
-    for axis, term in zip(axes[:, 0], terms, strict=True):
+    for axis, (term, name) in zip(axes[:, 0], terms.items(), strict=True):
         axis.plot([m["step"] for m in batches], [m[term] for m in batches], "-", color="0.6", label="training batch")
         axis.plot([m["step"] for m in tests], [m[f"test_{term}"] for m in tests], "k.--", label="test set")
-        axis.set_ylabel(f"{'KL divergence' if term == 'kl' else 'reconstruction'}\n(nats per image)")
+        axis.set_ylabel(f"{name}\n(nats per image)")
         axis.grid(alpha=0.3)
     axes[0, 0].set_title("Cost in training")
     axes[0, 0].legend()
@@ -96,11 +95,12 @@ def plot_latent_map(path: Path, codes: Float[np.ndarray, "n code"], labels: Int[
     """Draw codes along their first two principal components, each as the digit of its class."""
     plane, shares = principal_plane(codes)
     figure, axes = new_figure(1, 1, (7, 6.5))
-    axis = axes[0, 0]
-    scatter_classes(axis, plane, labels)
-    axis.set_xlabel(f"first principal component ({shares[0]:.0%} of the variance)")
-    axis.set_ylabel(f"second principal component ({shares[1]:.0%} of the variance)")
-    axis.set_title(f"The latent space: codes of {len(codes)} test images, by class")
+    scatter_classes(axes[0, 0], plane, labels)
+    axes[0, 0].set(
+        xlabel=f"first principal component ({shares[0]:.0%} of the variance)",
+        ylabel=f"second principal component ({shares[1]:.0%} of the variance)",
+        title=f"The latent space: codes of {len(codes)} test images, by class",
+    )
     save_figure(figure, path)
 
 
@@ -133,21 +133,20 @@ def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any,
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def draw_images(axes: Sequence[Any], images: Float[np.ndarray, "n 28 28 1"]) -> None:
-    """Draw an image on each axis, black for 1, without ticks."""
+def draw_images(axes: Sequence[Any], images: Float[np.ndarray, "n 28 28 1"], name: str = "") -> None:
+    """Draw an image on each axis, black for 1, without ticks; the name stands left of the first."""
     for axis, image in zip(axes, images, strict=True):
         axis.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
-        axis.set_xticks([])
-        axis.set_yticks([])
+        axis.set(xticks=[], yticks=[])
+    axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
 
 
-def draw_tiles(axis: Any, images: Float[np.ndarray, "n 28 28 1"], names: Sequence[Any]) -> None:
+def draw_tiles(axis: Any, images: Float[np.ndarray, "n 28 28 1"], names: Sequence[Any], *, gap: int = 1) -> None:
     """Show images on one axis, in as many rows as there are names; an axis each would be slow."""
-    rows, (side, width) = len(names), images.shape[1:3]
-    tiles = np.pad(images[..., 0], ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
-    tiles = tiles.reshape(rows, -1, side + 2, width + 2).swapaxes(1, 2)
-    axis.imshow(tiles.reshape(rows * (side + 2), -1), cmap="gray_r", vmin=0, vmax=1)
-    axis.set_yticks((np.arange(rows) + 0.5) * (side + 2), [str(name) for name in names])
+    tiles = np.pad(images[..., 0], ((0, 0), (gap, gap), (gap, gap)), constant_values=np.nan)
+    sheet = rearrange(tiles, "(row column) h w -> (row h) (column w)", row=len(names))
+    axis.imshow(sheet, cmap="gray_r", vmin=0, vmax=1)
+    axis.set_yticks((np.arange(len(names)) + 0.5) * tiles.shape[1], [str(name) for name in names])
     axis.set_xticks([])
     axis.tick_params(length=0)
 

@@ -42,6 +42,19 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+@contextmanager
+def refuse_unwritable(what: str = "a file") -> Iterator[None]:
+    """Say of an OSError in the block that what it writes cannot be written.
+
+    Raises:
+        InputError: If the block raises one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"expected {what} that can be written, got {error}") from error
+
+
 def check_writable(path: Path) -> None:
     """Refuse a file to write that could not be written: before minutes are spent on its content.
 

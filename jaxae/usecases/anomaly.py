@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxae.cli import default
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, RunConfig, TrainConfig
@@ -16,23 +17,12 @@ from jaxae.data.dataset import Dataset, Split
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network import apply
-from jaxae.network.models import Autoencoder, ConditionalVAE
+from jaxae.network.models import Autoencoder
 from jaxae.plots import draw_images, new_figure, save_figure
-from jaxae.usecases.anomaly_baselines import (
-    BASELINES,
-    TUNING_CLASSES,
-    TUNING_IMAGES,
-    Normal,
-    Score,
-    auroc,
-    split_classes,
-)
-from jaxae.usecases.method_table import Column, MethodTable, tell
+from jaxae.usecases.anomaly_baselines import BASELINES, TUNING_CLASSES, TUNING_IMAGES, Normal, auroc, split_classes
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
-from jaxae.usecases.novelty import Scores, smoothed_relative_error, squared_error, threshold
-
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
+from jaxae.usecases.novelty import Score, Scores, smoothed_relative_error, squared_error, threshold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,25 +58,21 @@ class AnomalySettings(UseCaseSettings):
 class DetectionRow:
     """A method's figures: AUROCs, and percentages at the contamination's threshold."""
 
-    method: str
-    auroc: float
-    worst: float
-    worst_class: str
-    caught: float
-    false_alarms: float
-    tuned: str
+    method: Annotated[str, Shown("method")]
+    auroc: Annotated[float, Shown("mean AUROC", "higher")]
+    worst: Annotated[float, Shown("lowest AUROC", "higher")]
+    worst_class: Annotated[str, Shown("of class")]
+    caught: Annotated[float, Shown("anomalies caught (%)", "higher", 1)]
+    false_alarms: Annotated[float, Shown("false alarms (%)", digits=1)]
+    tuned: Annotated[str, Shown("tuned")]
     auroc_by_class: dict[int, float]
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """The methods side by side, and how the autoencoder scores the test set.
+    """The methods side by side, and for each class the autoencoder's scores of the test images and threshold.
 
     Attributes:
-        table: The methods' figures.
-        scores: The autoencoder's scores of the test images, for each class it was trained on.
-        thresholds: Score above which it calls an image anomalous, for each class.
-        dataset: The data set.
         label: Class that the figure shows.
     """
 
@@ -98,30 +84,23 @@ class Detection:
 
     def draw(self, path: Path) -> None:
         """Draw the test images of a class, and of all others, least and most anomalous."""
-        images, labels = as_unit_float(self.dataset.test.images), self.dataset.test.labels
-        scores = self.scores[self.label]
-        each = 12
+        images, scores, each = as_unit_float(self.dataset.test.images), self.scores[self.label], 12
         figure, axes = new_figure(4, each, (0.8 * each + 1.2, 4.6))
         ranked = np.argsort(scores, kind="stable")
-        own = ranked[labels[ranked] == self.label]
-        others = ranked[labels[ranked] != self.label]
-        rows = (
-            (f"{self.label}: least", own[:each]),
-            (f"{self.label}: most", own[::-1][:each]),
-            ("others: least", others[:each]),
-            ("others: most", others[::-1][:each]),
-        )
-        for row, (name, chosen) in zip(axes, rows, strict=True):
-            for axis in row[len(chosen) :]:
-                axis.axis("off")
-            draw_images(row[: len(chosen)], images[chosen])
+        is_own = self.dataset.test.labels[ranked] == self.label
+        own, others = ranked[is_own], ranked[~is_own]
+        rows = {f"{self.label}: least": own, f"{self.label}: most": own[::-1]}
+        rows |= {"others: least": others, "others: most": others[::-1]}
+        for row, (name, order) in zip(axes, rows.items(), strict=True):
+            chosen = order[:each]
+            draw_images(row[: len(chosen)], images[chosen], name)
             for axis, index in zip(row, chosen, strict=False):
                 axis.set_title(f"{scores[index]:.3f}", fontsize=8)
-            row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+            for axis in row[len(chosen) :]:
+                axis.axis("off")
         figure.suptitle(
-            f"{self.dataset.name}: trained on class {self.label} alone, the least and the most "
-            "anomalous test images\n(energy of the blurred error over that of the image; anomalous "
-            f"above {self.thresholds[self.label]:.3f})",
+            f"{self.dataset.name}: trained on class {self.label} alone, the least and the most anomalous test images\n"
+            f"(energy of the blurred error over that of the image; anomalous above {self.thresholds[self.label]:.3f})",
             fontsize=10,
         )
         save_figure(figure, path)
@@ -134,48 +113,13 @@ def run(settings: AnomalySettings) -> Detection:
         InputError: If data, run or a file to write is not there.
     """
     dataset, mesh = settings.open(128)
-    return detect(dataset, settings, mesh=mesh, log=tell)
+    return detect(dataset, settings, mesh=mesh)
 
 
-@dataclass
-class _Tally:
-    """A method's figures, class by class."""
-
-    tuned: str
-    aurocs: dict[int, float] = field(default_factory=dict)
-    caught: list[float] = field(default_factory=list)
-    false_alarms: list[float] = field(default_factory=list)
-
-    def row(self, method: str) -> DetectionRow:
-        """The figures over all classes."""
-        worst = min(self.aurocs, key=self.aurocs.__getitem__)
-        return DetectionRow(
-            method,
-            auroc=float(np.mean(list(self.aurocs.values()))),
-            worst=self.aurocs[worst],
-            worst_class=str(worst),
-            caught=100 * float(np.mean(self.caught)),
-            false_alarms=100 * float(np.mean(self.false_alarms)),
-            tuned=self.tuned,
-            auroc_by_class=self.aurocs,
-        )
-
-
-def detect(
-    dataset: Dataset,
-    settings: AnomalySettings,
-    *,
-    mesh: "Mesh | None" = None,
-    log: Callable[[str], None] = lambda line: None,
-) -> Detection:
+def detect(dataset: Dataset, settings: AnomalySettings, *, mesh: Mesh | None = None) -> Detection:
     """Train each method on each class alone, and score the whole test set with it.
 
-    Args:
-        dataset: Data set whose labels tell the classes apart; no method is shown an anomaly in
-            training.
-        settings: Sizes, epochs, seed, and runs in place of trainings.
-        mesh: Devices that share a batch.
-        log: Function that is told of each method when it is done.
+    No method is shown an anomaly in training. Standard error is told of each method that is done.
 
     Raises:
         InputError: If a class is too small, or there is none of the figure's label.
@@ -188,53 +132,42 @@ def detect(
         label = 8 if 8 in kinds else kinds[-1]
     if label not in kinds:
         raise InputError(f"expected a label of {', '.join(map(str, kinds))}, got {label}")
-    ours = f"autoencoder {_sizes(settings.hidden)}, smoothed relative error"
-    networks = partial(_trained, settings=settings, dataset=dataset, mesh=mesh)
-    found: dict[str, _Tally] = {}
+    ours = f"autoencoder {_sizes(settings.hidden)}, {{}}"
+    found: dict[str, dict[int, tuple[float, float, float]]] = {}
+    tuned: dict[str, str] = {}
     kept: dict[int, Scores] = {}
     thresholds: dict[int, float] = {}
 
     def add(method: str, fit: Callable[[Normal], dict[str, Score]], note: str) -> None:
         begun = time.perf_counter()
         for normal in normals:
+            own = labels == normal.label
             for name, score in fit(normal).items():
-                tally = found.setdefault(method.format(name), _Tally(note))
                 scores = score(test)
                 limit = threshold(score(as_unit_float(normal.held_out)), settings.contamination)
-                own = labels == normal.label
-                tally.aurocs[normal.label] = auroc(scores[own], scores[~own])
-                tally.false_alarms.append(float((scores[own] > limit).mean()))
-                tally.caught.append(float((scores[~own] > limit).mean()))
-                if method.format(name) == ours:
+                caught, false_alarms = (float((scores[chosen] > limit).mean()) for chosen in (~own, own))
+                figures = (auroc(scores[own], scores[~own]), caught, false_alarms)
+                found.setdefault(method.format(name), {})[normal.label] = figures
+                tuned.setdefault(method.format(name), note)
+                if (method, name) == (ours, "smoothed relative error"):
                     kept[normal.label], thresholds[normal.label] = scores, limit
         seconds = time.perf_counter() - begun
-        log(f"{method.format('').strip(', ')}: {len(normals)} classes in {seconds:.0f} s")
+        tell(f"{method.format('').strip(', ')}: {len(normals)} classes in {seconds:.0f} s")
 
     for baseline in BASELINES:
         fixed = baseline.tune(normals, settings.seed)
         note = ", ".join(f"{key} {value}" for key, value in fixed.items() if key != "score")
         add(baseline.name, partial(baseline.make, seed=settings.seed, **fixed), note)
-    add("autoencoder 784-32-784, {}", lambda normal: networks(normal, (32,)), "nothing")
-    add(
-        f"autoencoder {_sizes(settings.hidden)}, {{}}",
-        lambda normal: networks(normal, settings.hidden, run_dir=settings.model_dir),
-        "widths, blur",
-    )
+    networks = partial(_trained, settings=settings, dataset=dataset, mesh=mesh)
+    add("autoencoder 784-32-784, {}", partial(networks, hidden=(32,)), "nothing")
+    add(ours, partial(networks, hidden=settings.hidden, run_dir=settings.model_dir), "widths, blur")
     if settings.vae_epochs is not None:
         variational = partial(_variational, settings=settings, dataset=dataset, mesh=mesh)
         add("plain VAE, {}", variational, "nothing")
     table = MethodTable(
         f"Anomaly detection on {dataset.name}: trained on one class, the others are anomalies",
-        (
-            Column("method", "method"),
-            Column("auroc", "mean AUROC", "higher"),
-            Column("worst", "lowest AUROC", "higher"),
-            Column("worst_class", "of class"),
-            Column("caught", "anomalies caught (%)", "higher", 1),
-            Column("false_alarms", "false alarms (%)", None, 1),
-            Column("tuned", "tuned"),
-        ),
-        tuple(tally.row(name) for name, tally in found.items()),
+        columns_of(DetectionRow),
+        tuple(_row(method, figures, tuned[method]) for method, figures in found.items()),
         {
             "classes": f"{kinds[0]} to {kinds[-1]}",
             "training images per class": len(normals[0].train),
@@ -246,26 +179,42 @@ def detect(
         },
         (
             "AUROC of each class of the test set against all others, averaged over classes.",
-            f"Baselines tuned by mean AUROC on training images alone: up to {TUNING_IMAGES} of a "
-            f"class to fit, others of it against other classes', over {TUNING_CLASSES} classes. "
-            "The autoencoder's widths and the score's blur were chosen in that way too, on MNIST's "
-            "classes 2, 3, 5 and 8.",
+            f"Baselines tuned by mean AUROC on training images alone: up to {TUNING_IMAGES} of a class to fit, "
+            f"others of it against other classes', over {TUNING_CLASSES} classes. The autoencoder's widths and the "
+            "score's blur were chosen in that way too, on MNIST's classes 2, 3, 5 and 8.",
             "Caught and false alarms are at the threshold that the contamination sets on the held-out normal images.",
         ),
     )
     return Detection(table, kept, thresholds, dataset, label)
 
 
+def _row(method: str, figures: dict[int, tuple[float, float, float]], tuned: str) -> DetectionRow:
+    """The figures over all classes, from AUROC, share caught and share of false alarms of each."""
+    aurocs, caught, false_alarms = zip(*figures.values(), strict=True)
+    by_class = dict(zip(figures, aurocs, strict=True))
+    worst = min(by_class, key=by_class.__getitem__)
+    return DetectionRow(
+        method,
+        auroc=float(np.mean(aurocs)),
+        worst=by_class[worst],
+        worst_class=str(worst),
+        caught=100 * float(np.mean(caught)),
+        false_alarms=100 * float(np.mean(false_alarms)),
+        tuned=tuned,
+        auroc_by_class=by_class,
+    )
+
+
 def _trained(
     normal: Normal,
-    hidden: tuple[int, ...],
     *,
+    hidden: tuple[int, ...],
     settings: AnomalySettings,
     dataset: Dataset,
-    mesh: "Mesh | None",
+    mesh: Mesh | None,
     run_dir: Path | None = None,
 ) -> dict[str, Score]:
-    train = _train_config(len(normal.train), settings.epochs, settings.learning_rate, settings.seed)
+    train = TrainConfig(settings.epochs, _batch_size(normal), settings.learning_rate, settings.seed)
     config = RunConfig(AutoencoderConfig(hidden=hidden), train, dataset.name)
     folder = run_dir / f"class-{normal.label}" if run_dir else None
     _, model = load_or_train(folder, config, _one_class(normal, dataset), mesh=mesh)
@@ -277,22 +226,17 @@ def _trained(
     }
 
 
-def _variational(
-    normal: Normal, *, settings: AnomalySettings, dataset: Dataset, mesh: "Mesh | None"
-) -> dict[str, Score]:
+def _variational(normal: Normal, *, settings: AnomalySettings, dataset: Dataset, mesh: Mesh | None) -> dict[str, Score]:
     assert settings.vae_epochs is not None
-    train = _train_config(len(normal.train), settings.vae_epochs, 0.001, settings.seed)
-    model_config = ConditionalVAEConfig(num_latent=settings.num_latent, num_classes=0)
-    config = RunConfig(model_config, train, dataset.name)
+    train = TrainConfig(settings.vae_epochs, _batch_size(normal), 0.001, settings.seed)
+    config = RunConfig(ConditionalVAEConfig(num_latent=settings.num_latent, num_classes=0), train, dataset.name)
     _, model = load_or_train(None, config, _one_class(normal, dataset), mesh=mesh)
-    assert isinstance(model, ConditionalVAE)
     return {"negative ELBO": partial(apply.score, model, key=jax.random.key(settings.seed))}
 
 
-def _train_config(count: int, epochs: int, learning_rate: float, seed: int) -> TrainConfig:
+def _batch_size(normal: Normal) -> int:
     # A class of the embedded digits has some 130 images: smaller batches, so that steps are many.
-    batch_size = max(1, min(128, count // 4))
-    return TrainConfig(epochs, batch_size, learning_rate, seed)
+    return max(1, min(128, len(normal.train) // 4))
 
 
 def _one_class(normal: Normal, dataset: Dataset) -> Dataset:

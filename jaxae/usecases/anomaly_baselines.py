@@ -6,17 +6,16 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.usecases.novelty import Images, Scores, smoothed_relative_error, squared_error
+from jaxae.usecases.novelty import Images, Score, Scores, smoothed_relative_error, squared_error
+from jaxae.usecases.principal import fit_pca, rows_of
 
 TUNING_IMAGES = 600
 TUNING_CLASSES = 4
-
-Score = Callable[[Images], Scores]
 
 
 class Normal(NamedTuple):
@@ -42,11 +41,8 @@ def split_classes(dataset: Dataset) -> list[Normal]:
     held_out = max(1, count // 10)
     if count < 10:
         raise InputError(f"expected 10 images of each class or more, got {count}")
-    split = []
-    for kind in kinds:
-        own = images[labels == kind][:count]
-        split.append(Normal(int(kind), own[held_out:], own[:held_out]))
-    return split
+    chosen = ((int(kind), images[labels == kind][:count]) for kind in kinds)
+    return [Normal(kind, own[held_out:], own[:held_out]) for kind, own in chosen]
 
 
 def auroc(normal: Scores, anomalous: Scores) -> float:
@@ -73,14 +69,9 @@ class Baseline:
 
     def tune(self, normals: list[Normal], seed: int) -> dict[str, Any]:
         """The settings with the greatest mean AUROC on training images alone."""
-        best, found = -1.0, {}
         chosen = normals[:: max(1, len(normals) // TUNING_CLASSES)][:TUNING_CLASSES]
-        for values in product(*self.grid.values()):
-            fixed = dict(zip(self.grid, values, strict=True))
-            reached = [self._trial(fixed, normal, normals, seed) for normal in chosen]
-            if np.mean(reached) > best:
-                best, found = float(np.mean(reached)), fixed
-        return found
+        tried = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+        return max(tried, key=lambda fixed: np.mean([self._trial(fixed, one, normals, seed) for one in chosen]))
 
     def _trial(self, fixed: dict[str, Any], normal: Normal, all_: list[Normal], seed: int) -> float:
         part = normal.train[: max(2, min(TUNING_IMAGES, len(normal.train) * 3 // 4))]
@@ -91,14 +82,10 @@ class Baseline:
 
 
 def _pca(normal: Normal, *, seed: int, size: int) -> dict[str, Score]:
-    from sklearn.decomposition import PCA
-
-    rows = _rows(as_unit_float(normal.train))
-    size = min(size, len(rows) - 1)
-    fitted = PCA(size, svd_solver="randomized", random_state=seed).fit(rows)
+    fitted = fit_pca(rows_of(normal.train), min(size, len(normal.train) - 1), seed=seed, solver="randomized")
 
     def decoded(images: Images) -> Images:
-        back = fitted.inverse_transform(fitted.transform(_rows(images)))
+        back = fitted.inverse_transform(fitted.transform(rows_of(images)))
         return np.asarray(back, np.float32).reshape(images.shape)
 
     return {
@@ -115,23 +102,23 @@ def _forest(normal: Normal, *, seed: int, max_features: float) -> dict[str, Scor
     from sklearn.ensemble import IsolationForest
 
     forest = IsolationForest(n_estimators=200, max_features=max_features, random_state=seed)
-    forest.fit(_rows(as_unit_float(normal.train)))
-    return {"": lambda images: -forest.score_samples(_rows(images))}
+    forest.fit(rows_of(normal.train))
+    return {"": lambda images: -forest.score_samples(rows_of(images))}
 
 
 def _one_class_svm(normal: Normal, *, seed: int, nu: float, gamma: Any) -> dict[str, Score]:
     from sklearn.svm import OneClassSVM
 
-    machine = OneClassSVM(nu=nu, gamma=gamma).fit(_rows(as_unit_float(normal.train)))
-    return {"": lambda images: -machine.decision_function(_rows(images))}
+    machine = OneClassSVM(nu=nu, gamma=gamma).fit(rows_of(normal.train))
+    return {"": lambda images: -machine.decision_function(rows_of(images))}
 
 
 def _nearest(normal: Normal, *, seed: int, neighbours: int) -> dict[str, Score]:
     from sklearn.neighbors import NearestNeighbors
 
     known = NearestNeighbors(n_neighbors=neighbours, algorithm="brute")
-    known.fit(_rows(as_unit_float(normal.train)))
-    return {"": lambda images: known.kneighbors(_rows(images))[0].mean(1)}
+    known.fit(rows_of(normal.train))
+    return {"": lambda images: known.kneighbors(rows_of(images))[0].mean(1)}
 
 
 _SIZES = (8, 16, 32, 64)
@@ -142,7 +129,3 @@ BASELINES = (
     Baseline("one-class SVM", _one_class_svm, {"nu": (0.02, 0.1), "gamma": (0.005, 0.01, 0.02, 0.04)}),
     Baseline("distance to nearest neighbours", _nearest, {"neighbours": (1, 3, 5)}),
 )
-
-
-def _rows(images: Images) -> Float[np.ndarray, "n pixels"]:
-    return images.reshape(len(images), -1)

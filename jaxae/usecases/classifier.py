@@ -1,7 +1,6 @@
 """The judge of generated images: a classifier trained on real ones, and what it measures."""
 
 from dataclasses import dataclass
-from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.layers import Conv, Linear, flatten_as_torch
 from jaxae.network.parameters import Parameters, parameters_of
-from jaxae.usecases.supervised import Network, apply, passes, train_compiled, unit_pixels
+from jaxae.usecases.supervised import apply, network_of, passes, train_compiled
 
 _FEATURES = 128
 
@@ -27,14 +26,17 @@ class ConvolutionalClassifier(nnx.Module):
         self.linear_1 = Linear(64 * 4 * 4, _FEATURES, rngs=rngs)
         self.linear_2 = Linear(_FEATURES, num_classes, rngs=rngs)
 
-    def features(self, x: Float[Array, "batch 28 28 1"]) -> Float[Array, "batch features"]:
-        """The layer before the logits."""
+    def look(
+        self, x: Float[Array, "batch 28 28 1"]
+    ) -> tuple[Float[Array, "batch classes"], Float[Array, "batch features"]]:
+        """Logits of the classes of images in [0, 1], and the layer before them."""
         x = jax.nn.relu(self.conv_2(jax.nn.relu(self.conv_1(x))))
-        return jax.nn.relu(self.linear_1(flatten_as_torch(x)))
+        features = jax.nn.relu(self.linear_1(flatten_as_torch(x)))
+        return self.linear_2(features), features
 
     def __call__(self, x: Float[Array, "batch 28 28 1"]) -> Float[Array, "batch classes"]:
         """Logits of the classes of images in [0, 1]."""
-        return self.linear_2(self.features(x))
+        return self.look(x)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +56,9 @@ class Judge:
     reference: Float[np.ndarray, "n features"]
 
     def judge(self, images: Num[np.ndarray, "n 28 28 1"], labels: Int[np.ndarray, " n"]) -> tuple[float, float]:
-        """How many images are taken for their label, and their Fréchet distance from the test set.
-
-        Args:
-            images: uint8, or floats in [0, 1].
-            labels: What each is meant to be.
-        """
-        logits, features = self._look(images)
-        accuracy = float((logits.argmax(1) == labels).mean())
+        """Share of images, uint8 or in [0, 1], taken for their label, and their Fréchet distance from the test set."""
+        accuracy, features = _look(self.num_classes, self.parameters, images, labels)
         return accuracy, frechet_distance(features, self.reference)
-
-    def _look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _logits_and_features(self.num_classes, self.parameters, images)
 
 
 def train_judge(dataset: Dataset, *, steps: int | None = None, seed: int = 0) -> Judge:
@@ -78,24 +71,24 @@ def train_judge(dataset: Dataset, *, steps: int | None = None, seed: int = 0) ->
     model = ConvolutionalClassifier(dataset.num_classes, rngs=nnx.Rngs(seed))
     steps = steps or max(500, 5 * len(labels) // batch)
     order = passes(np.random.default_rng(seed), len(labels), batch, steps)
-    parameters = train_compiled(
-        _logits_of(dataset.num_classes),
-        parameters_of(model),
-        jnp.asarray(images),
-        jnp.asarray(labels),
-        jnp.asarray(order),
-        0.001,
-    )
-    logits, features = _logits_and_features(dataset.num_classes, parameters, dataset.test.images)
-    accuracy = float((logits.argmax(1) == dataset.test.labels).mean())
+    network = network_of(ConvolutionalClassifier, dataset.num_classes)
+    parameters = train_compiled(network, parameters_of(model), *map(jnp.asarray, (images, labels, order)), 0.001)
+    accuracy, features = _look(dataset.num_classes, parameters, *dataset.test)
     return Judge(accuracy, parameters, dataset.num_classes, features)
+
+
+def _look(
+    num_classes: int, parameters: Parameters, images: np.ndarray, labels: np.ndarray
+) -> tuple[float, Float[np.ndarray, "n features"]]:
+    """Share of images that are taken for their label, and features of all."""
+    logits, features = apply(network_of(ConvolutionalClassifier, num_classes, method="look"), parameters, images)
+    return float((logits.argmax(1) == labels).mean()), features
 
 
 def frechet_distance(first: Float[np.ndarray, "n features"], second: Float[np.ndarray, "m features"]) -> float:
     """Squared Fréchet distance of the Gaussians that fit two sets of features.
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)): Heusel et al. 2017 (arXiv:1706.08500), there on
-    Inception's features.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)): Heusel et al. 2017 (arXiv:1706.08500), there on Inception's features.
 
     Raises:
         InputError: If the sets have other numbers of features, or fewer than two members.
@@ -111,29 +104,3 @@ def frechet_distance(first: Float[np.ndarray, "n features"], second: Float[np.nd
     product = np.linalg.eigvalsh(root @ two @ root)
     cross = np.sqrt(np.maximum(product, 0)).sum()
     return float(difference @ difference + np.trace(one) + np.trace(two) - 2 * cross)
-
-
-@cache
-def _graph(num_classes: int) -> nnx.GraphDef:
-    build = nnx.eval_shape(lambda: ConvolutionalClassifier(num_classes, rngs=nnx.Rngs(0)))
-    return nnx.split(build)[0]
-
-
-@cache
-def _logits_of(num_classes: int) -> Network:
-    return lambda parameters, x: nnx.merge(_graph(num_classes), parameters)(unit_pixels(x))
-
-
-@cache
-def _both_of(num_classes: int) -> Network:
-    def both(parameters: Parameters, x: Array) -> Array:
-        model = nnx.merge(_graph(num_classes), parameters)
-        features = model.features(unit_pixels(x))
-        return jnp.concatenate([features, model.linear_2(features)], axis=1)
-
-    return both
-
-
-def _logits_and_features(num_classes: int, parameters: Parameters, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    both = apply(_both_of(num_classes), parameters, images)
-    return both[:, _FEATURES:], both[:, :_FEATURES]

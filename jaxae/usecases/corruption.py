@@ -1,7 +1,7 @@
 """Corruptions of an image in [0, 1], drawn inside the compiled training step.
 
-Each is a frozen dataclass, so that a compiled program can depend on it, and is called with a key
-and one image; the result lies in [0, 1] too.
+Each is a frozen dataclass, so that a compiled program can depend on it, and is called with a key and one image; the
+result lies in [0, 1] too.
 """
 
 from dataclasses import dataclass

@@ -1,14 +1,15 @@
 """Denoising: an autoencoder shown corrupted images, beside PCA, median and non-local means."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from jaxae.cli import Switch, default
@@ -25,14 +26,12 @@ from jaxae.training.run_folder import RunFolder
 from jaxae.usecases.corruption import Gaussian, MaskedBlocks, SaltAndPepper
 from jaxae.usecases.denoise_file import denoise_file
 from jaxae.usecases.denoise_filters import Images, Method, principal_components, usual_methods
-from jaxae.usecases.image_quality import mean_psnr, skimage, ssim
-from jaxae.usecases.method_table import Column, MethodTable, tell
+from jaxae.usecases.extra import extra
+from jaxae.usecases.image_quality import mean_psnr, ssim
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
+from jaxae.usecases.recipe import enough_epochs
 
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
-
-_FEWEST_STEPS = 400
 _TUNING_IMAGES = 25
 
 
@@ -50,8 +49,7 @@ class DenoiseSettings(UseCaseSettings):
         epochs: Number of passes over the training set.
         batch_size: Number of examples per step.
         learning_rate: Adam's learning rate.
-        measured: Number of test images that are corrupted and measured; non-local means takes its
-            time.
+        measured: Number of test images that are corrupted and measured; non-local means takes its time.
         seed: Seed of weights, order, noise and PCA.
         keep: Folder to keep the trainings in, each as a run named for its corruption.
         image: Picture to denoise, in place of the comparison.
@@ -87,9 +85,7 @@ class DenoiseSettings(UseCaseSettings):
         """The training that these settings mean on a data set."""
         count = len(dataset.train.labels)
         batch_size = min(self.batch_size, count)
-        epochs = self.epochs
-        if epochs is None:
-            epochs = max(20, -(-_FEWEST_STEPS // -(-count // batch_size)))
+        epochs = enough_epochs(count, batch_size, 400) if self.epochs is None else self.epochs
         train = TrainConfig(epochs, batch_size, self.learning_rate, self.seed)
         return RunConfig(AutoencoderConfig(hidden=self.hidden), train, dataset.name)
 
@@ -111,22 +107,16 @@ class DenoiseSettings(UseCaseSettings):
 class RestorationRow:
     """How near a method comes to the originals under one corruption."""
 
-    corruption: str
-    method: str
-    psnr: float
-    ssim: float
-    tuned: str
+    corruption: Annotated[str, Shown("corruption")]
+    method: Annotated[str, Shown("method")]
+    psnr: Annotated[float, Shown("PSNR (dB)", "higher", 2)]
+    ssim: Annotated[float, Shown("SSIM", "higher")]
+    tuned: Annotated[str, Shown("tuned")]
 
 
 @dataclass(frozen=True, eq=False)
 class Restoration:
-    """The methods side by side, and what they made of the test images.
-
-    Attributes:
-        table: The methods' figures.
-        originals: Test images.
-        restored: Images that each method restored, by corruption and method.
-    """
+    """The methods side by side, and the test images as each restored them, by corruption and method."""
 
     table: MethodTable[RestorationRow]
     originals: Images
@@ -134,20 +124,15 @@ class Restoration:
 
     def draw(self, path: Path) -> None:
         """Draw test images before and after: a row a method, a block of columns a corruption."""
-        names = list(self.restored)
-        methods = list(self.restored[names[0]])
-        rows = len(methods) + 1
+        blocks = {name: {"original": self.originals, **images} for name, images in self.restored.items()}
+        rows = len(next(iter(blocks.values())))
         each = min(5, len(self.originals))
-        size = (0.75 * each * len(names) + 1.9, 0.8 * rows + 0.9)
-        figure, axes = new_figure(rows, each * len(names), size)
-        for block, name in enumerate(names):
-            columns = slice(block * each, (block + 1) * each)
-            draw_images(list(axes[0, columns]), self.originals[:each])
-            for row, method in zip(axes[1:], methods, strict=True):
-                draw_images(list(row[columns]), self.restored[name][method][:each])
-            axes[0, block * each + each // 2].set_title(name)
-        for row, method in zip(axes, ("original", *methods), strict=True):
-            row[0].set_ylabel(method, rotation=0, ha="right", va="center")
+        figure, axes = new_figure(rows, each * len(blocks), (0.75 * each * len(blocks) + 1.9, 0.8 * rows + 0.9))
+        for number, (name, block) in enumerate(blocks.items()):
+            columns = axes[:, number * each : (number + 1) * each]
+            columns[0, each // 2].set_title(name)
+            for row, (method, images) in zip(columns, block.items(), strict=True):
+                draw_images(row, images[:each], "" if number else method)
         figure.suptitle("Test images, corrupted and restored (28x28 pixels)")
         save_figure(figure, path)
 
@@ -156,13 +141,12 @@ def run(settings: DenoiseSettings) -> Restoration | None:
     """Compare the denoisers on test images; or denoise a picture, where one is named.
 
     Raises:
-        InputError: If data, run, picture or a file to write is not there, or scikit-image is not
-            installed.
+        InputError: If data, run, picture or a file to write is not there, or scikit-image is not installed.
     """
     corruptions = settings.corruptions()
     dataset, mesh = settings.open(settings.batch_size)
     if settings.image is None or settings.out is None:
-        return denoise(dataset, settings, corruptions, mesh=mesh, log=tell)
+        return denoise(dataset, settings, corruptions, mesh=mesh)
     check_writable(settings.out)
     ((name, corruption),) = corruptions.items()
     model = denoiser(dataset, settings, name, corruption, mesh=mesh)
@@ -171,29 +155,20 @@ def run(settings: DenoiseSettings) -> Restoration | None:
 
 
 def denoise(
-    dataset: Dataset,
-    settings: DenoiseSettings,
-    corruptions: Mapping[str, Corruption],
-    *,
-    mesh: "Mesh | None" = None,
-    log: Callable[[str], None] = lambda line: None,
+    dataset: Dataset, settings: DenoiseSettings, corruptions: Mapping[str, Corruption], *, mesh: Mesh | None = None
 ) -> Restoration:
     """Corrupt test images and restore them, by an autoencoder for each corruption and by others.
 
-    Args:
-        dataset: Data set: the autoencoder and PCA learn on its training split.
-        settings: Sizes, epochs, seed, and runs in place of trainings.
-        corruptions: Corruptions by name.
-        mesh: Devices that share a batch.
-        log: Function that is told of each corruption when it is done.
+    The autoencoder and PCA learn on the training split. Standard error is told of each corruption that is done.
 
     Raises:
         InputError: If scikit-image is not installed.
     """
-    skimage()
+    # Before minutes of training.
+    extra("skimage.metrics", "scikit-image")
     originals = as_unit_float(dataset.test.images[: settings.measured])
     sample = as_unit_float(dataset.train.images[:_TUNING_IMAGES])
-    components = principal_components(dataset, settings.seed)
+    principal = principal_components(dataset, settings.seed)
     rows, restored = [], {}
     for name, corruption in corruptions.items():
         model = denoiser(dataset, settings, name, corruption, mesh=mesh)
@@ -201,33 +176,19 @@ def denoise(
         noisy_sample = corrupted(sample, corruption, seed=settings.seed + 1)
         methods: dict[str, tuple[Method, str]] = {
             "as it came": (lambda images: images, ""),
-            **usual_methods(components, sample, noisy_sample),
+            **usual_methods(principal, sample, noisy_sample),
             "denoising autoencoder": (partial(reconstruct, model), "nothing"),
         }
-        restored[name] = {}
-        for method, (restore, tuned) in methods.items():
-            result = restored[name][method] = restore(shown)
-            rows.append(
-                RestorationRow(
-                    str(corruption),
-                    method,
-                    psnr=mean_psnr(originals, result),
-                    ssim=ssim(originals, result),
-                    tuned=tuned,
-                )
-            )
-        log(str(corruption))
+        restored[name] = {method: restore(shown) for method, (restore, _) in methods.items()}
+        for method, result in restored[name].items():
+            psnr, similarity = mean_psnr(originals, result), ssim(originals, result)
+            rows.append(RestorationRow(str(corruption), method, psnr, similarity, tuned=methods[method][1]))
+        tell(str(corruption))
     config = settings.config(dataset)
     assert isinstance(config.model, AutoencoderConfig)
     table = MethodTable(
         f"Denoising on {dataset.name}",
-        (
-            Column("corruption", "corruption"),
-            Column("method", "method"),
-            Column("psnr", "PSNR (dB)", "higher", 2),
-            Column("ssim", "SSIM", "higher", 4),
-            Column("tuned", "tuned"),
-        ),
+        columns_of(RestorationRow),
         tuple(rows),
         {
             "training images": len(dataset.train.labels),
@@ -240,8 +201,8 @@ def denoise(
         },
         (
             "PSNR and SSIM (7x7 windows) are means over images, range 1.",
-            f"PCA, median and non-local means tuned by PSNR on {len(sample)} corrupted training "
-            "images, for each corruption.",
+            f"PCA, median and non-local means tuned by PSNR on {len(sample)} corrupted training images, for each "
+            "corruption.",
         ),
         group="corruption",
     )
@@ -249,17 +210,12 @@ def denoise(
 
 
 def denoiser(
-    dataset: Dataset, settings: DenoiseSettings, name: str, corruption: Corruption, *, mesh: "Mesh | None" = None
+    dataset: Dataset, settings: DenoiseSettings, name: str, corruption: Corruption, *, mesh: Mesh | None = None
 ) -> Autoencoder:
     """An autoencoder that was trained to undo a corruption.
 
-    Args:
-        dataset: Data set to train on.
-        settings: Sizes, epochs, seed; a run, or a folder of runs named for their corruptions, in
-            place of the training; a folder to keep the new run in.
-        name: Name of the corruption.
-        corruption: Corruption drawn anew for each image of each step, inside the compiled step.
-        mesh: Devices that share a batch.
+    The settings' run, or the run of the corruption's name in their folder, takes the place of a training, in which
+    the corruption is drawn anew for each image of each step, inside the compiled step.
     """
     model_dir = settings.model_dir
     if model_dir is not None and not RunFolder(model_dir).config_file.exists():

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import UInt8
 
 from jaxae.data.pixels import as_unit_float
@@ -10,7 +11,7 @@ from jaxae.errors import InputError
 from jaxae.network.apply import reconstruct
 from jaxae.network.models import Autoencoder
 from jaxae.storage.files import whole_or_absent
-from jaxae.usecases.picture import pillow
+from jaxae.usecases.extra import extra
 
 _SIDE = 28
 
@@ -18,15 +19,14 @@ _SIDE = 28
 def denoise_file(source: Path, destination: Path, model: Autoencoder, *, tiles: bool) -> None:
     """Denoise a picture of one character, or with `tiles` of many.
 
-    The network knows 28x28 characters, light on dark. A picture is made grey; one whose border is
-    light is inverted for the network and back. A picture of one character is resized to 28x28, and
-    written so; a sheet of tiles is cut into 28x28, its edges filled up with the background, and
-    written in its own size.
+    The network knows 28x28 characters, light on dark. A picture is made grey; one whose border is light is inverted
+    for the network and back. A picture of one character is resized to 28x28, and written so; a sheet of tiles is cut
+    into 28x28, its edges filled up with the background, and written in its own size.
 
     Raises:
         InputError: If the source cannot be read or the destination cannot be written.
     """
-    pil = pillow()
+    pil = extra("PIL.Image", "pillow")
     try:
         with pil.open(source) as picture:
             grey = picture.convert("L")
@@ -45,14 +45,13 @@ def denoise_file(source: Path, destination: Path, model: Autoencoder, *, tiles: 
 
 
 def _denoise_grey(pixels: UInt8[np.ndarray, "h w"], model: Autoencoder) -> np.ndarray:
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    light = np.median(border) > 127
+    light = np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])) > 127
     if light:
         pixels = 255 - pixels
     height, width = pixels.shape
     padded = np.pad(pixels, ((0, -height % _SIDE), (0, -width % _SIDE)))
-    grid = padded.reshape(padded.shape[0] // _SIDE, _SIDE, -1, _SIDE).swapaxes(1, 2)
-    tiles = as_unit_float(np.ascontiguousarray(grid)).reshape(-1, _SIDE, _SIDE, 1)
-    restored = reconstruct(model, tiles).reshape(grid.shape).swapaxes(1, 2).reshape(padded.shape)
+    tiles = as_unit_float(rearrange(padded, "(row h) (column w) -> (row column) h w 1", h=_SIDE, w=_SIDE))
+    rows = len(padded) // _SIDE
+    restored = rearrange(reconstruct(model, tiles), "(row column) h w 1 -> (row h) (column w)", row=rows)
     result = np.round(255 * restored[:height, :width]).astype(np.uint8)
     return 255 - result if light else result

@@ -3,30 +3,24 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxae.data.dataset import Dataset
-from jaxae.data.pixels import as_unit_float
-from jaxae.usecases.image_quality import mean_psnr, skimage
+from jaxae.usecases.extra import extra
+from jaxae.usecases.image_quality import mean_psnr
+from jaxae.usecases.principal import fit_pca, rows_of
 
 Images = Float[np.ndarray, "n h w 1"]
 Method = Callable[[Images], Images]
 
 
-class Components(NamedTuple):
-    """The mean of the training images, and their principal directions."""
-
-    mean: Float[np.ndarray, " pixels"]
-    directions: Float[np.ndarray, "size pixels"]
-
-
-def usual_methods(components: Components, clean: Images, noisy: Images) -> dict[str, tuple[Method, str]]:
+def usual_methods(principal: Any, clean: Images, noisy: Images) -> dict[str, tuple[Method, str]]:
     """What people use today, each with the settings that do best on a corrupted sample."""
     grids: dict[str, tuple[Callable[..., Images], dict[str, tuple]]] = {
-        "PCA": (partial(_by_pca, components), {"size": (8, 16, 32, 64, 128, 256)}),
+        "PCA": (partial(_by_pca, principal), {"size": (8, 16, 32, 64, 128, 256)}),
         "median filter": (_by_median, {"size": (3, 5, 7)}),
         "non-local means": (
             _by_nonlocal_means,
@@ -42,20 +36,16 @@ def usual_methods(components: Components, clean: Images, noisy: Images) -> dict[
     return usual
 
 
-def principal_components(dataset: Dataset, seed: int) -> Components:
-    """PCA of the training images, at most 256 directions."""
-    from sklearn.decomposition import PCA
-
-    rows = as_unit_float(dataset.train.images).reshape(len(dataset.train.images), -1)
-    size = min(256, *rows.shape)
-    fitted = PCA(size, svd_solver="randomized", random_state=seed).fit(rows)
-    return Components(np.asarray(fitted.mean_), np.asarray(fitted.components_))
+def principal_components(dataset: Dataset, seed: int) -> Any:
+    """scikit-learn's PCA of the training images, at most 256 directions."""
+    rows = rows_of(dataset.train.images)
+    return fit_pca(rows, min(256, *rows.shape), seed=seed, solver="randomized")
 
 
-def _by_pca(components: Components, images: Images, *, size: int) -> Images:
-    directions = components.directions[:size]
-    centred = images.reshape(len(images), -1) - components.mean[None]
-    restored = (centred @ directions.T) @ directions + components.mean[None]
+def _by_pca(principal: Any, images: Images, *, size: int) -> Images:
+    directions = principal.components_[:size]
+    centred = images.reshape(len(images), -1) - principal.mean_[None]
+    restored = (centred @ directions.T) @ directions + principal.mean_[None]
     return np.clip(restored, 0, 1).astype(np.float32).reshape(images.shape)
 
 
@@ -67,8 +57,7 @@ def _by_median(images: Images, *, size: int) -> Images:
 
 def _by_nonlocal_means(images: Images, *, patch: int, h: float, sigma: float) -> Images:
     # sigma and h are tuned against clean images, which serves it better than estimating sigma.
-    filtered = partial(
-        skimage().restoration.denoise_nl_means, patch_size=patch, patch_distance=7, h=h, sigma=sigma, fast_mode=True
-    )
-    restored = np.stack([filtered(image) for image in images[..., 0]])
+    denoise = extra("skimage.restoration", "scikit-image").denoise_nl_means
+    settings = {"patch_size": patch, "patch_distance": 7, "h": h, "sigma": sigma, "fast_mode": True}
+    restored = np.stack([denoise(image, **settings) for image in images[..., 0]])
     return np.clip(restored, 0, 1)[..., None].astype(np.float32)

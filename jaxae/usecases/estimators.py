@@ -1,10 +1,11 @@
 """The autoencoder as scikit-learn estimators: a transformer, and an outlier detector.
 
-Both scale each feature to [0, 1] by the least and greatest value seen in `fit`, train on float32,
-and give back the dtype that came in. What lies outside that range later is scaled alike, not
-clipped; a reconstruction, which ends in a sigmoid, stays within it.
+Both scale each feature to [0, 1] by the least and greatest value seen in `fit`, train on float32, and give back the
+dtype that came in. What lies outside that range later is scaled alike, not clipped; a reconstruction, which ends in a
+sigmoid, stays within it.
 """
 
+from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -32,32 +33,23 @@ _DTYPES: Any = [np.float64, np.float32]
 _FEWEST_ROWS = 64
 
 
+@dataclass(eq=False, repr=False)
 class _AutoencoderEstimator(BaseEstimator):
-    """What both have in common: settings, scaling, training, passes through the network."""
+    """What both have in common: settings, scaling, training, the network."""
 
-    def __init__(
-        self,
-        hidden: tuple[int, ...] = (32,),
-        *,
-        activation: Activation = "leaky_relu",
-        epochs: int = 50,
-        batch_size: int = 256,
-        learning_rate: float = 0.005,
-        corrupt: Corruption | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-    ):
-        self.hidden = hidden
-        self.activation: Activation = activation
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.corrupt = corrupt
-        self.random_state = random_state
-        self.verbose = verbose
+    hidden: tuple[int, ...] = (32,)
+    _: KW_ONLY
+    activation: Activation = "leaky_relu"
+    epochs: int = 50
+    batch_size: int = 256
+    learning_rate: float = 0.005
+    corrupt: Corruption | None = None
+    random_state: Any = None
+    verbose: int = 0
 
-    def _fit_network(self, X: Float[np.ndarray, "n features"]) -> None:
-        """Fit the scaling and train the network on checked rows."""
+    def _fit_network(self, X: Any) -> Float[np.ndarray, "n features"]:
+        """Check rows, fit the scaling to them, and train the network on them."""
+        X = self._checked(X, reset=True)
         self._check_settings()
         self.data_min_ = X.min(0)
         with np.errstate(over="ignore"):
@@ -69,9 +61,10 @@ class _AutoencoderEstimator(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         train = TrainConfig(int(self.epochs), int(self.batch_size), float(self.learning_rate), seed)
         self.config_ = AutoencoderConfig(X.shape[1], tuple(self.hidden), self.activation)
-        parameters, self.loss_curve_ = _train(self.config_, train, self._scale(X), self.corrupt, self.verbose)
+        parameters, self.loss_curve_ = self._train(train, self._scale(X))
         # Kept on the host, where they pickle and outlive the device.
         self.parameters_ = jax.tree.map(np.array, parameters)
+        return X
 
     def _check_settings(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -94,22 +87,40 @@ class _AutoencoderEstimator(BaseEstimator):
     def _network(self) -> Model:
         return with_parameters(self.config_, self.parameters_)
 
-    def _encode(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n code"]:
-        return encode(self._network(), self._scale(X))
-
-    def _decode(self, codes: Float[np.ndarray, "n code"]) -> Float[np.ndarray, "n features"]:
-        return decode(self._network(), codes.astype(np.float32))
-
-    def _squared_error(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
-        rows = self._scale(X)
-        return ((reconstruct(self._network(), rows) - rows) ** 2).sum(1)
+    def _train(self, train: TrainConfig, rows: Float[np.ndarray, "n features"]) -> tuple[Parameters, list[float]]:
+        """The trained parameters, and the mean cost of each epoch in nats a row."""
+        program = Program(self.config_, make_mesh(batch_size=train.batch_size), corrupt=self.corrupt)
+        schedule = KeySchedule(train.seed, len(rows), train.batch_size, model=self.config_)
+        # Another number of rows, within a factor of two, runs the same compiled program.
+        length = padded_length(len(rows), _FEWEST_ROWS)
+        split = (pad_rows(rows, length), np.zeros(length, np.int32))
+        hyperparameters = Hyperparameters(train.learning_rate, train.beta)
+        trainer = Trainer.start(program, schedule.init_parameters(), split, hyperparameters)
+        steps = -(-len(rows) // train.batch_size)
+        curve = []
+        with Progress(train.epochs * steps, 0, train.batch_size, shown=self.verbose > 0) as progress:
+            for epoch in range(train.epochs):
+                # The next power of two, for the same reason.
+                placed = trainer.place(schedule.plan(epoch), 0, padded_length(steps))
+                metrics = trainer.take(placed, steps)
+                costs = np.asarray(metrics.reconstruction)[:steps]
+                if not np.isfinite(costs).all() or int(trainer.state.step) != (epoch + 1) * steps:
+                    raise DivergenceError(
+                        f"the cost or gradient of epoch {epoch + 1} is not finite; expected a smaller "
+                        f"learning rate than {train.learning_rate}"
+                    )
+                curve.append(float(costs.mean()))
+                progress.advance(steps, curve[-1])
+                if self.verbose > 1:
+                    print(f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Cost: {curve[-1]:.4f}")
+        return trainer.state.parameters, curve
 
 
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _AutoencoderEstimator):
     """Dimensionality reduction by an autoencoder: features to codes, and back.
 
-    Features are scaled to [0, 1] by a min-max fitted in `fit`, reconstructed under a binary
-    cross-entropy, and scaled back by `inverse_transform`.
+    Features are scaled to [0, 1] by a min-max fitted in `fit`, reconstructed under a binary cross-entropy, and scaled
+    back by `inverse_transform`.
 
     Args:
         hidden: Widths from the features to the code; the last is the code's.
@@ -120,8 +131,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         corrupt: Makes of a key and a row what the network is shown of it, such as
             `jaxae.usecases.corruption.Gaussian()`; frozen, hashable, and picklable to be pickled.
         random_state: Random state of weights and order; an int makes `fit` repeat itself.
-        verbose: 1 shows a bar on standard error where that is a terminal, 2 prints each epoch's
-            mean cost too.
+        verbose: 1 shows a bar on standard error where that is a terminal, 2 prints each epoch's mean cost too.
 
     Attributes:
         config_: The network's settings.
@@ -140,14 +150,14 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             InputError: If a setting is out of range.
             DivergenceError: If a cost is not finite.
         """
-        self._fit_network(self._checked(X, reset=True))
+        self._fit_network(X)
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "n code"]:
         """Codes of rows of features."""
         check_is_fitted(self)
         X = self._checked(X)
-        return self._encode(X).astype(X.dtype)
+        return encode(self._network(), self._scale(X)).astype(X.dtype)
 
     def inverse_transform(self, X: Any) -> Float[np.ndarray, "n features"]:
         """Rows of features decoded from codes; each lies within the range seen in `fit`.
@@ -159,13 +169,13 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         codes = np.asarray(check_array(X, dtype=_DTYPES))
         if codes.shape[1] != self._n_features_out:
             raise InputError(f"expected codes of {self._n_features_out} dimensions, got {codes.shape[1]}")
-        scaled = self._decode(codes)
+        scaled = decode(self._network(), codes.astype(np.float32))
         # A constant feature has range 0, and so comes back as it was.
         return (scaled * self.data_range_[None] + self.data_min_[None]).astype(codes.dtype)
 
     @property
     def _n_features_out(self) -> int:
-        return self.config_.hidden[-1]
+        return self.config_.code_size
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -173,59 +183,23 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return tags
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class AutoencoderOutlierDetector(OutlierMixin, _AutoencoderEstimator):
     """Outliers as what an autoencoder, trained on the rows, reconstructs badly.
 
-    Features are scaled to [0, 1] by a min-max fitted in `fit`; the error is the mean over features
-    of the squared difference in that scale.
+    Features are scaled to [0, 1] by a min-max fitted in `fit`; the error is the mean over features of the squared
+    difference in that scale.
 
     Args:
-        hidden: Widths from the features to the code; the last is the code's.
+        hidden: Widths from the features to the code, and all other settings: as in `AutoencoderTransformer`.
         contamination: Share of the rows in `fit` to be called outliers, above 0 up to 0.5.
-        activation: After every layer but the last: leaky_relu, relu or tanh.
-        epochs: Passes over the rows.
-        batch_size: Rows a step.
-        learning_rate: Adam's.
-        corrupt: Makes of a key and a row what the network is shown of it in training.
-        random_state: Random state of weights and order; an int makes `fit` repeat itself.
-        verbose: 1 shows a bar on standard error where that is a terminal, 2 prints each epoch's
-            mean cost too.
 
     Attributes:
         offset_: The threshold: that quantile of the scores in `fit` which the contamination names.
-        config_: The network's settings.
-        parameters_: Its parameters, as a nested dict of NumPy arrays.
-        loss_curve_: Mean cost of each epoch, in nats a row, summed over features.
-        data_min_: Least value of each feature in `fit`.
-        data_range_: Greatest less least.
-        n_features_in_: Features seen in `fit`.
-        feature_names_in_: Their names, where all were strings.
+        config_: The network's settings; what else `fit` finds is as in `AutoencoderTransformer`.
     """
 
-    def __init__(
-        self,
-        hidden: tuple[int, ...] = (32,),
-        *,
-        contamination: float = 0.1,
-        activation: Activation = "leaky_relu",
-        epochs: int = 50,
-        batch_size: int = 256,
-        learning_rate: float = 0.005,
-        corrupt: Corruption | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-    ):
-        super().__init__(
-            hidden,
-            activation=activation,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            corrupt=corrupt,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.contamination = contamination
+    contamination: float = 0.1
 
     def fit(self, X: Any, y: Any = None) -> "AutoencoderOutlierDetector":
         """Train on rows of features and set the threshold; `y` is ignored.
@@ -236,8 +210,7 @@ class AutoencoderOutlierDetector(OutlierMixin, _AutoencoderEstimator):
         """
         if not isinstance(self.contamination, Real) or not 0 < self.contamination <= 0.5:
             raise InputError(f"expected a contamination above 0 up to 0.5, got {self.contamination!r}")
-        X = self._checked(X, reset=True)
-        self._fit_network(X)
+        X = self._fit_network(X)
         self.offset_ = float(np.percentile(self._score(X), 100 * self.contamination))
         return self
 
@@ -255,39 +228,6 @@ class AutoencoderOutlierDetector(OutlierMixin, _AutoencoderEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def _score(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
-        return -self._squared_error(X).astype(np.float64) / X.shape[1]
-
-
-def _train(
-    config: AutoencoderConfig,
-    train: TrainConfig,
-    rows: Float[np.ndarray, "n features"],
-    corrupt: Corruption | None,
-    verbose: int,
-) -> tuple[Parameters, list[float]]:
-    """The trained parameters, and the mean cost of each epoch in nats a row."""
-    program = Program(config, make_mesh(batch_size=train.batch_size), corrupt=corrupt)
-    schedule = KeySchedule(train.seed, len(rows), train.batch_size, model=config)
-    # Another number of rows, within a factor of two, runs the same compiled program.
-    length = padded_length(len(rows), _FEWEST_ROWS)
-    split = (pad_rows(rows, length), np.zeros(length, np.int32))
-    hyperparameters = Hyperparameters(train.learning_rate, train.beta)
-    trainer = Trainer.start(program, schedule.init_parameters(), split, hyperparameters)
-    steps = -(-len(rows) // train.batch_size)
-    curve = []
-    with Progress(train.epochs * steps, 0, train.batch_size, shown=verbose > 0) as progress:
-        for epoch in range(train.epochs):
-            # The next power of two, for the same reason.
-            placed = trainer.place(schedule.plan(epoch), 0, padded_length(steps))
-            metrics = trainer.take(placed, steps)
-            costs = np.asarray(metrics.reconstruction)[:steps]
-            if not np.isfinite(costs).all() or int(trainer.state.step) != (epoch + 1) * steps:
-                raise DivergenceError(
-                    f"the cost or gradient of epoch {epoch + 1} is not finite; expected a smaller "
-                    f"learning rate than {train.learning_rate}"
-                )
-            curve.append(float(costs.mean()))
-            progress.advance(steps, curve[-1])
-            if verbose > 1:
-                print(f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Cost: {curve[-1]:.4f}")
-    return trainer.state.parameters, curve
+        rows = self._scale(X)
+        error = ((reconstruct(self._network(), rows) - rows) ** 2).sum(1)
+        return -error.astype(np.float64) / X.shape[1]

@@ -3,32 +3,23 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxae.cli import default
 from jaxae.data.dataset import Dataset
-from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.network.apply import check_unconditional, encode
+from jaxae.network.apply import encode
 from jaxae.network.models import Model
 from jaxae.plots import new_figure, save_figure
-from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.model_source import UseCaseSettings
+from jaxae.usecases.principal import fit_pca, rows_of
 from jaxae.usecases.recipe import models_to_compare
-
-COLUMNS = (
-    Column("features", "features"),
-    Column("dimensions", "dimensions"),
-    Column("logistic_regression", "logistic regression (%)", "higher", 2),
-    Column("random_forest", "random forest (%)", "higher", 2),
-    Column("neighbours", "5 nearest neighbours (%)", "higher", 2),
-    Column("nmi", "k-means NMI", "higher", 3),
-    Column("ari", "k-means ARI", "higher", 3),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +43,7 @@ class FeatureSettings(UseCaseSettings):
             raise InputError(f"expected 1 tree or more, got {self.trees}")
 
 
-@dataclass(frozen=True)
-class FeatureSet:
+class FeatureSet(NamedTuple):
     """What images of the two splits become."""
 
     train: Float[np.ndarray, "n features"]
@@ -64,13 +54,13 @@ class FeatureSet:
 class FeatureRow:
     """What classifiers and clusters make of one kind of features; accuracies in percent."""
 
-    features: str
-    dimensions: int
-    logistic_regression: float
-    random_forest: float
-    neighbours: float
-    nmi: float
-    ari: float
+    features: Annotated[str, Shown("features")]
+    dimensions: Annotated[int, Shown("dimensions")]
+    logistic_regression: Annotated[float, Shown("logistic regression (%)", "higher", 2)]
+    random_forest: Annotated[float, Shown("random forest (%)", "higher", 2)]
+    neighbours: Annotated[float, Shown("5 nearest neighbours (%)", "higher", 2)]
+    nmi: Annotated[float, Shown("k-means NMI", "higher", 3)]
+    ari: Annotated[float, Shown("k-means ARI", "higher", 3)]
 
 
 @dataclass(frozen=True)
@@ -83,28 +73,19 @@ class FeatureComparison:
         """Draw the test error of each classifier as bars, grouped by kind of features."""
         figure, axes = new_figure(1, 1, (9, 4))
         axis = axes[0, 0]
-        classifiers = [column for column in COLUMNS if column.title.endswith("(%)")]
-        shades = ("0.1", "0.4", "0.65", "0.85", "white")
-        hatches = ("", "", "", "", "//")
+        classifiers = [column for column in self.table.columns if column.title.endswith("(%)")]
+        fills = (("0.1", ""), ("0.4", ""), ("0.65", ""), ("0.85", ""), ("white", "//"))
         rows = self.table.rows
         width = 0.8 / len(rows)
-        for number, row in enumerate(rows):
+        for number, (row, (shade, hatch)) in enumerate(zip(rows, cycle(fills), strict=False)):
             errors = [100 - getattr(row, column.key) for column in classifiers]
             places = np.arange(len(classifiers)) + (number - (len(rows) - 1) / 2) * width
-            bars = axis.bar(
-                places,
-                errors,
-                width,
-                label=f"{row.features} ({row.dimensions})",
-                color=shades[number % 5],
-                hatch=hatches[number % 5],
-                edgecolor="black",
-            )
+            label = f"{row.features} ({row.dimensions})"
+            bars = axis.bar(places, errors, width, label=label, color=shade, hatch=hatch, edgecolor="black")
             axis.bar_label(bars, fmt="%.1f", fontsize=8)
         names = [column.title.removesuffix(" (%)") for column in classifiers]
         axis.set_xticks(np.arange(len(classifiers)), names)
-        axis.set_ylabel("test error (%)")
-        axis.set_title(self.table.title)
+        axis.set(ylabel="test error (%)", title=self.table.title)
         axis.legend(fontsize=8)
         save_figure(figure, path)
 
@@ -127,34 +108,26 @@ def features_of(model: Model, dataset: Dataset) -> FeatureSet:
     Raises:
         InputError: If the model is conditional: its codes are computed with the label's help.
     """
-    check_unconditional(model)
-    return FeatureSet(*(encode(model, split.images) for split in (dataset.train, dataset.test)))
+    return FeatureSet(encode(model, dataset.train.images), encode(model, dataset.test.images))
 
 
 def compare_features(
     codes: Mapping[str, FeatureSet], dataset: Dataset, *, trees: int = 500, seed: int = 0
 ) -> FeatureComparison:
-    """Classify and cluster on each kind of features; classifiers learn from the training set.
+    """Classify and cluster on each kind of features, by the names that the table gives them, on PCA-32 and pixels.
 
-    Args:
-        codes: Features by the names that the table gives them.
-        dataset: Data set that PCA-32 and the pixels are taken from.
-        trees: Number of trees in the random forest.
-        seed: Seed of everything that draws.
+    Classifiers, of which the random forest has so many trees, learn from the training set.
     """
-    kinds = {**codes, "PCA-32": _principal(dataset, 32, seed), "pixels": _pixels(dataset)}
+    pixels = FeatureSet(rows_of(dataset.train.images), rows_of(dataset.test.images))
+    principal = fit_pca(pixels.train, 32, seed=seed, solver="auto")
+    kinds = {**codes, "PCA-32": FeatureSet(*map(principal.transform, pixels)), "pixels": pixels}
     rows = tuple(
-        FeatureRow(
-            name,
-            features.train.shape[1],
-            **_classify(features, dataset, trees, seed),
-            **_cluster(features, dataset, seed),
-        )
-        for name, features in kinds.items()
+        FeatureRow(name, one.train.shape[1], **_classify(one, dataset, trees, seed), **_cluster(one, dataset, seed))
+        for name, one in kinds.items()
     )
     table = MethodTable(
         f"Features for classification and clustering on {dataset.name}",
-        COLUMNS,
+        columns_of(FeatureRow),
         rows,
         settings={
             "training images": len(dataset.train.labels),
@@ -163,29 +136,14 @@ def compare_features(
             "seed": seed,
         },
         notes=(
-            "Accuracies on the test set of classifiers at scikit-learn's defaults, trained on all "
-            "training labels; logistic regression on standardised features, up to 300 iterations. "
-            "No classifier was tuned on the test set.",
-            f"k-means with {dataset.num_classes} clusters, best of 4 starts, on the training "
-            "images; NMI and ARI of their clusters against their labels.",
+            "Accuracies on the test set of classifiers at scikit-learn's defaults, trained on all training labels; "
+            "logistic regression on standardised features, up to 300 iterations. No classifier was tuned on the test "
+            "set.",
+            f"k-means with {dataset.num_classes} clusters, best of 4 starts, on the training images; NMI and ARI of "
+            "their clusters against their labels.",
         ),
     )
     return FeatureComparison(table)
-
-
-def _principal(dataset: Dataset, size: int, seed: int) -> FeatureSet:
-    from sklearn.decomposition import PCA
-
-    pixels = _pixels(dataset)
-    principal = PCA(size, random_state=seed).fit(pixels.train)
-    return FeatureSet(principal.transform(pixels.train), principal.transform(pixels.test))
-
-
-def _pixels(dataset: Dataset) -> FeatureSet:
-    train, test = (
-        as_unit_float(split.images).reshape(len(split.labels), -1) for split in (dataset.train, dataset.test)
-    )
-    return FeatureSet(train, test)
 
 
 def _classify(features: FeatureSet, dataset: Dataset, trees: int, seed: int) -> dict[str, float]:
@@ -216,9 +174,5 @@ def _cluster(features: FeatureSet, dataset: Dataset, seed: int) -> dict[str, flo
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     means = KMeans(dataset.num_classes, n_init=4, random_state=seed)  # pyright: ignore[reportArgumentType]
-    clusters = means.fit_predict(features.train)
-    labels = dataset.train.labels
-    return {
-        "nmi": float(normalized_mutual_info_score(labels, clusters)),
-        "ari": float(adjusted_rand_score(labels, clusters)),
-    }
+    pair = (dataset.train.labels, means.fit_predict(features.train))
+    return {"nmi": float(normalized_mutual_info_score(*pair)), "ari": float(adjusted_rand_score(*pair))}

@@ -10,7 +10,7 @@ from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.network.apply import decode
 from jaxae.network.models import ConditionalVAE
-from jaxae.plots import save_figure
+from jaxae.plots import draw_tiles, save_figure
 from jaxae.usecases.samplers import Posteriors, SamplerName, draw_codes
 
 _EACH = 10
@@ -26,13 +26,9 @@ def draw_gallery(path: Path, model: ConditionalVAE, dataset: Dataset, *, title: 
     posteriors = Posteriors.of(model, dataset.train)
     classes = min(dataset.num_classes, 10)
     labels = np.repeat(np.arange(classes, dtype=np.int32), _EACH)
-    samplers: tuple[tuple[SamplerName, str], ...] = (
-        ("prior", "codes of the prior"),
-        ("rejection", "the same, by rejection sampling"),
-    )
-    for panel, (sampler, name) in zip(panels[0], samplers, strict=True):
-        draw = draw_codes(sampler, labels, posteriors, seed=seed)
-        images = decode(model, draw.codes, labels)
+    samplers: dict[SamplerName, str] = {"prior": "codes of the prior", "rejection": "the same, by rejection sampling"}
+    for panel, (sampler, name) in zip(panels[0], samplers.items(), strict=True):
+        images = decode(model, draw_codes(sampler, labels, posteriors, seed=seed).codes, labels)
         _grid(panel, images, [str(label) for label in range(classes)], f"Samples: {name}", "class")
     rows, images = _interpolations(model, dataset, classes)
     _grid(panels[1][0], images, rows, "Interpolation between test images' codes", "classes")
@@ -48,36 +44,23 @@ def _interpolations(model: ConditionalVAE, dataset: Dataset, classes: int) -> tu
     pixels = as_unit_float(images)
     firsts = [int(np.argmax(labels == label)) for label in range(classes)]
     names, decoded = [], []
-    for index in range(classes):
-        ends = (firsts[index], firsts[(index + 1) % classes])
-        names.append(f"{labels[ends[0]]}-{labels[ends[1]]}")
-        decoded.append(
-            model.interpolate(
-                jnp.asarray(pixels[ends[0]]), jnp.asarray(pixels[ends[1]]), _STEPS, jnp.asarray(labels[list(ends)])
-            )[..., :1]
-        )
-    return names, np.concatenate([np.asarray(row) for row in decoded])
+    for first, second in zip(firsts, np.roll(firsts, -1), strict=True):
+        names.append(f"{labels[first]}-{labels[second]}")
+        one, other = jnp.asarray(pixels[first]), jnp.asarray(pixels[second])
+        decoded.append(model.interpolate(one, other, _STEPS, jnp.asarray(labels[[first, second]]))[..., :1])
+    return names, np.concatenate(decoded)
 
 
 def _traversal(model: ConditionalVAE, posteriors: Posteriors) -> tuple[list[str], np.ndarray]:
     """The ten dimensions that the encoder uses most, each moved alone, for one class."""
     used = np.argsort(posteriors.mean.var(0))[::-1][:10]
-    codes = np.zeros((len(used), _STEPS, posteriors.num_latent), np.float32)
-    for row, dimension in enumerate(used):
-        codes[row, :, dimension] = np.linspace(-3, 3, _STEPS)
-    flat = codes.reshape(-1, posteriors.num_latent)
-    label = np.full(len(flat), model.config.num_classes // 2, np.int32)
-    return [str(dimension) for dimension in used], decode(model, flat, label)
+    codes = np.kron(np.eye(posteriors.num_latent)[used], np.linspace(-3, 3, _STEPS)[:, None]).astype(np.float32)
+    label = np.full(len(codes), model.config.num_classes // 2, np.int32)
+    return [str(dimension) for dimension in used], decode(model, codes, label)
 
 
 def _grid(panel: Any, images: np.ndarray, rows: list[str], title: str, label: str) -> None:
     axis = panel.subplots()
-    columns = len(images) // len(rows)
-    height = images.shape[1]
-    grid = images[..., 0].reshape(len(rows), columns, height, -1).transpose(0, 2, 1, 3)
-    axis.imshow(grid.reshape(len(rows) * height, -1), cmap="gray_r", vmin=0, vmax=1)
-    axis.set_xticks([])
-    axis.set_yticks((np.arange(len(rows)) + 0.5) * height, rows)
-    axis.tick_params(length=0)
+    draw_tiles(axis, images, rows, gap=0)
     axis.set_ylabel(label)
     axis.set_title(title, fontsize=10)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Int, UInt8
 
 from jaxae.cli import default
@@ -16,38 +17,31 @@ from jaxae.network.apply import decode
 from jaxae.network.models import ConditionalVAE
 from jaxae.pretrained.card import model_card
 from jaxae.storage import npz
-from jaxae.storage.files import check_writable
+from jaxae.storage.files import check_writable, refuse_unwritable
 from jaxae.usecases.classifier import Judge, train_judge
 from jaxae.usecases.compress.codec import to_bytes
 from jaxae.usecases.gallery import draw_gallery
-from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.mixture import mixture_samples
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.picture import collage, picture_shape, write_pixels
 from jaxae.usecases.samplers import Posteriors, SamplerName, draw_codes
 
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
-
-SAMPLERS: tuple[SamplerName, ...] = ("prior", "aggregated", "rejection")
-
-COLUMNS = (
-    Column("model", "model"),
-    Column("sampler", "codes drawn from"),
-    Column("accuracy", "taken for their class (%)", "higher", 2),
-    Column("frechet", "Fréchet distance", "lower", 1),
-    Column("acceptance", "proposals accepted (%)", digits=2),
-)
+# The samplers, and what the table calls their codes' origin.
+SAMPLERS: dict[SamplerName, str] = {
+    "prior": "the prior",
+    "aggregated": "the aggregated posterior",
+    "rejection": "the prior, by rejection",
+}
 
 RECIPES: dict[str, RunConfig] = {
     "post": CONDITIONAL_VAE,
-    # Without the leaky_relu before the sigmoid a pixel can be black; a heavier KL term draws the
-    # codes of a class towards the prior, and its samples towards what the decoder knows.
+    # Without the leaky_relu before the sigmoid a pixel can be black; a heavier KL term draws the codes of a class
+    # towards the prior, and its samples towards what the decoder knows.
     "sharp": CONDITIONAL_VAE.replace(output_leaky_relu=False, beta=3.0),
 }
-
-
 _READY = "cvae-mnist"
+_REAL = "real training images"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +54,7 @@ class GenerateSettings(UseCaseSettings):
         label: Class of the samples to write.
         count: Number of samples.
         sampler: Origin of the codes: the prior, the aggregated posterior, or rejection sampling.
-        recipe: Training without a run: the post's own model, or one with the last leaky_relu
-            removed and beta 3.
+        recipe: Training without a run: the post's own model, or one with the last leaky_relu removed and beta 3.
         epochs: Number of passes of that training.
         seed: Seed of the samples.
     """
@@ -79,22 +72,20 @@ class GenerateSettings(UseCaseSettings):
 
     def recipes(self) -> list[RunConfig]:
         """The trainings that are asked for, all where none is named."""
-        chosen = RECIPES.values() if self.recipe is None else [RECIPES[self.recipe]]
-        if self.epochs is None:
-            return list(chosen)
-        return [config.replace(epochs=self.epochs) for config in chosen]
+        chosen = list(RECIPES.values()) if self.recipe is None else [RECIPES[self.recipe]]
+        return chosen if self.epochs is None else [config.replace(epochs=self.epochs) for config in chosen]
 
 
 @dataclass(frozen=True)
 class GenerationRow:
     """How a judge takes the samples of one model and sampler; shares in percent."""
 
-    model: str
-    sampler: str
+    model: Annotated[str, Shown("model")]
+    sampler: Annotated[str, Shown("codes drawn from")]
     kind: Literal["real", "generated"]
-    accuracy: float
-    frechet: float
-    acceptance: float | None
+    accuracy: Annotated[float, Shown("taken for their class (%)", "higher", 2)]
+    frechet: Annotated[float, Shown("Fréchet distance", "lower", 1)]
+    acceptance: Annotated[float | None, Shown("proposals accepted (%)", digits=2)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +93,7 @@ class GenerationComparison:
     """Models and samplers side by side.
 
     Attributes:
-        table: The methods' figures.
         models: The models compared, by the names that the table gives them.
-        dataset: The data set.
         seed: Seed of the figure's samples.
     """
 
@@ -116,8 +105,7 @@ class GenerationComparison:
     def draw(self, path: Path) -> None:
         """Draw samples, interpolations and a traversal of the last model."""
         name, model = list(self.models.items())[-1]
-        title = f"{name}, on {self.dataset.name}"
-        draw_gallery(path, model, self.dataset, title=title, seed=self.seed)
+        draw_gallery(path, model, self.dataset, title=f"{name}, on {self.dataset.name}", seed=self.seed)
 
 
 def run(settings: GenerateSettings) -> GenerationComparison | None:
@@ -128,40 +116,33 @@ def run(settings: GenerateSettings) -> GenerationComparison | None:
     """
     dataset, mesh = settings.open(128)
     if settings.out is not None:
-        count = 64 if settings.count is None else settings.count
-        check_request(settings.out, settings.label, count, dataset.num_classes)
-        folder = settings.model_dir
-        if folder is None and settings.recipe is None and settings.epochs is None:
-            folder = model_card(_READY).folder
-        recipe = (settings.recipes() if settings.recipe else [RECIPES["sharp"]])[0]
-        if settings.epochs is not None:
-            recipe = recipe.replace(epochs=settings.epochs)
-        _, model = _load_or_train(folder, recipe, dataset, mesh)
-        generate_file(
-            settings.out,
-            model,
-            dataset,
-            sampler=settings.sampler,
-            label=settings.label,
-            count=count,
-            seed=settings.seed,
-        )
+        _write_samples(settings, settings.out, dataset, mesh)
         return None
     count = 10_000 if settings.count is None else settings.count
     _wanted_labels(None, count, dataset.num_classes)
-    models = {}
     if settings.model_dir is not None:
         sources = [(folder, CONDITIONAL_VAE) for folder in (settings.model_dir, *settings.also)]
     else:
         sources = [(None, recipe) for recipe in settings.recipes()]
-    for folder, recipe in sources:
-        config, model = _load_or_train(folder, recipe, dataset, mesh)
-        models[_describe(config)] = model
+    found = [_load_or_train(folder, recipe, dataset, mesh) for folder, recipe in sources]
+    models = {_describe(config): model for config, model in found}
     return compare_generation(models, dataset, train_judge(dataset), count=count, seed=settings.seed)
 
 
+def _write_samples(settings: GenerateSettings, path: Path, dataset: Dataset, mesh: Mesh) -> None:
+    count = 64 if settings.count is None else settings.count
+    check_request(path, settings.label, count, dataset.num_classes)
+    folder = settings.model_dir
+    if folder is None and settings.recipe is None and settings.epochs is None:
+        folder = model_card(_READY).folder
+    # The last of all recipes is the sharp one.
+    _, model = _load_or_train(folder, settings.recipes()[-1], dataset, mesh)
+    sampler, label, seed = settings.sampler, settings.label, settings.seed
+    generate_file(path, model, dataset, sampler=sampler, label=label, count=count, seed=seed)
+
+
 def _load_or_train(
-    model_dir: Path | None, recipe: RunConfig, dataset: Dataset, mesh: "Mesh"
+    model_dir: Path | None, recipe: RunConfig, dataset: Dataset, mesh: Mesh
 ) -> tuple[RunConfig, ConditionalVAE]:
     batch_size = min(recipe.train.batch_size, len(dataset.train.labels))
     recipe = recipe.replace(num_classes=dataset.num_classes, data=dataset.name, batch_size=batch_size)
@@ -178,13 +159,12 @@ def _load_or_train(
 def _describe(config: RunConfig) -> str:
     """What tells a model from the post's, and for how long it was trained."""
     assert isinstance(config.model, ConditionalVAEConfig)
-    own = CONDITIONAL_VAE.replace(num_classes=config.model.num_classes)
-    differences = [
-        *(["no last leaky_relu"] if not config.model.output_leaky_relu else []),
-        *([f"{config.model.num_latent} latents"] if config.model.num_latent != 50 else []),
-        *([f"beta {config.train.beta:g}"] if config.train.beta != own.train.beta else []),
-    ]
-    name = ", ".join(differences) or "as it is"
+    differences = {
+        "no last leaky_relu": not config.model.output_leaky_relu,
+        f"{config.model.num_latent} latents": config.model.num_latent != 50,
+        f"beta {config.train.beta:g}": config.train.beta != CONDITIONAL_VAE.train.beta,
+    }
+    name = ", ".join(text for text, differs in differences.items() if differs) or "as it is"
     return f"the post's CVAE, {name}, {config.train.epochs} epochs"
 
 
@@ -213,13 +193,11 @@ def generate_file(
         InputError: If there is no such class or file format, or the file cannot be written.
     """
     labels = _wanted_labels(label, count, dataset.num_classes)
-    draw = draw_codes(sampler, labels, Posteriors.of(model, dataset.train), seed=seed)
-    images = to_bytes(decode(model, draw.codes, labels))
+    codes = draw_codes(sampler, labels, Posteriors.of(model, dataset.train), seed=seed).codes
+    images = to_bytes(decode(model, codes, labels))
     if path.suffix == ".npz":
-        try:
+        with refuse_unwritable():
             npz.write(path, {"images": images, "labels": labels})
-        except OSError as error:
-            raise InputError(f"expected a file that can be written, got {error}") from error
     else:
         write_pixels(path, collage(images)[0])
 
@@ -231,10 +209,9 @@ def check_request(path: Path, label: int | None, count: int, num_classes: int) -
         InputError: If there is no such class or file format, or the file cannot be written.
     """
     check_writable(path)
-    if path.suffix != ".npz":
-        if path.suffix == ".npy":
-            raise InputError(f"expected a name ending in .npz or .png, got {path}")
-        picture_shape(path, (28, 28))
+    if path.suffix == ".npy":
+        raise InputError(f"expected a name ending in .npz or .png, got {path}")
+    picture_shape(path, (28, 28))
     _wanted_labels(label, count, num_classes)
 
 
@@ -260,7 +237,7 @@ def compare_generation(
     labels = _wanted_labels(None, count, dataset.num_classes)
     rows: list[GenerationRow] = []
 
-    def score(model: str, sampler: str, images: np.ndarray, acceptance: float | None) -> None:
+    def score(model: str, sampler: str, images: np.ndarray, acceptance: float | None = None) -> None:
         accuracy, frechet = judge.judge(images, labels)
         share = None if acceptance is None else 100 * acceptance
         kind = "real" if model == _REAL else "generated"
@@ -268,15 +245,14 @@ def compare_generation(
 
     for name, model in models.items():
         posteriors = Posteriors.of(model, dataset.train)
-        for sampler in SAMPLERS:
+        for sampler, origin in SAMPLERS.items():
             draw = draw_codes(sampler, labels, posteriors, seed=seed)
-            score(name, _CODES[sampler], decode(model, draw.codes, labels), draw.acceptance)
-    images = mixture_samples(dataset, labels, mixture_components, seed)
-    score("PCA-50", "a Gaussian mixture of each class", images, None)
-    score(_REAL, "-", _real_images(dataset, labels, seed), None)
+            score(name, origin, decode(model, draw.codes, labels), draw.acceptance)
+    score("PCA-50", "a Gaussian mixture of each class", mixture_samples(dataset, labels, mixture_components, seed))
+    score(_REAL, "-", _real_images(dataset, labels, seed))
     table = MethodTable(
         f"Class-conditional generation on {dataset.name}",
-        COLUMNS,
+        columns_of(GenerationRow),
         tuple(rows),
         settings={
             "samples per row": count,
@@ -286,23 +262,18 @@ def compare_generation(
             "judge's test accuracy": f"{100 * judge.accuracy:.2f} %",
         },
         notes=(
-            "The judge is a convolutional classifier trained on the real training images alone. "
-            "The Fréchet distance is between Gaussians fitted to its last hidden layer, on samples "
-            "and on the real test images; it is no Inception distance.",
-            "The aggregated posterior draws a training image, then a code of its posterior. "
-            "Rejection sampling proposes codes of the prior, and accepts them by the exact ratio "
-            "of the aggregated posterior's density to the prior's, over its 0.99 quantile.",
-            f"The mixture has {mixture_components} Gaussians of full covariance a class, by up to "
-            "50 rounds of EM. The quantile of the rejection was chosen by the judge's figures on "
-            "the post's model; nothing else was.",
+            "The judge is a convolutional classifier trained on the real training images alone. The Fréchet distance "
+            "is between Gaussians fitted to its last hidden layer, on samples and on the real test images; it is no "
+            "Inception distance.",
+            "The aggregated posterior draws a training image, then a code of its posterior. Rejection sampling "
+            "proposes codes of the prior, and accepts them by the exact ratio of the aggregated posterior's density "
+            "to the prior's, over its 0.99 quantile.",
+            f"The mixture has {mixture_components} Gaussians of full covariance a class, by up to 50 rounds of EM. "
+            "The quantile of the rejection was chosen by the judge's figures on the post's model; nothing else was.",
         ),
         group="kind",
     )
     return GenerationComparison(table, models, dataset, seed)
-
-
-_REAL = "real training images"
-_CODES = {"prior": "the prior", "aggregated": "the aggregated posterior", "rejection": "the prior, by rejection"}
 
 
 def _wanted_labels(label: int | None, count: int, num_classes: int) -> np.ndarray:

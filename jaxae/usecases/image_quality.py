@@ -1,19 +1,17 @@
 """How near images come to their originals: two forms of PSNR, and SSIM."""
 
-from functools import cache
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxae.errors import InputError
+from jaxae.usecases.extra import extra
 
 
 def mean_psnr(originals: Float[np.ndarray, "n h w c"], images: Float[np.ndarray, "n h w c"]) -> float:
     """Mean over images of each image's peak signal-to-noise ratio, in dB for pixels in [0, 1].
 
-    An image restored exactly counts as 100 dB. A few images that are hard do not decide the mean,
-    as they do in `pooled_psnr`.
+    An image restored exactly counts as 100 dB. A few images that are hard do not decide the mean, as they do in
+    `pooled_psnr`.
 
     Raises:
         InputError: If the shapes differ.
@@ -43,24 +41,9 @@ def ssim(originals: Float[np.ndarray, "n h w 1"], images: Float[np.ndarray, "n h
         InputError: If the shapes differ, or scikit-image is not installed.
     """
     _check_shapes(originals, images)
-    similarity = skimage().metrics.structural_similarity
+    similarity = extra("skimage.metrics", "scikit-image").structural_similarity
     pairs = zip(originals[..., 0], images[..., 0], strict=True)
     return float(np.mean([similarity(a, b, data_range=1.0) for a, b in pairs]))
-
-
-@cache
-def skimage() -> Any:
-    """scikit-image, with its metrics and restorations.
-
-    Raises:
-        InputError: If it is not installed.
-    """
-    try:
-        import skimage.metrics
-        import skimage.restoration
-    except ImportError:
-        raise InputError("expected the package scikit-image, got none: pip install 'jaxae[usecases]'") from None
-    return skimage
 
 
 def _check_shapes(originals: np.ndarray, images: np.ndarray) -> None:

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TextIO, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TextIO, TypeVar, get_type_hints
 
-from jaxae.errors import InputError
-from jaxae.storage.files import write_text
+from jaxae.storage.files import refuse_unwritable, write_text
 from jaxae.tables import format_table
 
 Row = TypeVar("Row")
@@ -30,6 +29,22 @@ class Column:
     title: str
     better: Literal["higher", "lower"] | None = None
     digits: int = 4
+
+
+class Shown(NamedTuple):
+    """Annotation of a row's field that the table shows: as `Column`, whose key is the field's name."""
+
+    title: str
+    better: Literal["higher", "lower"] | None = None
+    digits: int = 4
+
+
+def columns_of(row: type, **titles: str) -> tuple[Column, ...]:
+    """Columns of the fields of a row that are annotated with `Shown`; `titles` replaces theirs, by field."""
+    hints = get_type_hints(row, include_extras=True)
+    notes = {key: getattr(hint, "__metadata__", (None,))[0] for key, hint in hints.items()}
+    shown = {key: note for key, note in notes.items() if isinstance(note, Shown)}
+    return tuple(Column(key, titles.get(key, note.title), *note[1:]) for key, note in shown.items())
 
 
 @dataclass(frozen=True)
@@ -89,10 +104,8 @@ class MethodTable(Generic[Row]):
             "notes": list(self.notes),
             "rows": [dataclasses.asdict(row) for row in self.rows],  # pyright: ignore[reportArgumentType]
         }
-        try:
+        with refuse_unwritable():
             write_text(path, json.dumps(document, indent=2, default=float) + "\n")
-        except OSError as error:
-            raise InputError(f"expected a file that can be written, got {error}") from error
 
     def _is_numeric(self, column: Column) -> bool:
         return any(isinstance(getattr(row, column.key), int | float) for row in self.rows)
@@ -105,7 +118,6 @@ class MethodTable(Generic[Row]):
         return f"{shown} *" if self.wins(row, column) else shown
 
 
-@runtime_checkable
 class UseCaseResult(Protocol):
     """What a use case gives: a table, and a figure of it."""
 

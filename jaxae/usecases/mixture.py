@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxae.data.dataset import Dataset
-from jaxae.data.pixels import as_unit_float
+from jaxae.usecases.principal import fit_pca, rows_of
 
 
 def mixture_samples(
@@ -20,15 +20,14 @@ def mixture_samples(
         components: Largest number of Gaussians of each class.
         seed: Seed of PCA and mixtures.
     """
-    from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
-    flat = as_unit_float(dataset.train.images).reshape(len(dataset.train.labels), -1)
-    principal = PCA(50, random_state=seed).fit(flat)
+    rows = rows_of(dataset.train.images)
+    principal = fit_pca(rows, 50, seed=seed, solver="auto")
     # In float32 a covariance may round to one that is not positive.
-    codes = principal.transform(flat).astype(np.float64)
+    codes = principal.transform(rows).astype(np.float64)
     samples = np.empty((len(labels), codes.shape[1]))
     for label in np.unique(labels):
         own = codes[dataset.train.labels == label]

@@ -3,7 +3,9 @@
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
+
+from jax.sharding import Mesh
 
 from jaxae.cli import DataFlags, default
 from jaxae.config import RunConfig
@@ -15,9 +17,6 @@ from jaxae.storage.files import check_writable
 from jaxae.training.fit import fit
 from jaxae.training.program import Corruption
 from jaxae.training.run_folder import load_run
-
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +48,15 @@ class UseCaseSettings(DataFlags):
             raise InputError("expected --run-dir or --pretrained, got both")
         return model_card(self.pretrained).folder
 
-    def open(self, batch_size: int) -> "tuple[Dataset, Mesh]":
+    def open(self, batch_size: int) -> tuple[Dataset, Mesh]:
         """The data set, and the mesh that batches of this size are shared on.
 
         Raises:
             InputError: If data or devices are not there, or a file to write could not be written.
         """
         # Before minutes of training, not after.
-        for path in (self.json, self.figure):
-            if path is not None:
-                check_writable(path)
+        for path in filter(None, (self.json, self.figure)):
+            check_writable(path)
         _ = self.model_dir
         mesh = self.configure(batch_size=batch_size)
         return self.load(), mesh
@@ -69,21 +67,21 @@ def load_or_train(
     config: RunConfig,
     dataset: Dataset,
     *,
-    mesh: "Mesh | None" = None,
+    mesh: Mesh | None = None,
     corrupt: Corruption | None = None,
     keep: Path | None = None,
     show_progress: bool = False,
 ) -> tuple[RunConfig, Model]:
-    """The model of a run folder with its configuration; without one, a model trained now.
+    """The model of a finished run with its configuration; without a run, a model trained now, as by `fit`.
 
     Args:
-        model_dir: Folder of a finished run, or None to train as `config` says.
+        model_dir: Folder of the run, or None to train as `config` says.
         config: Configuration of the training, and of the kind of model that a run must hold.
         dataset: Data set to train on.
         mesh: Devices that share a batch.
         corrupt: Function that makes what the network is shown in training.
         keep: New run folder for what is trained now.
-        show_progress: Show progress on standard error.
+        show_progress: Whether progress is shown on standard error.
 
     Raises:
         InputError: If the run is not finished, or holds another kind of model than `config`.
@@ -93,10 +91,8 @@ def load_or_train(
         return config, result.model
     found, model = load_run(model_dir)
     if type(found.model) is not type(config.model):
-        raise InputError(
-            f"expected a run of {type(config.model).__name__}, got {model_dir}, "
-            f"which holds {type(found.model).__name__}"
-        )
+        wanted, got = type(config.model).__name__, type(found.model).__name__
+        raise InputError(f"expected a run of {wanted}, got {model_dir}, which holds {got}")
     trained_on = Path(found.data).stem if found.data.endswith(".npz") else found.data
     if trained_on != dataset.name:
         warnings.warn(f"{model_dir} was trained on {trained_on}, and is used on {dataset.name}", stacklevel=2)

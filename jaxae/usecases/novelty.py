@@ -1,5 +1,7 @@
 """How unlike the training images an image is: scores of reconstructions, higher is stranger."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float
 
@@ -7,6 +9,7 @@ from jaxae.errors import InputError
 
 Images = Float[np.ndarray, "n 28 28 1"]
 Scores = Float[np.ndarray, " n"]
+Score = Callable[[Images], Scores]
 
 
 def squared_error(images: Images, reconstructions: Images) -> Scores:
@@ -18,9 +21,9 @@ def squared_error(images: Images, reconstructions: Images) -> Scores:
 def smoothed_relative_error(images: Images, reconstructions: Images, *, deviation: float = 1.0) -> Scores:
     """Energy of the blurred difference, as a share of the image's own energy.
 
-    A stroke that is a pixel off leaves a pair of thin lines of opposite sign, which a blur cancels;
-    a stroke that is missing leaves a broad one, which it keeps. Dividing by the image's energy
-    stops a thin anomaly from passing because it has little ink to get wrong.
+    A stroke that is a pixel off leaves a pair of thin lines of opposite sign, which a blur cancels; a stroke that is
+    missing leaves a broad one, which it keeps. Dividing by the image's energy stops a thin anomaly from passing
+    because it has little ink to get wrong.
 
     Args:
         images: Pixels in [0, 1].
@@ -39,8 +42,7 @@ def threshold(normal_scores: Scores, contamination: float) -> float:
     """The score that a wanted share of images like these will exceed.
 
     Args:
-        normal_scores: Scores of images that the model was not trained on, or the share comes out
-            larger.
+        normal_scores: Scores of images that the model was not trained on, or the share comes out larger.
         contamination: That share, between 0 and 1.
     """
     if not 0 < contamination < 1:

@@ -2,14 +2,15 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import UInt8
 
 from jaxae.errors import InputError
 from jaxae.storage import npz
-from jaxae.storage.files import whole_or_absent
+from jaxae.storage.files import refuse_unwritable, whole_or_absent
+from jaxae.usecases.extra import extra
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 LOSSLESS_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
@@ -21,8 +22,8 @@ def read_pixels(path: Path) -> UInt8[np.ndarray, "..."]:
     A .npz file holds that array under the name images, or as its only one.
 
     Raises:
-        InputError: If the file is missing or damaged, or holds colour, other than 8 bits per pixel,
-            several frames, or another shape.
+        InputError: If the file is missing or damaged, or holds colour, other than 8 bits per pixel, several frames, or
+            another shape.
     """
     if path.is_dir() or not path.exists():
         raise InputError(f"expected an image or array file, got no {path}")
@@ -35,21 +36,19 @@ def write_pixels(path: Path, pixels: UInt8[np.ndarray, "..."]) -> None:
     """Write what `read_pixels` reads, whole or absent.
 
     Raises:
-        InputError: If the suffix is not of a lossless format, an image file is to hold several
-            images, or the file cannot be written.
+        InputError: If the suffix is not of a lossless format, an image file is to hold several images, or the file
+            cannot be written.
     """
     suffix = path.suffix.lower()
-    try:
-        with whole_or_absent(path) as temporary:
-            if suffix == ".npy":
-                with temporary.open("wb") as file:
-                    np.save(file, pixels, allow_pickle=False)
-            elif suffix == ".npz":
-                npz.write(temporary, {"images": pixels})
-            else:
-                pillow().fromarray(pixels.reshape(picture_shape(path, pixels.shape))).save(temporary)
-    except OSError as error:
-        raise InputError(f"expected a file that can be written, got {error}") from error
+    with refuse_unwritable(), whole_or_absent(path) as temporary:
+        if suffix == ".npy":
+            with temporary.open("wb") as file:
+                np.save(file, pixels, allow_pickle=False)
+        elif suffix == ".npz":
+            npz.write(temporary, {"images": pixels})
+        else:
+            picture = extra("PIL.Image", "pillow").fromarray(pixels.reshape(picture_shape(path, pixels.shape)))
+            picture.save(temporary)
 
 
 def picture_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -84,8 +83,7 @@ def _read_array(path: Path) -> np.ndarray:
 
 
 def _check_array(pixels: np.ndarray, path: Path) -> np.ndarray:
-    batch = pixels.ndim in {3, 4} and pixels.shape[1:] in {(28, 28), (28, 28, 1)}
-    if pixels.dtype != np.uint8 or not (batch or pixels.ndim == 2) or pixels.size == 0:
+    if pixels.dtype != np.uint8 or not holds_images(pixels.shape) or pixels.size == 0:
         raise InputError(
             "expected uint8 of [n, 28, 28], [n, 28, 28, 1] or one image [h, w], got "
             f"{pixels.dtype} of {list(pixels.shape)} in {path}"
@@ -94,9 +92,9 @@ def _check_array(pixels: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _read_image(path: Path) -> np.ndarray:
-    image_module = pillow()
+    pil = extra("PIL.Image", "pillow")
     try:
-        with image_module.open(path) as image:
+        with pil.open(path) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise InputError(f"expected one image, got {path} of {image.n_frames} frames")
             if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}:
@@ -115,25 +113,13 @@ def _read_image(path: Path) -> np.ndarray:
     return np.ascontiguousarray(grey)
 
 
-def pillow() -> Any:
-    """Pillow's Image module.
-
-    Raises:
-        InputError: If it is not installed.
-    """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise InputError("expected the package pillow, got none: pip install 'jaxae[usecases]'") from None
-    return Image
+def holds_images(shape: tuple[int, ...]) -> bool:
+    """Whether an array of this shape is one image [h, w], or images [n, 28, 28] or [n, 28, 28, 1]."""
+    return len(shape) == 2 or shape[1:] in {(28, 28), (28, 28, 1)}
 
 
 def collage(images: UInt8[np.ndarray, "n h w 1"]) -> tuple[UInt8[np.ndarray, "..."], int]:
     """All images as one, as square as may be, and its columns; black fills up the last row."""
-    count, height, width, _ = images.shape
-    columns = math.ceil(math.sqrt(count))
-    rows = -(-count // columns)
-    filled = np.zeros((rows * columns, height, width), np.uint8)
-    filled[:count] = images[..., 0]
-    grid = filled.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
-    return grid.reshape(rows * height, columns * width), columns
+    columns = math.ceil(math.sqrt(len(images)))
+    filled = np.pad(images, ((0, -len(images) % columns), (0, 0), (0, 0), (0, 0)))
+    return rearrange(filled, "(row column) h w 1 -> (row h) (column w)", column=columns), columns

@@ -1,8 +1,7 @@
 """Pretraining: an encoder that saw images without labels, fine-tuned on few labels."""
 
 from dataclasses import dataclass
-from functools import cache, partial
-from itertools import product
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -22,18 +21,10 @@ from jaxae.network.models import ACTIVATIONS, Autoencoder, build
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.corruption import MaskedPixels
-from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.recipe import deep_autoencoder
-from jaxae.usecases.supervised import Network, passes, train, unit_pixels
-
-COLUMNS = (
-    Column("labels", "labels"),
-    Column("start", "encoder"),
-    Column("mean", "test accuracy (%)", "higher", 2),
-    Column("deviation", "sd over seeds", digits=2),
-    Column("learning_rate", "learning rate chosen", digits=5),
-)
+from jaxae.usecases.supervised import Network, network_of, passes, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +33,10 @@ class PretrainSettings(UseCaseSettings):
 
     Attributes:
         labels: Numbers of labelled images.
-        seeds: Number of trainings of each start: a seed draws the labelled images, the order and
-            the weights.
-        learning_rates: Learning rates tried for each start and number of labels; one is chosen on
-            validation images.
+        seeds: Number of trainings of each start: a seed draws the labelled images, the order and the weights.
+        learning_rates: Learning rates tried for each start and number of labels; one is chosen on validation images.
         batch_size: Largest number of labelled images per step.
-        steps: Number of steps on 100 labels; it grows with the square root of their number, to ten
-            times at 10,000.
+        steps: Number of steps on 100 labels; it grows with the square root of their number, to ten times at 10,000.
         validation: Number of training images, at most a fifth of them, kept for that choice.
         epochs: Number of passes of the pretraining, without a run.
     """
@@ -63,10 +51,8 @@ class PretrainSettings(UseCaseSettings):
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.steps < 1 or self.batch_size < 1:
-            raise InputError(
-                f"expected seeds, steps and a batch size of 1 or more, got {self.seeds}, "
-                f"{self.steps}, {self.batch_size}"
-            )
+            came = f"{self.seeds}, {self.steps}, {self.batch_size}"
+            raise InputError(f"expected seeds, steps and a batch size of 1 or more, got {came}")
         if not self.learning_rates or min(self.learning_rates) <= 0:
             raise InputError(f"expected learning rates above 0, got {self.learning_rates}")
 
@@ -77,15 +63,14 @@ class PretrainSettings(UseCaseSettings):
             InputError: If one is below the number of classes, or above the images that are left.
         """
         available = len(dataset.train.labels) - self.validation_size(dataset)
-        counts = self.labels
-        if counts is None:
-            counts = [count for count in (100, 1000, 10_000) if count <= available]
+        usual = (count for count in (100, 1000, 10_000) if count <= available)
+        counts = list(usual if self.labels is None else self.labels)
         for count in counts:
             if not dataset.num_classes <= count <= available:
                 raise InputError(f"expected from {dataset.num_classes} to {available} labels, got {count}")
         if not counts:
             raise InputError("expected at least one number of labels, got none")
-        return list(counts)
+        return counts
 
     def num_steps(self, count: int) -> int:
         """Number of steps on so many labels."""
@@ -100,11 +85,11 @@ class PretrainSettings(UseCaseSettings):
 class PretrainingRow:
     """Accuracies, in percent, of one start on so many labels, at its chosen learning rate."""
 
-    labels: int
-    start: str
-    mean: float
-    deviation: float
-    learning_rate: float
+    labels: Annotated[int, Shown("labels")]
+    start: Annotated[str, Shown("encoder")]
+    mean: Annotated[float, Shown("test accuracy (%)", "higher", 2)]
+    deviation: Annotated[float, Shown("sd over seeds", digits=2)]
+    learning_rate: Annotated[float, Shown("learning rate chosen", digits=5)]
     accuracies: tuple[float, ...]
 
 
@@ -118,21 +103,11 @@ class PretrainingComparison:
         """Draw test accuracy against the number of labels, the deviation as a bar."""
         figure, axes = new_figure(1, 1, (6, 4))
         axis = axes[0, 0]
-        for start, style in (("pretrained", "ko-"), ("from scratch", "ks--")):
-            rows = [row for row in self.table.rows if row.start == start]
-            axis.errorbar(
-                [row.labels for row in rows],
-                [row.mean for row in rows],
-                [row.deviation for row in rows],
-                fmt=style,
-                mfc="black" if start == "pretrained" else "white",
-                capsize=4,
-                label=start,
-            )
-        axis.set_xscale("log")
-        axis.set_xlabel("labelled training images")
+        for start, style, fill in (("pretrained", "ko-", "black"), ("from scratch", "ks--", "white")):
+            points = [(row.labels, row.mean, row.deviation) for row in self.table.rows if row.start == start]
+            axis.errorbar(*zip(*points, strict=True), fmt=style, mfc=fill, capsize=4, label=start)
+        axis.set(xscale="log", xlabel="labelled training images", title=self.table.title)
         axis.set_ylabel("test accuracy (%), mean and sd over seeds")
-        axis.set_title(self.table.title)
         axis.grid(alpha=0.3)
         axis.legend()
         save_figure(figure, path)
@@ -167,17 +142,15 @@ def run(settings: PretrainSettings) -> PretrainingComparison:
     """Pretrain, or take a run's encoder, and compare it with the same network from scratch.
 
     Raises:
-        InputError: If data, run or a file to write is not there, or more labels are asked for than
-            there are.
+        InputError: If data, run or a file to write is not there, or more labels are asked for than there are.
     """
     dataset, mesh = settings.open(256)
     settings.label_counts(dataset)
     recipe = deep_autoencoder(dataset)
     if settings.epochs is not None:
         recipe = recipe.replace(epochs=settings.epochs)
-    _, model = load_or_train(
-        settings.model_dir, recipe, dataset, mesh=mesh, corrupt=MaskedPixels(0.5), show_progress=True
-    )
+    corrupt = MaskedPixels(0.5)
+    _, model = load_or_train(settings.model_dir, recipe, dataset, mesh=mesh, corrupt=corrupt, show_progress=True)
     assert isinstance(model, Autoencoder)
     return compare_pretraining(model, dataset, settings)
 
@@ -185,12 +158,8 @@ def run(settings: PretrainSettings) -> PretrainingComparison:
 def compare_pretraining(model: Autoencoder, dataset: Dataset, settings: PretrainSettings) -> PretrainingComparison:
     """Fine-tune a pretrained encoder on so many labels, and train the same network from scratch.
 
-    All seeds and learning rates of a row are one compiled program.
-
-    Args:
-        model: The pretrained autoencoder.
-        dataset: Data set: labels are taken from its training set, accuracies on its test set.
-        settings: Settings of the fine-tuning, the same for both starts.
+    Labels are taken from the training set, accuracies on the test set. All seeds and learning rates of a row are one
+    compiled program.
 
     Raises:
         InputError: If more labels are asked for than there are.
@@ -202,36 +171,28 @@ def compare_pretraining(model: Autoencoder, dataset: Dataset, settings: Pretrain
             outcome = fine_tune(model.config, encoder, dataset, count, settings)
             best = int(outcome.validation.mean(0).argmax())
             accuracies = 100 * outcome.test[:, best]
-            rows.append(
-                PretrainingRow(
-                    count,
-                    start,
-                    mean=float(accuracies.mean()),
-                    deviation=float(accuracies.std(ddof=1)) if settings.seeds > 1 else 0.0,
-                    learning_rate=settings.learning_rates[best],
-                    accuracies=tuple(float(accuracy) for accuracy in accuracies),
-                )
-            )
-    widths = "-".join(map(str, (*model.config.widths[: len(model.config.hidden) + 1],)))
+            mean, deviation = float(accuracies.mean()), float(accuracies.std(ddof=1)) if settings.seeds > 1 else 0.0
+            rate = settings.learning_rates[best]
+            rows.append(PretrainingRow(count, start, mean, deviation, rate, tuple(map(float, accuracies))))
+    widths = (model.config.num_features, *model.config.hidden, dataset.num_classes)
     table = MethodTable(
         f"Pretraining without labels on {dataset.name}",
-        COLUMNS,
+        columns_of(PretrainingRow),
         tuple(rows),
         settings={
-            "network": f"{widths}-{dataset.num_classes}",
+            "network": "-".join(map(str, widths)),
             "seeds": settings.seeds,
             "test images": len(dataset.test.labels),
             "batch": settings.batch_size,
             "steps": ", ".join(str(settings.num_steps(count)) for count in label_counts),
         },
         notes=(
-            f"Pretrained on all {len(dataset.train.labels)} training images without labels, one "
-            "encoder for all seeds; a seed draws the labelled images (as many of each class, to "
-            "one), their order, and the weights that are not pretrained.",
-            "Adam with a cosine schedule, all layers trained. The learning rate was chosen for "
-            f"each row out of {', '.join(f'{rate:g}' for rate in settings.learning_rates)} on "
-            f"{settings.validation_size(dataset)} further training images; nothing else was "
-            "tuned.",
+            f"Pretrained on all {len(dataset.train.labels)} training images without labels, one encoder for all "
+            "seeds; a seed draws the labelled images (as many of each class, to one), their order, and the weights "
+            "that are not pretrained.",
+            "Adam with a cosine schedule, all layers trained. The learning rate was chosen for each row out of "
+            f"{', '.join(f'{rate:g}' for rate in settings.learning_rates)} on {settings.validation_size(dataset)} "
+            "further training images; nothing else was tuned.",
         ),
         group="labels",
     )
@@ -251,23 +212,22 @@ def fine_tune(
         settings: Settings of the training.
     """
     held = settings.validation_size(dataset)
-    batch = min(settings.batch_size, count)
-    starts, orders, rates = [], [], []
-    for seed, rate in product(range(settings.seeds), settings.learning_rates):
+    starts, orders = [], []
+    for seed in range(settings.seeds):
         # The same images and order for both starts and all rates.
         generator = np.random.default_rng([seed, count])
-        chosen = _balanced(dataset.train.labels[: len(dataset.train.labels) - held], count, generator)
+        chosen = _balanced(dataset.train.labels[:-held], count, generator)
+        batch = min(settings.batch_size, count)
         orders.append(chosen[passes(generator, count, batch, settings.num_steps(count))])
         starts.append(_start(config, encoder, dataset.num_classes, seed))
-        rates.append(rate)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
-    network = _network_of(config, dataset.num_classes)
-    images, labels = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)
-    trained = _train_all(network, stacked, images, labels, jnp.asarray(np.stack(orders)), jnp.asarray(rates))
     shape = (settings.seeds, len(settings.learning_rates))
-    validation = _accuracies(network, trained, *(array[-held:] for array in dataset.train))
-    test = _accuracies(network, trained, *dataset.test)
-    return Outcome(validation.reshape(shape), test.reshape(shape))
+    stacked = jax.tree.map(lambda *leaves: jnp.repeat(jnp.stack(leaves), shape[1], axis=0), *starts)
+    repeated, rates = np.repeat(orders, shape[1], axis=0), np.tile(settings.learning_rates, shape[0])
+    network = network_of(EncoderClassifier, config, dataset.num_classes)
+    trained = _train_all(network, stacked, *map(jnp.asarray, (*dataset.train, repeated, rates)))
+    held_out = (array[-held:] for array in dataset.train)
+    validation, test = (_accuracies(network, trained, *split).reshape(shape) for split in (held_out, dataset.test))
+    return Outcome(validation, test)
 
 
 def _start(config: AutoencoderConfig, encoder: Autoencoder | None, num_classes: int, seed: int) -> Parameters:
@@ -281,13 +241,6 @@ def _start(config: AutoencoderConfig, encoder: Autoencoder | None, num_classes: 
 @partial(jax.jit, static_argnums=(0, 1))
 def _fresh(config: AutoencoderConfig, num_classes: int, key: Array) -> Parameters:
     return parameters_of(EncoderClassifier(config, num_classes, rngs=nnx.Rngs(key)))
-
-
-@cache
-def _network_of(config: AutoencoderConfig, num_classes: int) -> Network:
-    shapes = nnx.eval_shape(lambda: EncoderClassifier(config, num_classes, rngs=nnx.Rngs(0)))
-    graph = nnx.split(shapes)[0]
-    return lambda parameters, x: nnx.merge(graph, parameters)(unit_pixels(x))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from jax.sharding import Mesh
 
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, RunConfig
 from jaxae.data.dataset import Dataset
@@ -11,9 +12,6 @@ from jaxae.training.fit import fit
 from jaxae.training.run_folder import load_run
 from jaxae.usecases.method_table import tell
 from jaxae.usecases.model_source import UseCaseSettings
-
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
 
 
 def deep_autoencoder(dataset: Dataset, *, code: int = 32) -> RunConfig:
@@ -40,6 +38,11 @@ def plain_vae(dataset: Dataset, *, code: int = 32) -> RunConfig:
     )
 
 
+def enough_epochs(num_examples: int, batch_size: int, least_steps: int) -> int:
+    """Number of passes over a training set: 20, and at least so many steps."""
+    return max(20, -(-least_steps // -(-num_examples // batch_size)))
+
+
 def shared_recipes(dataset: Dataset, epochs: int | None = None) -> list[RunConfig]:
     """The post's autoencoder as it is, a deeper one, and a plain VAE, all of 32 dimensions."""
     batch_size = min(len(dataset.train.labels), AUTOENCODER.train.batch_size)
@@ -50,30 +53,27 @@ def shared_recipes(dataset: Dataset, epochs: int | None = None) -> list[RunConfi
 
 def describe(config: RunConfig) -> str:
     """A name that tells these models apart in a table."""
-    epochs = f"{config.train.epochs} epochs"
     if isinstance(config.model, AutoencoderConfig):
-        widths = "-".join(map(str, config.model.widths[: len(config.model.hidden) + 1]))
         whose = "the post's AE" if config.model == AUTOENCODER.model else "AE"
-        return f"{whose} {widths}, {epochs}"
-    return f"means of the plain VAE, {config.model.num_latent} latents, {epochs}"
+        name = f"{whose} {'-'.join(map(str, (config.model.num_features, *config.model.hidden)))}"
+    else:
+        name = f"means of the plain VAE, {config.model.num_latent} latents"
+    return f"{name}, {config.train.epochs} epochs"
 
 
 def models_to_compare(
-    settings: UseCaseSettings, also: Sequence[Path], dataset: Dataset, mesh: "Mesh", epochs: int | None = None
+    settings: UseCaseSettings, also: Sequence[Path], dataset: Dataset, mesh: Mesh, epochs: int | None = None
 ) -> dict[str, tuple[RunConfig, Model]]:
     """Models of runs, or the shared recipes trained now, by names that tell them apart.
 
     Raises:
         InputError: If a run is not finished.
     """
-    models: dict[str, tuple[RunConfig, Model]] = {}
     if settings.model_dir is not None:
-        for folder in (settings.model_dir, *also):
-            config, model = load_run(folder)
-            models[describe(config)] = (config, model)
-        return models
+        runs = [load_run(folder) for folder in (settings.model_dir, *also)]
+        return {describe(config): (config, model) for config, model in runs}
+    models: dict[str, tuple[RunConfig, Model]] = {}
     for config in shared_recipes(dataset, epochs):
         tell(f"training: {describe(config)}")
-        model = fit(config, dataset, mesh=mesh, show_progress=True).model
-        models[describe(config)] = (config, model)
+        models[describe(config)] = (config, fit(config, dataset, mesh=mesh, show_progress=True).model)
     return models

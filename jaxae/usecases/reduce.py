@@ -1,28 +1,24 @@
 """Dimensionality reduction: codes of a few dimensions, beside PCA of the same size."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jax.sharding import Mesh
+from jaxtyping import Float
 
 from jaxae.cli import default
-from jaxae.config import Activation, AutoencoderConfig, ModelConfig, RunConfig, TrainConfig
+from jaxae.config import Activation, AutoencoderConfig, RunConfig, TrainConfig
 from jaxae.data.dataset import Dataset
-from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.apply import decode, encode
 from jaxae.network.models import Autoencoder
 from jaxae.plots import new_figure, principal_plane, save_figure, scatter_classes
-from jaxae.usecases.method_table import Column, MethodTable, tell
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
-
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
-
-_FEWEST_STEPS = 1000
+from jaxae.usecases.principal import fit_pca, rows_of
+from jaxae.usecases.recipe import enough_epochs
 
 Rows = Float[np.ndarray, "n pixels"]
 Codes = Float[np.ndarray, "n code"]
@@ -35,12 +31,11 @@ class ReduceSettings(UseCaseSettings):
     Attributes:
         sizes: Numbers of dimensions of the codes.
         hidden: Widths of the deep autoencoder, from the input to before its code.
-        activation: Activation of the deep autoencoder. tanh spreads a code over (-1, 1), where the
-            post's leaky_relu folds it into a corner.
+        activation: Activation of the deep autoencoder. tanh spreads a code over (-1, 1), where the post's leaky_relu
+            folds it into a corner.
         epochs: Number of passes over the training set.
         batch_size: Number of examples per step.
-        learning_rate: Adam's learning rate for the deep autoencoder; the shallow one's is the
-            post's.
+        learning_rate: Adam's learning rate for the deep autoencoder; the shallow one's is the post's.
         neighbours: Number of neighbours of the k-NN classifier, and of the trustworthiness.
         mapped: Number of test images for the trustworthiness and the map; the cost is quadratic.
         seed: Seed of weights and order, and of PCA.
@@ -64,20 +59,18 @@ class ReduceSettings(UseCaseSettings):
 
     def epochs_on(self, num_examples: int) -> int:
         """Number of passes over a training set of this size."""
-        if self.epochs is not None:
-            return self.epochs
-        return max(20, -(-_FEWEST_STEPS // -(-num_examples // self.batch_size)))
+        return enough_epochs(num_examples, self.batch_size, 1000) if self.epochs is None else self.epochs
 
 
 @dataclass(frozen=True)
 class ReductionRow:
     """A method's figures at one size of the code."""
 
-    size: int
-    method: str
-    mse: float
-    knn_accuracy: float
-    trustworthiness: float
+    size: Annotated[int, Shown("size")]
+    method: Annotated[str, Shown("method")]
+    mse: Annotated[float, Shown("mean squared error (per pixel, of [0, 1])", "lower", 5)]
+    knn_accuracy: Annotated[float, Shown("k-NN accuracy (%)", "higher", 2)]
+    trustworthiness: Annotated[float, Shown("trustworthiness", "higher")]
 
 
 class ReducedSet(NamedTuple):
@@ -95,9 +88,6 @@ class Reduction:
     """The methods side by side, and what each made of the data.
 
     Attributes:
-        table: The methods' figures.
-        reduced: Codes and decoded test images of each method.
-        dataset: The data set.
         mapped: Number of test images in the figure.
     """
 
@@ -116,15 +106,12 @@ class Reduction:
         accuracies = {row.method: row.knn_accuracy for row in self.table.rows if row.size == size}
         figure, axes = new_figure(1, len(shown), (5.2 * len(shown), 5.4))
         labels = self.dataset.test.labels[: self.mapped]
+        name = "code dimension" if size == 2 else "principal component of the code"
         for axis, one in zip(axes[0], shown, strict=True):
             codes = one.test[: self.mapped]
-            plane = codes if size == 2 else principal_plane(codes)[0]
-            scatter_classes(axis, plane, labels)
-            accuracy = accuracies[one.method]
-            axis.set_title(f"{one.method}\n(k-NN accuracy {accuracy:.1f} %)", fontsize=10)
-            name = "code dimension" if size == 2 else "principal component of the code"
-            axis.set_xlabel(f"first {name} (no unit)")
-            axis.set_ylabel(f"second {name} (no unit)")
+            scatter_classes(axis, codes if size == 2 else principal_plane(codes)[0], labels)
+            axis.set_title(f"{one.method}\n(k-NN accuracy {accuracies[one.method]:.1f} %)", fontsize=10)
+            axis.set(xlabel=f"first {name} (no unit)", ylabel=f"second {name} (no unit)")
         figure.suptitle(
             f"{self.dataset.name} in {size} dimension{'s' if size > 1 else ''}: "
             f"{len(labels)} test images, each drawn as its class"
@@ -139,54 +126,37 @@ def run(settings: ReduceSettings) -> Reduction:
         InputError: If data, run or a file to write is not there, or a size is too large.
     """
     dataset, mesh = settings.open(settings.batch_size)
-    return reduce(dataset, settings, mesh=mesh, log=tell)
+    return reduce(dataset, settings, mesh=mesh)
 
 
-def reduce(
-    dataset: Dataset,
-    settings: ReduceSettings,
-    *,
-    mesh: "Mesh | None" = None,
-    log: Callable[[str], None] = lambda line: None,
-) -> Reduction:
+def reduce(dataset: Dataset, settings: ReduceSettings, *, mesh: Mesh | None = None) -> Reduction:
     """Reduce a data set by autoencoders and by PCA, and measure what the codes keep.
 
-    Args:
-        dataset: Data set: all learn on its training split without labels, and are measured on the
-            test split.
-        settings: Sizes, epochs, seed, and a run in place of a training.
-        mesh: Devices that share a batch.
-        log: Function that is told of each method when it is done.
+    All learn on the training split without labels, and are measured on the test split. Standard error is told of
+    each autoencoder that is done.
     """
-    train, test = (_rows(split.images) for split in (dataset.train, dataset.test))
-    model_dir = settings.model_dir
+    train, test = rows_of(dataset.train.images), rows_of(dataset.test.images)
     reduced: list[ReducedSet] = []
-    for name, config in _contenders(dataset, settings):
-        found, model = load_or_train(model_dir, config, dataset, mesh=mesh)
+    for config in _trainings(dataset, settings):
+        _, model = load_or_train(settings.model_dir, config, dataset, mesh=mesh)
         assert isinstance(model, Autoencoder)
-        if model_dir is not None:
-            name = f"autoencoder {_widths(found.model)} of the run"
-        reduced.append(_by_autoencoder(name, model, train, test))
-        log(f"{name}, code of {reduced[-1].size}")
-    for size in sorted({one.size for one in reduced}):
-        reduced.append(_by_pca(size, train, test, settings.seed))
+        name = f"autoencoder {'-'.join(map(str, model.config.widths))} ({model.config.activation})"
+        name += " of the run" if settings.model_dir else ""
+        codes = encode(model, test)
+        reduced.append(ReducedSet(name, codes.shape[1], encode(model, train), codes, decode(model, codes)))
+        tell(f"{name}, code of {reduced[-1].size}")
+    reduced += [_by_pca(size, train, test, settings.seed) for size in sorted({one.size for one in reduced})]
     reduced.sort(key=lambda one: one.size)
     table = MethodTable(
         f"Dimensionality reduction on {dataset.name}",
-        (
-            Column("size", "size"),
-            Column("method", "method"),
-            Column("mse", "mean squared error (per pixel, of [0, 1])", "lower", 5),
-            Column("knn_accuracy", f"{settings.neighbours}-NN accuracy (%)", "higher", 2),
-            Column("trustworthiness", "trustworthiness", "higher", 4),
-        ),
+        columns_of(ReductionRow, knn_accuracy=f"{settings.neighbours}-NN accuracy (%)"),
         tuple(_measure(one, dataset, test, settings) for one in reduced),
         {
             "training images": len(train),
             "test images": len(test),
             "of these for trustworthiness": min(settings.mapped, len(test)),
             "neighbours": settings.neighbours,
-            "epochs": "of the run" if model_dir else settings.epochs_on(len(train)),
+            "epochs": "of the run" if settings.model_dir else settings.epochs_on(len(train)),
             "seed": settings.seed,
         },
         (
@@ -198,43 +168,27 @@ def reduce(
     return Reduction(table, reduced, dataset, settings.mapped)
 
 
-def _contenders(dataset: Dataset, settings: ReduceSettings) -> list[tuple[str, RunConfig]]:
-    train = TrainConfig(
-        settings.epochs_on(len(dataset.train.labels)),
-        min(settings.batch_size, len(dataset.train.labels)),
-        settings.learning_rate,
-        settings.seed,
-    )
+def _trainings(dataset: Dataset, settings: ReduceSettings) -> list[RunConfig]:
+    """A shallow and a deep autoencoder of each size; for a run, one training that tells its kind."""
+    count = len(dataset.train.labels)
+    batch_size = min(settings.batch_size, count)
+    train = TrainConfig(settings.epochs_on(count), batch_size, settings.learning_rate, settings.seed)
     if settings.model_dir is not None:
-        return [("", RunConfig(AutoencoderConfig(), train, dataset.name))]
-    contenders = []
+        return [RunConfig(AutoencoderConfig(), train, dataset.name)]
+    configs = []
     for size in settings.sizes:
         deep = AutoencoderConfig(hidden=(*settings.hidden, size), activation=settings.activation)
-        for model, rate in ((AutoencoderConfig(hidden=(size,)), 0.005), (deep, settings.learning_rate)):
-            config = RunConfig(model, train, dataset.name).replace(learning_rate=rate)
-            contenders.append((f"autoencoder {_widths(model)}", config))
-    return contenders
-
-
-def _widths(model: ModelConfig) -> str:
-    assert isinstance(model, AutoencoderConfig)
-    return f"{'-'.join(map(str, model.widths))} ({model.activation})"
-
-
-def _by_autoencoder(name: str, model: Autoencoder, train: Rows, test: Rows) -> ReducedSet:
-    codes = encode(model, test)
-    return ReducedSet(name, codes.shape[1], encode(model, train), codes, decode(model, codes))
+        configs.append(RunConfig(AutoencoderConfig(hidden=(size,)), train, dataset.name).replace(learning_rate=0.005))
+        configs.append(RunConfig(deep, train, dataset.name))
+    return configs
 
 
 def _by_pca(size: int, train: Rows, test: Rows, seed: int) -> ReducedSet:
-    from sklearn.decomposition import PCA
-
     if size > min(train.shape):
         raise InputError(f"expected a code of at most {min(train.shape)} dimensions, got {size}")
-    fitted = PCA(size, svd_solver="randomized", random_state=seed).fit(train)
+    fitted = fit_pca(train, size, seed=seed, solver="randomized")
     codes = fitted.transform(test)
-    decoded = np.clip(fitted.inverse_transform(codes), 0, 1)
-    return ReducedSet("PCA", size, fitted.transform(train), codes, decoded)
+    return ReducedSet("PCA", size, fitted.transform(train), codes, np.clip(fitted.inverse_transform(codes), 0, 1))
 
 
 def _measure(reduced: ReducedSet, dataset: Dataset, test: Rows, settings: ReduceSettings) -> ReductionRow:
@@ -254,7 +208,3 @@ def _measure(reduced: ReducedSet, dataset: Dataset, test: Rows, settings: Reduce
         knn_accuracy=100 * float(classifier.score(reduced.test, dataset.test.labels)),
         trustworthiness=float(trustworthiness(test[mapped], reduced.test[mapped], n_neighbors=few)),
     )
-
-
-def _rows(images: UInt8[np.ndarray, "n h w c"]) -> Rows:
-    return as_unit_float(images).reshape(len(images), -1)

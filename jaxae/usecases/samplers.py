@@ -1,17 +1,16 @@
 """Three ways to draw a conditional VAE's codes: prior, aggregated posterior, rejection sampling.
 
-A VAE's decoder learns from codes of the aggregated posterior q(z | y): the mean of the posteriors
-q(z | x, y) over the training images x of class y. Sampling usually asks it for codes of the prior
-p(z). Where the two differ, it is asked for what it never saw.
+A VAE's decoder learns from codes of the aggregated posterior q(z | y): the mean of the posteriors q(z | x, y) over
+the training images x of class y. Sampling usually asks it for codes of the prior p(z). Where the two differ, it is
+asked for what it never saw.
 
-Drawing from q(z | y) itself (a training image at random, then its posterior) asks for what it did
-see. Rejection sampling goes there from the prior: propose z from p, accept it with probability
-min(1, r(z) / M), r = q(z | y) / p(z). Both densities are known in closed form, so r needs no
-estimate: q(z | y) is a mixture of as many Gaussians as there are training images of the class.
-With M the largest r, accepted codes would be draws of q(z | y), but in many dimensions next to none
-would be accepted. Here M is a quantile of r over proposals, as truncated in Azadi et al. 2019
-(arXiv:1810.06758): what the prior proposes in places that q(z | y) does not cover is rejected, and
-what is covered well is kept with the prior's density.
+Drawing from q(z | y) itself (a training image at random, then its posterior) asks for what it did see. Rejection
+sampling goes there from the prior: propose z from p, accept it with probability min(1, r(z) / M), r = q(z | y) /
+p(z). Both densities are known in closed form, so r needs no estimate: q(z | y) is a mixture of as many Gaussians as
+there are training images of the class. With M the largest r, accepted codes would be draws of q(z | y), but in many
+dimensions next to none would be accepted. Here M is a quantile of r over proposals, as truncated in Azadi et al. 2019
+(arXiv:1810.06758): what the prior proposes in places that q(z | y) does not cover is rejected, and what is covered
+well is kept with the prior's density.
 """
 
 from dataclasses import dataclass
@@ -93,8 +92,7 @@ class RejectionSampler:
 
     Attributes:
         posteriors: Posteriors of the training images.
-        quantile: Quantile of r among proposals, which becomes M: the larger, the fewer are
-            accepted.
+        quantile: Quantile of r among proposals, which becomes M: the larger, the fewer are accepted.
     """
 
     posteriors: Posteriors

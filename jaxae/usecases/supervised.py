@@ -1,12 +1,13 @@
 """Supervised training of a small network as one compiled program, over parameters as a tree."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Hashable
+from functools import cache, partial
 from typing import Any
 
 import jax
 import numpy as np
 import optax
+from flax import nnx
 from jaxtyping import Array, Float, Int, Num
 
 from jaxae.network.apply import map_rows
@@ -14,6 +15,13 @@ from jaxae.network.feature_major import pixels
 from jaxae.network.parameters import Parameters
 
 Network = Callable[[Parameters, Any], Float[Array, "batch classes"]]
+
+
+@cache
+def network_of(kind: Callable[..., nnx.Module], *settings: Hashable, method: str = "__call__") -> Network:
+    """A module's method as a function of its parameters and of images, uint8 or in [0, 1]."""
+    graph = nnx.split(nnx.eval_shape(lambda: kind(*settings, rngs=nnx.Rngs(0))))[0]
+    return lambda parameters, x: getattr(nnx.merge(graph, parameters), method)(unit_pixels(x))
 
 
 def train(
@@ -26,8 +34,8 @@ def train(
 ) -> Parameters:
     """Parameters after a step of Adam for each row of `order`, on mean softmax cross-entropy.
 
-    The learning rate falls to zero along a half cosine. A pure function: vmap it over parameters,
-    orders and learning rates to train many networks at once.
+    The learning rate falls to zero along a half cosine. A pure function: vmap it over parameters, orders and learning
+    rates to train many networks at once.
     """
     schedule = optax.cosine_decay_schedule(1.0, order.shape[0])
     optimizer = optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(schedule))
@@ -56,8 +64,8 @@ def passes(generator: np.random.Generator, count: int, batch: int, steps: int) -
     return order[: steps * batch].reshape(steps, batch).astype(np.int32)
 
 
-def apply(network: Network, parameters: Parameters, inputs: Num[np.ndarray, "n ..."]) -> Float[np.ndarray, "n classes"]:
-    """What a network makes of many inputs."""
+def apply(network: Callable[..., Any], parameters: Parameters, inputs: Num[np.ndarray, "n ..."]) -> Any:
+    """What a network makes of many inputs: an array, or a tree of them."""
     return map_rows(partial(_apply, network, parameters), inputs)
 
 
@@ -67,5 +75,5 @@ def unit_pixels(images: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _apply(network: Network, parameters: Parameters, inputs: Array) -> Array:
+def _apply(network: Callable[..., Any], parameters: Parameters, inputs: Array) -> Any:
     return network(parameters, inputs)

@@ -1,12 +1,10 @@
 """Integer tables of quantised codes, and the entropy coder that runs on them.
 
-A code's dimensions are cut into fine bins, and the training codes counted in each. The table of any
-step, an odd number of fine bins, is a sum of those counts, scaled by integer arithmetic to add up
-to 2**24: no float takes part in what an encoder and a decoder must agree on, so a stream decodes on
-any machine.
+A code's dimensions are cut into fine bins, and the training codes counted in each. The table of any step, an odd
+number of fine bins, is a sum of those counts, scaled by integer arithmetic to add up to 2**24: no float takes part in
+what an encoder and a decoder must agree on, so a stream decodes on any machine.
 """
 
-import importlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxae.errors import InputError
+from jaxae.usecases.extra import extra
 
 FINEST_STEP = 0.25
 """A fine bin's width in grey levels of 255: by how much (root mean square over the pixels) one bin
@@ -23,6 +22,7 @@ of one dimension moves the decoded image."""
 _TOTAL = 1 << 24
 _LARGEST_BINS = 1 << 16
 _LARGEST_STEP = 1 << 14
+_KINDS = {"width": "<f4", "lowest": "<i8", "counts": "<i8"}
 
 
 class DamagedPayloadError(Exception):
@@ -50,8 +50,8 @@ class CodeTables:
 
         Args:
             codes: Codes of training images.
-            sensitivity: By how much the decoded image moves with each dimension: root mean square
-                over pixels in [0, 1] per unit of the code.
+            sensitivity: Change of the decoded image with each dimension: root mean square over pixels in [0, 1] per
+                unit of the code.
 
         Raises:
             InputError: If a code is not finite.
@@ -73,11 +73,7 @@ class CodeTables:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The arrays to keep beside a model."""
-        return {
-            "width": self.width.astype("<f4"),
-            "lowest": self.lowest.astype("<i8"),
-            "counts": self.counts.astype("<i8"),
-        }
+        return {name: getattr(self, name).astype(kind) for name, kind in _KINDS.items()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], num_codes: int) -> "CodeTables":
@@ -86,10 +82,9 @@ class CodeTables:
         Raises:
             InputError: If they are not tables of a code of so many dimensions.
         """
-        kinds = {"width": "<f4", "lowest": "<i8", "counts": "<i8"}
-        if {name: array.dtype for name, array in arrays.items()} != kinds:
-            raise InputError(f"expected the arrays {', '.join(kinds)}, got {', '.join(arrays)}")
-        width, lowest, counts = (arrays[name] for name in kinds)
+        if {name: array.dtype for name, array in arrays.items()} != _KINDS:
+            raise InputError(f"expected the arrays {', '.join(_KINDS)}, got {', '.join(arrays)}")
+        width, lowest, counts = (arrays[name] for name in _KINDS)
         fits = width.shape == lowest.shape == counts.shape[:1] == (num_codes,)
         if not fits or counts.ndim != 2 or not (counts >= 0).all() or not counts.any(1).all():
             raise InputError(f"expected tables of a {num_codes}-dimensional code, got others")
@@ -103,13 +98,13 @@ class CodeTables:
 
     def dequantise(self, symbols: Int[np.ndarray, "n code"], step: int) -> Float[np.ndarray, "n code"]:
         """Codes of symbols: the mean of the training codes that share the symbol."""
-        columns = zip(self._steps(step), symbols.T, self.width, strict=True)
-        codes = [means[column] * width for (_, means), column, width in columns]
-        return np.stack(codes, axis=1).astype(np.float32)
+        columns = zip(self._steps(step), symbols.T, strict=True)
+        bins = np.stack([means[column] for (_, means), column in columns], axis=1)
+        return (bins * self.width[None]).astype(np.float32)
 
     def encode(self, symbols: Int[np.ndarray, "n code"], step: int) -> bytes:
         """Entropy-code symbols, dimension by dimension, each by its own table."""
-        coder = _stream().stack.AnsCoder()
+        coder = _coder()
         for (table, _), column in reversed(list(zip(self._steps(step), symbols.T, strict=True))):
             if len(table) > 1:
                 coder.encode_reverse(column.astype(np.int32), _categorical(table))
@@ -124,7 +119,7 @@ class CodeTables:
         """
         words = np.frombuffer(payload + bytes(-len(payload) % 4), "<u4").astype(np.uint32)
         try:
-            coder = _stream().stack.AnsCoder(words)
+            coder = _coder(words)
         except ValueError as error:
             raise DamagedPayloadError(str(error)) from error
         columns = [
@@ -149,16 +144,12 @@ class CodeTables:
     def _steps(self, step: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Table and reconstruction points, in fine bins, of each dimension."""
         if step not in self._known:
-            self._known[step] = self._coarsened(step)
+            columns = zip(self.lowest, self._num_bins, self.counts, self._first_symbol(step), strict=True)
+            self._known[step] = [
+                _coarsen(int(lowest) + np.arange(bins), counts[:bins], step, int(first))
+                for lowest, bins, counts, first in columns
+            ]
         return self._known[step]
-
-    def _coarsened(self, step: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        firsts = self._first_symbol(step)
-        columns = zip(self.lowest, self._num_bins, self.counts, firsts, strict=True)
-        return [
-            _coarsen(int(lowest) + np.arange(bins), counts[:bins], step, int(first))
-            for lowest, bins, counts, first in columns
-        ]
 
 
 def bins_of(step: float) -> int:
@@ -175,9 +166,8 @@ def bins_of(step: float) -> int:
 def _coarsen(bins: np.ndarray, counts: np.ndarray, step: int, first: int) -> tuple[np.ndarray, np.ndarray]:
     symbols = (bins + step // 2) // step - first
     size = int(symbols[-1]) + 1
-    seen = np.zeros(size, np.int64)
+    seen, moments = np.zeros((2, size), np.int64)
     np.add.at(seen, symbols, counts)
-    moments = np.zeros(size, np.int64)
     np.add.at(moments, symbols, counts * bins)
     centres = (np.arange(size) + first) * step
     means = np.where(seen > 0, moments / np.maximum(seen, 1), centres)
@@ -189,14 +179,11 @@ def _coarsen(bins: np.ndarray, counts: np.ndarray, step: int, first: int) -> tup
     return table, means
 
 
+def _coder(*words: np.ndarray) -> Any:
+    return extra("constriction", "constriction").stream.stack.AnsCoder(*words)
+
+
 def _categorical(table: np.ndarray) -> Any:
-    # constriction gives each symbol 1 / 2**24 and shares out the rest in proportion to floats.
-    # These are whole numbers that sum to just that rest, so its arithmetic on them is exact.
-    return _stream().model.Categorical((table - 1).astype(np.float64), perfect=False)
-
-
-def _stream() -> Any:
-    try:
-        return importlib.import_module("constriction").stream
-    except ImportError:
-        raise InputError("expected the package constriction, got none: pip install 'jaxae[usecases]'") from None
+    # constriction gives each symbol 1 / 2**24 and shares out the rest in proportion to floats. These are whole
+    # numbers that sum to just that rest, so its arithmetic on them is exact.
+    return extra("constriction", "constriction").stream.model.Categorical((table - 1).astype(np.float64), perfect=False)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jaxtyping import Array, Float, UInt8
 
 from jaxae.config import ModelConfig, RunConfig
@@ -22,9 +23,11 @@ from jaxae.network.apply import check_unconditional, decode, encode
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.storage import npz
+from jaxae.storage.files import refuse_unwritable
 from jaxae.training.run_folder import load_run
 from jaxae.usecases.compress.code_tables import CodeTables, DamagedPayloadError, bins_of
 from jaxae.usecases.compress.container import MODEL_BYTES, Container, pack, unpack
+from jaxae.usecases.picture import holds_images
 
 CODEC_FILE = "codec.npz"
 SIDE = 28
@@ -36,8 +39,8 @@ _PROBED = 256
 class Codec:
     """Compresses uint8 images to bytes and back, 28 by 28 pixels at a time.
 
-    Decoding the same file on two machines gives the same codes; the pixels that a network makes of
-    them may differ by a grey level where float arithmetic differs in its last bits.
+    Decoding the same file on two machines gives the same codes; the pixels that a network makes of them may differ by
+    a grey level where float arithmetic differs in its last bits.
 
     Attributes:
         encode: Codes of images in [0, 1].
@@ -62,49 +65,39 @@ class Codec:
         """
         check_unconditional(model)
         arrays = _arrays(model, tables)
-        return cls(
-            partial(encode, model),
-            partial(_decode_tiles, model),
-            tables,
-            _identity(config, arrays),
-            sum(array.nbytes for array in arrays.values()),
-        )
+        num_bytes = sum(array.nbytes for array in arrays.values())
+        return cls(partial(encode, model), partial(_decode_tiles, model), tables, _identity(config, arrays), num_bytes)
 
     def compress(self, pixels: UInt8[np.ndarray, "..."], step: float) -> bytes:
         """A compressed file of an image [h, w], or of images [n, 28, 28] or [n, 28, 28, 1].
 
         Args:
             pixels: 0 black, 255 white. An image of another size is cut into tiles.
-            step: Quantisation step in grey levels of 255: by how much, root mean square, one step
-                of one dimension changes the image. The smaller, the better and the longer.
+            step: Quantisation step in grey levels of 255: by how much, root mean square, one step of one dimension
+                changes the image. The smaller, the better and the longer.
         """
         bins = bins_of(step)
-        codes = self.encode(as_unit_float(_tiles(pixels)))
-        symbols = self.tables.quantise(codes, bins)
-        payload = self.tables.encode(symbols, bins)
-        return pack(Container(self.identity, bins, pixels.shape, payload))
+        symbols = self.tables.quantise(self.encode(as_unit_float(_tiles(pixels))), bins)
+        return pack(Container(self.identity, bins, pixels.shape, self.tables.encode(symbols, bins)))
 
     def decompress(self, content: bytes, name: str = "the file") -> UInt8[np.ndarray, "..."]:
         """The images of a compressed file, in their shape.
 
         Raises:
-            InputError: If it is not such a file, is truncated or altered, or is another model's;
-                `name` is what the message calls it.
+            InputError: If it is not such a file, is truncated or altered, or is another model's; `name` is what the
+                message calls it.
         """
         container = unpack(content, name)
         if container.model != self.identity:
-            raise InputError(
-                f"expected a file of the model {self.identity.hex()}, got {name}, "
-                f"made with the model {container.model.hex()}"
-            )
+            made = f"made with the model {container.model.hex()}"
+            raise InputError(f"expected a file of the model {self.identity.hex()}, got {name}, {made}")
         shape = container.shape
         count = shape[0] if len(shape) > 2 else math.prod(_tile_grid(shape))
         try:
             symbols = self.tables.decode(container.payload, count, container.step)
         except DamagedPayloadError as error:
             raise InputError(f"expected the file as it was written, got {name}, which is altered: {error}") from error
-        images = self.decode(self.tables.dequantise(symbols, container.step))
-        return _untiled(to_bytes(images), shape)
+        return _untiled(to_bytes(self.decode(self.tables.dequantise(symbols, container.step))), shape)
 
 
 def prepare(config: RunConfig, model: Model, dataset: Dataset) -> Codec:
@@ -113,7 +106,6 @@ def prepare(config: RunConfig, model: Model, dataset: Dataset) -> Codec:
     Raises:
         InputError: If the model is conditional, or its codes are not finite.
     """
-    check_unconditional(model)
     codes = encode(model, dataset.train.images)
     return Codec.of(config, model, CodeTables.of(codes, _sensitivity(model, codes[:_PROBED])))
 
@@ -124,10 +116,8 @@ def save_codec(codec: Codec, run_dir: Path) -> None:
     Raises:
         InputError: If it cannot be written to.
     """
-    try:
+    with refuse_unwritable("a run directory"):
         npz.write(run_dir / CODEC_FILE, codec.tables.to_arrays())
-    except OSError as error:
-        raise InputError(f"expected a run directory that can be written, got {error}") from error
 
 
 def load_codec(run_dir: Path) -> Codec:
@@ -159,8 +149,8 @@ def _decode_tiles(model: Model, codes: Float[np.ndarray, "n code"]) -> Float[np.
 def _sensitivity(model: Model, codes: Float[np.ndarray, "n code"]) -> Float[np.ndarray, " code"]:
     """Root mean square change of a pixel per unit of each dimension, over these codes.
 
-    By central differences of a tenth of the dimension's standard deviation to either side: the
-    layers have no forward-mode derivative.
+    By central differences of a tenth of the dimension's standard deviation to either side: the layers have no
+    forward-mode derivative.
     """
     reach = np.maximum(0.1 * codes.std(0), 1e-6).astype(np.float32)
     return np.asarray(_changes(model.config, parameters_of(model), codes, np.diag(reach)))
@@ -193,27 +183,23 @@ def _identity(config: RunConfig, arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def _tile_grid(shape: tuple[int, ...]) -> tuple[int, int]:
-    height, width = shape[:2]
-    return -(-height // SIDE), -(-width // SIDE)
+    return -(-shape[0] // SIDE), -(-shape[1] // SIDE)
 
 
 def _tiles(pixels: UInt8[np.ndarray, "..."]) -> UInt8[np.ndarray, "n 28 28 1"]:
     if pixels.dtype != np.uint8 or pixels.size == 0:
         raise InputError(f"expected uint8 pixels, got {pixels.dtype} of {list(pixels.shape)}")
-    if pixels.ndim == 2:
-        rows, columns = _tile_grid(pixels.shape)
-        missing = [(0, rows * SIDE - pixels.shape[0]), (0, columns * SIDE - pixels.shape[1])]
-        grid = np.pad(pixels, missing, mode="edge").reshape(rows, SIDE, columns, SIDE)
-        return grid.transpose(0, 2, 1, 3).reshape(-1, SIDE, SIDE, 1)
-    if pixels.ndim not in {3, 4} or pixels.shape[1:] not in {(SIDE, SIDE), (SIDE, SIDE, 1)}:
+    if not holds_images(pixels.shape):
         raise InputError(f"expected an image [h, w] or images [n, 28, 28(, 1)], got {list(pixels.shape)}")
-    return pixels.reshape(-1, SIDE, SIDE, 1)
+    if pixels.ndim != 2:
+        return pixels.reshape(-1, SIDE, SIDE, 1)
+    height, width = pixels.shape
+    whole = np.pad(pixels, ((0, -height % SIDE), (0, -width % SIDE)), mode="edge")
+    return rearrange(whole, "(row h) (column w) -> (row column) h w 1", h=SIDE, w=SIDE)
 
 
 def _untiled(tiles: UInt8[np.ndarray, "n 28 28 1"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
     if len(shape) != 2:
         return tiles.reshape(shape)
-    height, width = shape
-    rows, columns = _tile_grid(shape)
-    grid = tiles.reshape(rows, columns, SIDE, SIDE).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(grid.reshape(rows * SIDE, columns * SIDE)[:height, :width])
+    whole = rearrange(tiles, "(row column) h w 1 -> (row h) (column w)", row=_tile_grid(shape)[0])
+    return np.ascontiguousarray(whole[: shape[0], : shape[1]])

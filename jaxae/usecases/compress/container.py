@@ -1,7 +1,6 @@
 """The file of compressed images: a header, an entropy-coded payload, and a digest of both.
 
-Layout, little endian; a varint is seven bits a byte, lowest first, the top bit set on all but the
-last:
+Layout, little endian; a varint is seven bits a byte, lowest first, the top bit set on all but the last:
 
     4 bytes   magic "jxae"
     1 byte    version, 1
@@ -13,10 +12,12 @@ last:
 """
 
 import hashlib
+import io
 import math
 from typing import NamedTuple
 
 from jaxae.errors import InputError
+from jaxae.usecases.picture import holds_images
 
 MAGIC = b"jxae"
 VERSION = 1
@@ -58,8 +59,8 @@ def unpack(content: bytes, name: str) -> Container:
     """What `pack` wrote, checked to the last bit.
 
     Raises:
-        InputError: If the bytes are another format, another version, truncated or altered; `name`
-            is what the message calls them.
+        InputError: If the bytes are another format, another version, truncated or altered; `name` is what the message
+            calls them.
     """
     if content[:4] != MAGIC[: len(content)] or not content:
         raise InputError(f"expected a file that jaxae compressed, got {name}, which is none")
@@ -75,33 +76,24 @@ def unpack(content: bytes, name: str) -> Container:
     if _digest(content[:end]) != content[end:]:
         raise InputError(f"{altered}: its digest does not match its content")
     # Only a file made to deceive comes as far as this.
-    if container.step % 2 == 0 or not _is_shape(container.shape):
-        raise InputError(f"{altered}: step {container.step}, shape {list(container.shape)}")
+    shape = container.shape
+    if container.step % 2 == 0 or not holds_images(shape) or not 0 < math.prod(shape) <= _LARGEST_PIXELS:
+        raise InputError(f"{altered}: step {container.step}, shape {list(shape)}")
     return container
 
 
 def _parse(content: bytes) -> tuple[Container, int]:
-    position = len(MAGIC) + 1
-    model = content[position : position + MODEL_BYTES]
-    position += MODEL_BYTES
-    step, position = _read_varint(content, position)
-    rank, position = _read_varint(content, position)
-    shape = []
-    for _ in range(min(rank, 4)):
-        size, position = _read_varint(content, position)
-        shape.append(size)
-    length, position = _read_varint(content, position)
-    end = position + length
+    """The container, and where its payload ends."""
+    file = io.BytesIO(content)
+    file.seek(len(MAGIC) + 1)
+    model, step = file.read(MODEL_BYTES), _read_varint(file)
+    shape = tuple(_read_varint(file) for _ in range(min(_read_varint(file), 4)))
+    length = _read_varint(file)
+    begin = file.tell()
+    end = begin + length
     if len(content) < end + _DIGEST_BYTES:
         raise _TruncatedError(f"{len(content)} bytes of {end + _DIGEST_BYTES}")
-    return Container(model, step, tuple(shape), content[position:end]), end
-
-
-def _is_shape(shape: tuple[int, ...]) -> bool:
-    if len(shape) == 2:
-        return 0 < math.prod(shape) <= _LARGEST_PIXELS
-    tiles = len(shape) in {3, 4} and shape[1:] in {(28, 28), (28, 28, 1)}
-    return tiles and 0 < math.prod(shape) <= _LARGEST_PIXELS
+    return Container(model, step, shape, content[begin:end]), end
 
 
 def _varint(number: int) -> bytes:
@@ -112,15 +104,14 @@ def _varint(number: int) -> bytes:
     return bytes([*encoded, number])
 
 
-def _read_varint(content: bytes, position: int) -> tuple[int, int]:
+def _read_varint(file: io.BytesIO) -> int:
     number = 0
     for index in range(_LARGEST_VARINT):
-        if position + index >= len(content):
-            raise _TruncatedError(f"{len(content)} bytes end within its header")
-        byte = content[position + index]
-        number |= (byte & 127) << 7 * index
-        if byte < 128:
-            return number, position + index + 1
+        if not (byte := file.read(1)):
+            raise _TruncatedError(f"{file.getbuffer().nbytes} bytes end within its header")
+        number |= (byte[0] & 127) << 7 * index
+        if byte[0] < 128:
+            return number
     # Ten bytes with the top bit set are no length of ours; the digest would not match either.
     raise _TruncatedError("a length in its header never ends")
 

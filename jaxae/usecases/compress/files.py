@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from jaxae.cli import default
-from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset, load
 from jaxae.errors import InputError
-from jaxae.storage.files import check_writable, write_bytes
+from jaxae.storage.files import check_writable, refuse_unwritable, write_bytes
 from jaxae.training.fit import fit
 from jaxae.training.run_folder import RUNS, RunFolder, load_run
 from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, save_codec
@@ -20,8 +19,8 @@ from jaxae.usecases.method_table import tell
 from jaxae.usecases.picture import picture_shape, read_pixels, write_pixels
 from jaxae.usecases.recipe import deep_autoencoder
 
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
+Source = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
+Destination = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class CompressSettings:
         data_dir: Folder of IDX files or of prepared TFDS data.
     """
 
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
-    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    source: Source
+    destination: Destination
     step: float = 4.0
     run_dir: Annotated[Path | None, default("runs/compress-DATA, trained if it is not there")] = None
     data: str = "mnist"
@@ -55,8 +54,8 @@ class DecompressSettings:
         run_dir: Folder of the run whose model made it.
     """
 
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
-    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    source: Source
+    destination: Destination
     run_dir: Annotated[Path | None, default("the one in runs/ that made it")] = None
 
 
@@ -86,27 +85,20 @@ def compress_file(source: Path, destination: Path, codec: Codec, *, step: float)
     pixels = read_pixels(source)
     content = codec.compress(pixels, step)
     quality = pooled_psnr(pixels, codec.decompress(content))
-    try:
+    with refuse_unwritable():
         write_bytes(destination, content)
-    except OSError as error:
-        raise InputError(f"expected a file that can be written, got {error}") from error
-    return (
-        f"{pixels.size} pixels in {len(content)} bytes: "
-        f"{8 * len(content) / pixels.size:.3f} bits per pixel, PSNR {quality:.2f} dB"
-    )
+    rate = 8 * len(content) / pixels.size
+    return f"{pixels.size} pixels in {len(content)} bytes: {rate:.3f} bits per pixel, PSNR {quality:.2f} dB"
 
 
 def decompress_file(source: Path, destination: Path, run_dir: Path | None = None) -> None:
     """Decompress a file; nothing is written unless all went well.
 
-    Args:
-        source: Compressed file.
-        destination: Image or array file to write.
-        run_dir: Folder of the run whose model compressed it; else it is sought among the runs.
+    Without the folder of the run whose model compressed it, that run is sought among the runs.
 
     Raises:
-        InputError: If the source is another format, truncated, altered or another model's, or the
-            destination does not suit what it holds.
+        InputError: If the source is another format, truncated, altered or another model's, or the destination does
+            not suit what it holds.
     """
     check_writable(destination)
     try:
@@ -124,8 +116,7 @@ def open_codec(run_dir: Path | None, data: str = "mnist", data_dir: Path | None 
     """The codec of a run, its tables made and kept there at the first use.
 
     Args:
-        run_dir: Folder of a finished run of an autoencoder or plain VAE; else runs/compress-DATA,
-            where one is trained if there is none yet.
+        run_dir: Folder of a finished run; else runs/compress-DATA, where one is trained if there is none yet.
         data: Data set to train on without a run.
         data_dir: Folder of that data, or of the run's.
 
@@ -135,26 +126,20 @@ def open_codec(run_dir: Path | None, data: str = "mnist", data_dir: Path | None 
     folder = run_dir or RUNS / f"compress-{Path(data).stem.replace('/', '-')}"
     if (folder / CODEC_FILE).exists():
         return load_codec(folder)
-    if run_dir is not None:
-        config, model = load_run(run_dir)
-        dataset = load(config.data, data_dir)
-    else:
-        dataset = load(data, data_dir)
-        config = train_codec(folder, dataset)
-        config, model = load_run(folder)
-    codec = prepare(config, model, dataset)
+    if run_dir is None:
+        train_codec(folder, load(data, data_dir))
+    config, model = load_run(folder)
+    codec = prepare(config, model, load(config.data if run_dir else data, data_dir))
     save_codec(codec, folder)
     return codec
 
 
-def train_codec(folder: Path, dataset: Dataset, *, mesh: "Mesh | None" = None) -> RunConfig:
+def train_codec(folder: Path, dataset: Dataset) -> None:
     """Train the autoencoder for compression in a run directory, or go on where it was cut off."""
     config = deep_autoencoder(dataset)
     if not RunFolder(folder).weights_file.exists():
         tell(f"training {config.model} on {dataset.name}, once, in {folder}")
-        resume = RunFolder(folder).config_file.exists()
-        fit(config, dataset, run_dir=folder, resume=resume, mesh=mesh, show_progress=True)
-    return config
+        fit(config, dataset, run_dir=folder, resume=RunFolder(folder).config_file.exists(), show_progress=True)
 
 
 def _find_codec(identity: bytes) -> Codec:

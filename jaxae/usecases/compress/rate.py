@@ -2,13 +2,15 @@
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import UInt8
 
 from jaxae.data.dataset import Dataset
@@ -16,10 +18,12 @@ from jaxae.errors import InputError
 from jaxae.plots import save_figure
 from jaxae.usecases.compress.code_tables import CodeTables, bins_of
 from jaxae.usecases.compress.codec import SIDE, Codec, prepare
+from jaxae.usecases.extra import extra
 from jaxae.usecases.image_quality import pooled_psnr
-from jaxae.usecases.method_table import Column, MethodTable
+from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.model_source import UseCaseSettings
-from jaxae.usecases.picture import collage, pillow
+from jaxae.usecases.picture import collage
+from jaxae.usecases.principal import fit_pca, rows_of
 from jaxae.usecases.recipe import models_to_compare
 
 STEPS = (1.0, 4.0, 8.0, 12.0, 16.0, 24.0)
@@ -27,14 +31,8 @@ PCA_SIZES = (32, 128)
 JPEG_QUALITIES = (1, 5, 10, 20, 35, 50, 75, 90)
 WEBP_QUALITIES = (0, 5, 10, 20, 35, 50, 75, 90)
 
-COLUMNS = (
-    Column("method", "method"),
-    Column("quality", "quality"),
-    Column("collage_bpp", "bits per pixel, one file for all", digits=4),
-    Column("single_bpp", "bits per pixel, a file each", digits=3),
-    Column("psnr", "PSNR (dB), one file", digits=2),
-    Column("single_psnr", "PSNR (dB), a file each", digits=2),
-)
+Encode = Callable[[UInt8[np.ndarray, "..."]], bytes]
+Decode = Callable[[bytes], UInt8[np.ndarray, "..."]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +67,12 @@ class RateRow:
         single_psnr: PSNR of those files in dB; None where they are lossless.
     """
 
-    method: str
-    quality: str
-    collage_bpp: float
-    single_bpp: float
-    psnr: float | None
-    single_psnr: float | None
+    method: Annotated[str, Shown("method")]
+    quality: Annotated[str, Shown("quality")]
+    collage_bpp: Annotated[float, Shown("bits per pixel, one file for all")]
+    single_bpp: Annotated[float, Shown("bits per pixel, a file each", digits=3)]
+    psnr: Annotated[float | None, Shown("PSNR (dB), one file", digits=2)]
+    single_psnr: Annotated[float | None, Shown("PSNR (dB), a file each", digits=2)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +85,7 @@ class RatePoint:
 
 @dataclass(frozen=True, eq=False)
 class RateComparison:
-    """The methods side by side, and what they made of the test images.
-
-    Attributes:
-        table: The methods' figures.
-        points: Figures and decoded images.
-        originals: The test images.
-    """
+    """The methods side by side, and what they made of the test images."""
 
     table: MethodTable[RateRow]
     points: list[RatePoint]
@@ -107,17 +99,17 @@ class RateComparison:
         panels: Any = figure.subfigures(2, 1, height_ratios=(1.9, 1))
         top, bottom = panels
         axes = top.subplots(1, 2, sharex=True, sharey=True)
-        names = list(dict.fromkeys(point.row.method for point in self.points))
-        lossy = [name for name in names if name not in _LOSSLESS]
+        methods: dict[str, list[RateRow]] = {}
+        for point in self.points:
+            methods.setdefault(point.row.method, []).append(point.row)
+        lossy = [name for name in methods if name not in _LOSSLESS]
         styles = dict(zip(lossy, cycle(_STYLES), strict=False))
         for axis, rate, quality, title in (
             (axes[0], "collage_bpp", "psnr", f"all {len(self.originals)} images in one file"),
             (axes[1], "single_bpp", "single_psnr", "a file for each image"),
         ):
-            for name in names:
-                own = [point for point in self.points if point.row.method == name]
-                x = [getattr(point.row, rate) for point in own]
-                y = [getattr(point.row, quality) for point in own]
+            for name, rows in methods.items():
+                x, y = ([getattr(row, key) for row in rows] for key in (rate, quality))
                 if name in _LOSSLESS:
                     axis.axvline(x[0], color="0.45", linestyle=_LOSSLESS[name], label=name)
                 else:
@@ -137,8 +129,7 @@ def run(settings: RateSettings) -> RateComparison:
     """Measure models of runs, or models trained now: the post's, a deeper one, a plain VAE.
 
     Raises:
-        InputError: If data or run are not there, a model is conditional, or a file to write is not
-            to be written.
+        InputError: If data or run are not there, a model is conditional, or a file to write is not to be written.
     """
     dataset, mesh = settings.open(128)
     models = models_to_compare(settings, settings.also, dataset, mesh)
@@ -159,8 +150,7 @@ def compare_rates(
 
     Args:
         codecs: Codecs by the names that the table and the figure give them.
-        dataset: Data set whose test images are compressed, and whose training images PCA learns
-            from.
+        dataset: Data set whose test images are compressed, and whose training images PCA learns from.
         steps: Quantisation steps in grey levels, for the codecs and PCA.
         singles: Number of images that also go to a file each.
         shown: Number of decoded images to keep for the figure.
@@ -171,25 +161,34 @@ def compare_rates(
     for size in principal_sizes:
         contenders[f"PCA-{size}, same coder"] = _principal_codec(dataset, size)
     points: list[RatePoint] = []
+
+    def measure(name: str, quality: str, encode: Encode, decode: Decode, whole: np.ndarray, columns: int = 0) -> None:
+        files = [encode(image[..., 0]) for image in images[:singles]]
+        alone = np.stack([decode(file) for file in files])[..., None]
+        file = encode(whole)
+        decoded = decode(file)
+        if columns:
+            tiles = rearrange(decoded, "(row h) (column w) -> (row column) h w 1", h=SIDE, column=columns)
+            decoded = tiles[: len(images)]
+        row = RateRow(
+            name,
+            quality,
+            collage_bpp=8 * len(file) / images.size,
+            single_bpp=8 * sum(map(len, files)) / alone.size,
+            psnr=_finite(pooled_psnr(images, decoded)),
+            single_psnr=_finite(pooled_psnr(images[: len(alone)], alone)),
+        )
+        points.append(RatePoint(row, decoded[:shown]))
+
     for name, codec in contenders.items():
         for step in steps:
-            files = [codec.compress(image[..., 0], step) for image in images[:singles]]
-            alone = np.stack([codec.decompress(file) for file in files])[..., None]
-            whole = codec.compress(images, step)
-            decoded = codec.decompress(whole)
-            quality = f"step {step:g}"
-            points.append(_point(name, quality, images, whole, decoded, files, alone, shown))
-    joined, columns = collage(images)
-    for name, format_name, options in _formats():
-        files = [_encode(image[..., 0], format_name, options) for image in images[:singles]]
-        alone = np.stack([_decode(file) for file in files])[..., None]
-        whole = _encode(joined, format_name, options)
-        decoded = _uncollage(_decode(whole), columns, len(images))
+            measure(name, f"step {step:g}", partial(codec.compress, step=step), codec.decompress, images)
+    for name, format_name, options in _FORMATS:
         quality = f"q {options['quality']}" if "quality" in options else "lossless"
-        points.append(_point(name, quality, images, whole, decoded, files, alone, shown))
+        measure(name, quality, partial(_encode, format_name, options), _decode, *collage(images))
     table = MethodTable(
         f"Rate against distortion on {dataset.name}",
-        COLUMNS,
+        columns_of(RateRow),
         tuple(point.row for point in points),
         settings={
             "test images": len(images),
@@ -208,6 +207,12 @@ def compare_rates(
     return RateComparison(table, points, images)
 
 
+_FORMATS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("PNG", "png", {"optimize": True}),
+    ("WebP lossless", "webp", {"lossless": True, "method": 6}),
+    *(("JPEG", "jpeg", {"quality": q, "optimize": True}) for q in JPEG_QUALITIES),
+    *(("WebP", "webp", {"quality": q, "method": 6}) for q in WEBP_QUALITIES),
+)
 _STYLES = ("o-", "s-", "^--", "v--", "D:", "x-.", "P-.", "*:")
 _LOSSLESS = {"PNG": (0, (1, 1)), "WebP lossless": (0, (5, 2))}
 
@@ -230,32 +235,9 @@ def _draw_decoded(figure: Any, points: Sequence[RatePoint], originals: np.ndarra
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
 
 
-def _point(
-    method: str,
-    quality: str,
-    images: np.ndarray,
-    whole: bytes,
-    decoded: np.ndarray,
-    files: list[bytes],
-    alone: np.ndarray,
-    shown: int,
-) -> RatePoint:
-    row = RateRow(
-        method,
-        quality,
-        collage_bpp=8 * len(whole) / images.size,
-        single_bpp=8 * sum(map(len, files)) / alone.size,
-        psnr=_finite(pooled_psnr(images, decoded)),
-        single_psnr=_finite(pooled_psnr(images[: len(alone)], alone)),
-    )
-    return RatePoint(row, decoded[:shown])
-
-
 def _principal_codec(dataset: Dataset, size: int) -> Codec:
-    from sklearn.decomposition import PCA
-
-    flat = dataset.train.images.reshape(len(dataset.train.images), -1).astype(np.float32) / 255
-    principal = PCA(size, random_state=0).fit(flat)
+    rows = rows_of(dataset.train.images)
+    principal = fit_pca(rows, size, solver="auto")
 
     def encode(images: np.ndarray) -> np.ndarray:
         return principal.transform(images.reshape(len(images), -1)).astype(np.float32)
@@ -263,34 +245,19 @@ def _principal_codec(dataset: Dataset, size: int) -> Codec:
     def decode(codes: np.ndarray) -> np.ndarray:
         return principal.inverse_transform(codes).reshape(-1, SIDE, SIDE, 1)
 
-    codes = encode(flat)
-    tables = CodeTables.of(codes, np.full(size, 1 / math.sqrt(flat.shape[1])))
+    tables = CodeTables.of(encode(rows), np.full(size, 1 / math.sqrt(rows.shape[1])))
     return Codec(encode, decode, tables, identity=b"pca".ljust(8, b"\0"))
 
 
-def _formats() -> list[tuple[str, str, dict[str, Any]]]:
-    return [
-        ("PNG", "png", {"optimize": True}),
-        ("WebP lossless", "webp", {"lossless": True, "method": 6}),
-        *(("JPEG", "jpeg", {"quality": q, "optimize": True}) for q in JPEG_QUALITIES),
-        *(("WebP", "webp", {"quality": q, "method": 6}) for q in WEBP_QUALITIES),
-    ]
-
-
-def _encode(image: np.ndarray, format_name: str, options: dict[str, Any]) -> bytes:
+def _encode(format_name: str, options: dict[str, Any], image: np.ndarray) -> bytes:
     file = io.BytesIO()
-    pillow().fromarray(image).save(file, format_name, **options)
+    extra("PIL.Image", "pillow").fromarray(image).save(file, format_name, **options)
     return file.getvalue()
 
 
 def _decode(content: bytes) -> np.ndarray:
-    with pillow().open(io.BytesIO(content)) as image:
+    with extra("PIL.Image", "pillow").open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("L"))
-
-
-def _uncollage(joined: np.ndarray, columns: int, count: int) -> np.ndarray:
-    grid = joined.reshape(-1, SIDE, columns, SIDE).transpose(0, 2, 1, 3)
-    return grid.reshape(-1, SIDE, SIDE, 1)[:count]
 
 
 def _model_note(codec: Codec, images: np.ndarray) -> str:

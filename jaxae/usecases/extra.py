@@ -1,0 +1,18 @@
+"""Packages of the `usecases` extra, imported where they are used."""
+
+from importlib import import_module
+from typing import Any
+
+from jaxae.errors import InputError
+
+
+def extra(module: str, package: str) -> Any:
+    """A module of an optional package, such as PIL.Image of pillow.
+
+    Raises:
+        InputError: If the package is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise InputError(f"expected the package {package}, got none: pip install 'jaxae[usecases]'") from None
