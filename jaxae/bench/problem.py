@@ -1,8 +1,7 @@
 """What all contenders are given: weights, examples, batches and noise, in one file.
 
-Weights are drawn as torch draws them, the VAE's latent ones then scaled, and ported: the file holds
-them in Flax's and in torch's layout. Runs as a worker process, so that the benchmark's own process
-holds no JAX.
+Weights are drawn as torch draws them, the VAE's latent ones then scaled, and ported: the file holds them in Flax's
+and in torch's layout. Runs as a worker process, so that the benchmark's own process holds no JAX.
 """
 
 from pathlib import Path

@@ -20,15 +20,14 @@ class Task(NamedTuple):
         model: Name of the model, "ae" or "cvae".
         problem: Path of the file of weights, examples, batches and noise.
         device: Kind of device, "cpu" or "gpu".
-        devices: Number of devices that share a batch, for the contenders that use all; None for as
-            many as training takes.
+        devices: Number of devices that share a batch, for the contenders that use all; None for as many as training
+            takes.
         threads: Number of processor cores.
         models: Number of models trained, side by side or one after another.
         dtype: Dtype of the network's arithmetic, "float32" or "bfloat16".
         tf32: Whether a GPU may round float32 factors to TensorFloat-32.
         deterministic: Whether a GPU uses only kernels that repeat to the bit.
-        drawn_noise: Whether steps draw their noise by the framework's own generator, instead of
-            taking the problem's.
+        drawn_noise: Whether steps draw their noise by the framework's own generator, instead of taking the problem's.
         learning_rate: Adam's learning rate.
         beta: Weight of the KL term.
     """

@@ -25,11 +25,9 @@ class BenchmarkSettings:
         device: Kind of device to train on.
         batch_size: Number of examples per step.
         rounds: Number of rounds, in each of which every contender has one turn.
-        contenders: Names of the contenders, out of torch_loader, torch_eager, torch_compile,
-            torch_rewrite, torch_rewrite_compile, torch_graph, torch_rewrite_graph, jax_plain,
-            jax_step, jax_epoch and jax_epoch_all.
-        sweep: Quantity to measure throughput against: the batch size, or the number of models
-            trained at once.
+        contenders: Names of the contenders, out of torch_loader, torch_eager, torch_compile, torch_rewrite,
+            torch_rewrite_compile, torch_graph, torch_rewrite_graph, jax_plain, jax_step, jax_epoch and jax_epoch_all.
+        sweep: Quantity to measure throughput against: the batch size, or the number of models trained at once.
         sizes: Batch sizes, or numbers of models, of a sweep.
         dtype: Dtype of the networks' arithmetic.
         data: Name of the data set: digits, mnist or another one.
@@ -38,8 +36,8 @@ class BenchmarkSettings:
         threads: Number of processor cores for each contender.
         devices: Number of devices that share a batch, for the contenders that use all.
         turn_seconds: Approximate length of a turn in seconds; a whole epoch may take longer.
-        drawn_noise: Whether timed steps draw their noise by each framework's own generator. The
-            first costs, by which contenders are held equal, always come from the same noise.
+        drawn_noise: Whether timed steps draw their noise by each framework's own generator. The first costs, by which
+            contenders are held equal, always come from the same noise.
         tf32: Whether a GPU may round float32 factors to TensorFloat-32, in both frameworks.
         deterministic: Whether a GPU uses only kernels that repeat to the bit, in both frameworks.
     """

@@ -44,32 +44,28 @@ def compare(
 ) -> Comparison:
     """Run a torch network and an NNX network on the same weights and inputs, layer beside layer.
 
-    Both are copied, and computed in float64 on the CPU; a layer that insists on another dtype is
-    held to that one's tolerance. Gradients are those of the sum of all results, each element
-    weighted by a fixed random number.
+    Both are copied, and computed in float64 on the CPU; a layer that insists on another dtype is held to that one's
+    tolerance. Gradients are those of the sum of all results, each element weighted by a fixed random number.
 
     Args:
         torch_module: Torch network.
         nnx_module: Twin of the torch network, whose weights it is given.
         inputs: Argument of the torch network, or a tuple of them: arrays.
-        nnx_inputs: Argument or arguments of the twin; by default those of torch, float arrays of
-            four or more axes with their channels moved to the end.
-        torch_call: Call of the torch network, `lambda module, *inputs: module(*inputs)[0]` say;
-            the result may be any tree of arrays.
+        nnx_inputs: Argument or arguments of the twin; by default those of torch, float arrays of four or more axes
+            with their channels moved to the end.
+        torch_call: Call of the torch network, `lambda module, *inputs: module(*inputs)[0]` say; the result may be any
+            tree of arrays.
         nnx_call: Call of the twin. Both results must have as many arrays, in one order.
         port: Whether to port the weights; otherwise both networks keep what they hold.
         names: Names of tensors in torch, as in `jaxae.port.from_torch`.
         flatten: Order of flattened images, as in `jaxae.port.from_torch`; by default torch's.
-        unflatten: Order of images made of vectors, as in `jaxae.port.from_torch`; by default
-            torch's.
+        unflatten: Order of images made of vectors, as in `jaxae.port.from_torch`; by default torch's.
         gradients: Whether to compare gradients too.
         train: Whether both run in training mode (batch statistics); dropout must be off.
-        tolerance: Largest relative gap of every layer; by default 1e-10 in float64, 1e-4 in
-            float32.
+        tolerance: Largest relative gap of every layer; by default 1e-10 in float64, 1e-4 in float32.
 
     Raises:
-        InputError: If the weights cannot be ported, the results do not correspond, or the inputs
-            are not arrays.
+        InputError: If the weights cannot be ported, the results do not correspond, or the inputs are not arrays.
     """
     import torch
 

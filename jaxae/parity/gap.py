@@ -17,8 +17,7 @@ class Gap(NamedTuple):
     Attributes:
         max_abs: Largest difference of any element.
         max_rel: Largest difference of any element relative to its tensor's largest magnitude.
-        where: Name of the tensor with the largest relative difference; a mismatch of shapes is
-            said here.
+        where: Name of the tensor with the largest relative difference; a mismatch of shapes is said here.
     """
 
     max_abs: float

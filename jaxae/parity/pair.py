@@ -1,7 +1,8 @@
 """A pair: one of the post's networks in both frameworks, with the same weights and inputs."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +91,11 @@ class Pair:
         """The dtype in torch's terms."""
         return getattr(torch, self.dtype)
 
+    def copied(self, dtype: Precision | None = None) -> "Pair":
+        """The pair with a torch network of its own to be trained, in this dtype where one is given."""
+        own = replace(self, dtype=dtype or self.dtype)
+        return replace(own, reference=copy.deepcopy(self.reference).to(own.torch_dtype))
+
     def batch(self, feed: Feed, step: int) -> TorchBatch:
         """What torch is given at a step."""
         rows = feed.order[step][feed.order[step] >= 0]
@@ -109,11 +115,6 @@ class Pair:
         """The twin's parameters, or their moments, by torch's names in torch's layout."""
         leaves = named_leaves(tree)
         return {name: rearrange(np.asarray(leaves[path]), pattern) for path, (name, pattern) in self.patterns.items()}
-
-    def named_gradients(self) -> dict[str, torch.Tensor]:
-        """The gradients that torch's backward has left."""
-        named = dict(self.reference.named_parameters())
-        return {name: value.grad for name, value in named.items() if value.grad is not None}
 
 
 def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering = "auto") -> Pair:

@@ -1,8 +1,7 @@
 """Trajectories: a thousand training steps of both frameworks from one start, side by side."""
 
-import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -105,9 +104,9 @@ def trajectory_rows(pair: Pair, feed: Feed, single: Pair | None = None) -> tuple
 
     A pair in float32 of the same start walks along where one is given: see `_drift`.
     """
-    walks = [torch_steps(_copied(pair), feed), jax_steps(pair, feed)]
+    walks = [torch_steps(pair.copied(), feed), jax_steps(pair, feed)]
     if single is not None:
-        walks += [torch_steps(_copied(single), feed), jax_steps(single, feed)]
+        walks += [torch_steps(single.copied(), feed), jax_steps(single, feed)]
     found: list[list[list[Gap]]] = []
     for truth, *others in zip(*walks, strict=True):
         found.append([gaps(other, truth) for other in others])
@@ -134,19 +133,14 @@ def trajectory_rows(pair: Pair, feed: Feed, single: Pair | None = None) -> tuple
     return rows, curves
 
 
-def _copied(pair: Pair) -> Pair:
-    """The pair with a torch network of its own, for training changes it."""
-    return replace(pair, reference=copy.deepcopy(pair.reference))
-
-
 def _own_sensitivity(pair: Pair, feed: Feed) -> list[list[Gap]]:
     """How far torch parts from itself, step by step, when one bit of one weight is changed."""
-    nudged = _copied(pair)
+    nudged = pair.copied()
     with torch.no_grad():
         weight = next(nudged.reference.parameters()).view(-1)
         largest = weight.abs().argmax()
         weight[largest] = torch.nextafter(weight[largest], torch.zeros_like(weight[largest]))
-    walks = zip(torch_steps(_copied(pair), feed), torch_steps(nudged, feed), strict=True)
+    walks = zip(torch_steps(pair.copied(), feed), torch_steps(nudged, feed), strict=True)
     return [gaps(other, truth) for truth, other in walks]
 
 
