@@ -9,9 +9,9 @@ from pathlib import Path
 
 from jaxae.bench.contenders import EAGER, Contender
 from jaxae.bench.problem import PRESETS
-from jaxae.bench.result import ContenderResult, case_title
+from jaxae.bench.result import ContenderResult
 from jaxae.bench.rounds import Rounds
-from jaxae.bench.runner import Setup, Task
+from jaxae.bench.runner import Task
 from jaxae.bench.settings import BenchmarkSettings
 from jaxae.bench.statistics import Spread, largest_gap, times_faster
 from jaxae.bench.worker import Worker, WorkerError
@@ -56,9 +56,9 @@ class Case:
         Raises:
             InputError: If the data cannot be had, or a batch is larger than an epoch.
         """
-        title = case_title(self.model, self.batch_size, self.models)
         self._write_problem()
         rows = {contender.name: self._row(contender) for contender in contenders}
+        title = self._row(reference).case
         with ExitStack() as stack:
             alive: dict[str, Worker] = {}
             expected = None if reference in contenders else self._reference_costs(reference)
@@ -99,37 +99,27 @@ class Case:
 
     def _write_problem(self) -> None:
         variables = {**variables_of(self.settings), "JAX_PLATFORMS": "cpu"}
-        data_dir = self.settings.data_dir
+        chosen = {name: getattr(self.settings, name) for name in ("data", "data_dir", "examples")}
         with Worker("jaxae.bench.problem", cores=None, environment=variables) as worker:
             try:
-                worker.ask(
-                    "write",
-                    path=str(self._problem),
-                    model=self.model,
-                    data=self.settings.data,
-                    data_dir=None if data_dir is None else str(data_dir),
-                    examples=self.settings.examples,
-                    batch_size=self.batch_size,
-                )
+                worker.ask("write", path=self._problem, model=self.model, batch_size=self.batch_size, **chosen)
             except WorkerError as error:
                 if error.kind == "input":
                     raise InputError(error.reason) from None
                 raise
 
     def _start(self, contender: Contender) -> Worker:
-        variables = variables_of(self.settings)
         # Compiled anew by each contender, so that the time it takes is its own.
-        cache = tempfile.mkdtemp(prefix=contender.name, dir=self.folder)
-        variables["TORCHINDUCTOR_CACHE_DIR"] = cache
+        cache = {"TORCHINDUCTOR_CACHE_DIR": tempfile.mkdtemp(prefix=contender.name, dir=self.folder)}
         module = f"jaxae.bench.{contender.framework}_worker"
-        return Worker(module, cores=self.cores, environment=variables)
+        return Worker(module, cores=self.cores, environment=variables_of(self.settings) | cache)
 
     def _set_up(self, worker: Worker, contender: Contender) -> tuple[ContenderResult, Costs | None]:
         """A contender that is ready, and costs of its first steps; None, and a status, if not."""
         row = self._row(contender)
         try:
-            setup = Setup(*worker.ask("prepare", **self._task(contender)._asdict()))
-            row = replace(row, compile_s=setup.compile_s, devices=setup.devices)
+            compile_s, devices = worker.ask("prepare", **self._task(contender)._asdict())
+            row = replace(row, compile_s=compile_s, devices=devices)
             costs = worker.ask("gate", steps=GATE_STEPS)
             row = replace(row, final_cost=costs[-1])
             steps = worker.ask("calibrate", seconds=self.settings.turn_seconds)
@@ -138,21 +128,17 @@ class Case:
             return replace(row, status=error.kind, reason=error.reason), None
 
     def _task(self, contender: Contender) -> Task:
-        settings, train = self.settings, PRESETS[self.model].train
+        train = PRESETS[self.model].train
+        taken_over = ("device", "devices", "dtype", "tf32", "deterministic", "drawn_noise")
         return Task(
             contender=contender.name,
             model=self.model,
             problem=str(self._problem),
-            device=settings.device,
-            devices=settings.devices,
             threads=len(self.cores),
             models=self.models,
-            dtype=settings.dtype,
-            tf32=settings.tf32,
-            deterministic=settings.deterministic,
-            drawn_noise=settings.drawn_noise,
             learning_rate=train.learning_rate,
             beta=train.beta,
+            **{name: getattr(self.settings, name) for name in taken_over},
         )
 
     def _reference_costs(self, reference: Contender) -> Costs | None:
@@ -183,9 +169,7 @@ def _with_ratios(rows: list[ContenderResult]) -> list[ContenderResult]:
     best = min(torch, key=lambda row: row.step_ms or 0.0, default=None)
 
     def against(row: ContenderResult, other: ContenderResult | None) -> Spread | None:
-        if row.step_ms is None or other is None:
-            return None
-        return times_faster(row.samples_ms, other.samples_ms)
+        return None if row.step_ms is None or other is None else times_faster(row.samples_ms, other.samples_ms)
 
     return [replace(row, times_eager=against(row, eager), times_best_torch=against(row, best)) for row in rows]
 

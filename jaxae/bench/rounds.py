@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from jaxae.bench.result import ContenderResult
-from jaxae.bench.runner import PeakMemory, Turn
+from jaxae.bench.runner import Turn
 from jaxae.bench.statistics import spread
 from jaxae.bench.worker import Trouble, Worker, WorkerError
 
@@ -67,16 +67,16 @@ class Rounds:
 
     def _finish(self, name: str) -> None:
         row, worker, idle = self.rows[name], self._workers[name], self._idle[name]
-        memory = PeakMemory(*worker.ask("finish"))
-        middle = spread(row.samples_ms)
+        peak, owner = worker.ask("finish")
+        step_ms, *quartiles_ms = spread(row.samples_ms)
         self.rows[name] = replace(
             row,
             idle_cpu=statistics.median(idle) if idle else None,
-            peak_memory_bytes=memory.size,
-            memory_of=memory.owner,
-            step_ms=middle.median,
-            quartiles_ms=(middle.low, middle.high),
-            images_per_s=row.batch_size * row.models / middle.median * 1e3,
+            peak_memory_bytes=peak,
+            memory_of=owner,
+            step_ms=step_ms,
+            quartiles_ms=tuple(quartiles_ms),
+            images_per_s=row.batch_size * row.models / step_ms * 1e3,
         )
         # Asked last: the matrices would count as the contender's memory.
         size = 1024 if row.device == "cpu" else 8192

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import re
 import resource
 import sys
 import time
@@ -54,13 +55,6 @@ class FrameworkInfo(NamedTuple):
     device: str
 
 
-class Setup(NamedTuple):
-    """Seconds that the first step took beyond a later one, and the number of devices."""
-
-    compile_s: float
-    devices: int
-
-
 class Turn(NamedTuple):
     """A turn of a contender.
 
@@ -74,13 +68,6 @@ class Turn(NamedTuple):
     step_ms: float
     compiled: int
     idle_cpu: float | None
-
-
-class PeakMemory(NamedTuple):
-    """Peak memory in bytes, and its owner, "device" or "host"."""
-
-    size: int
-    owner: str
 
 
 class Runner(Protocol):
@@ -109,15 +96,12 @@ class Runner(Protocol):
 
     def reset(self, *, given_noise: bool) -> None:
         """Put back the initial weights and a fresh optimizer; choose whose noise is used."""
-        ...
 
     def run(self, steps: int) -> None:
         """Take steps, beginning at the first batch of the epoch; may return before they end."""
-        ...
 
     def wait(self) -> None:
         """Return when all steps have ended."""
-        ...
 
     def costs(self, count: int) -> list[float]:
         """Costs of the last `count` steps (of the first model); not a step less has been taken."""
@@ -129,7 +113,6 @@ class Runner(Protocol):
 
     def device_memory(self) -> int | None:
         """Peak bytes of memory on the device, None where that is the host's."""
-        ...
 
     def multiply(self, size: int) -> float:
         """Seconds of one product of two square matrices, in the contender's own arithmetic."""
@@ -153,27 +136,18 @@ class TimedRunner:
     @property
     def handlers(self) -> Handlers:
         """What `serve` takes."""
-        return {
-            "describe": self._kind.describe,
-            "prepare": self.prepare,
-            "gate": self.gate,
-            "calibrate": self.calibrate,
-            "turn": self.turn,
-            "multiply": self.multiply,
-            "finish": self.finish,
-        }
+        own = (self.prepare, self.gate, self.calibrate, self.turn, self.multiply, self.finish)
+        return {"describe": self._kind.describe, **{answer.__name__: answer for answer in own}}
 
-    def prepare(self, **task: Any) -> Setup:
-        """Set the contender up and take its first step."""
+    def prepare(self, **task: Any) -> tuple[float, int]:
+        """Set the contender up; seconds that its first step took beyond a later one, and number of its devices."""
         self._runner = self._kind(Task(**task))
         first, later = (self._first_step() for _ in range(2))
-        return Setup(max(first - later, 0.0), self._runner.devices)
+        return max(first - later, 0.0), self._runner.devices
 
     def gate(self, steps: int) -> list[float | None]:
         """Costs of the first steps on the given noise; None for one that is not finite."""
-        self._runner.reset(given_noise=True)
-        self._runner.run(steps)
-        self._runner.wait()
+        self._take(steps, given_noise=True)
         return [cost if math.isfinite(cost) else None for cost in self._runner.costs(steps)]
 
     def calibrate(self, seconds: float) -> int:
@@ -210,39 +184,38 @@ class TimedRunner:
         self._rest()
         return 2 * size**3 / seconds
 
-    def finish(self) -> PeakMemory:
-        """Peak memory of all that was run."""
+    def finish(self) -> tuple[int, str]:
+        """Peak memory in bytes of all that was run, and its owner, "device" or "host"."""
         device = self._runner.device_memory()
-        return PeakMemory(_host_peak(), "host") if device is None else PeakMemory(device, "device")
+        return (_host_peak(), "host") if device is None else (device, "device")
 
     def _first_step(self) -> float:
         begun = time.perf_counter()
-        self._runner.reset(given_noise=False)
-        self._runner.run(1)
-        self._runner.wait()
+        self._take(1, given_noise=False)
         seconds = time.perf_counter() - begun
         # The gate's noise may make another program, which is to be compiled now.
-        self._runner.reset(given_noise=True)
-        self._runner.run(1)
-        self._runner.wait()
+        self._take(1, given_noise=True)
         return seconds
+
+    def _take(self, steps: int, *, given_noise: bool) -> None:
+        """Take the first steps from the initial weights, to their end."""
+        self._runner.reset(given_noise=given_noise)
+        self._runner.run(steps)
+        self._runner.wait()
 
     def _timed(self) -> float:
         """Seconds a step."""
-        runner = self._runner
-        runner.reset(given_noise=False)
-        runner.run(max(2, min(self._steps // 10, 20)))
-        runner.wait()
+        self._take(max(2, min(self._steps // 10, 20)), given_noise=False)
         gc.disable()
         try:
             begun = time.perf_counter()
-            runner.run(self._steps)
-            runner.wait()
+            self._runner.run(self._steps)
+            self._runner.wait()
             seconds = time.perf_counter() - begun
         finally:
             gc.enable()
         # A cost that is not finite would end a compiled loop early, and look fast.
-        (cost,) = runner.costs(1)
+        (cost,) = self._runner.costs(1)
         if not math.isfinite(cost):
             raise ArithmeticError("the cost ceased to be finite")
         return seconds / self._steps
@@ -254,9 +227,7 @@ class TimedRunner:
 def _host_peak() -> int:
     # Not ru_maxrss on Linux: a process inherits there what its parent weighed when it forked.
     status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    if status.exists() and (found := re.search(r"^VmHWM:\s*(\d+)", status.read_text(), re.MULTILINE)):
+        return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

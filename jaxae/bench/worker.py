@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-import selectors
+import select
 import signal
 import subprocess
 import sys
@@ -23,7 +23,7 @@ import importlib, os, sys
 module, cores = sys.argv[1:]
 if cores and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, map(int, cores.split(",")))
-importlib.import_module(module).main()
+importlib.import_module("jaxae.bench.worker").serve(importlib.import_module(module).HANDLERS)
 """
 
 
@@ -45,7 +45,7 @@ class Worker:
     """A process that answers questions; what it writes to its own output is kept for an error.
 
     Args:
-        module: Name of the module whose `main` answers in the process.
+        module: Name of the module whose `HANDLERS` answer in the process.
         cores: Numbers of the processor cores that the process may use; None leaves it all.
         environment: Environment variables on top of this process's own.
     """
@@ -69,7 +69,7 @@ class Worker:
         """
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps({"do": do, **fields}).encode() + b"\n")
+            self.process.stdin.write(json.dumps({"do": do, **fields}, default=str).encode() + b"\n")
             self.process.stdin.flush()
         line = self._read_line(timeout)
         if line is None:
@@ -102,12 +102,9 @@ class Worker:
 
     def _read_line(self, timeout: float) -> bytes | None:
         assert self.process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            if not selector.select(timeout):
-                return None
+        ready, _, _ = select.select([self.process.stdout], [], [], timeout)
         # A line is written whole, so that what has begun to come will end.
-        return self.process.stdout.readline()
+        return self.process.stdout.readline() if ready else None
 
     def _death(self) -> WorkerError:
         status = self.process.wait()
@@ -123,7 +120,7 @@ class Worker:
 
 
 def serve(handlers: Handlers) -> None:
-    """Answer questions from standard input until it ends; to be called in a worker process."""
+    """Answer questions from standard input until it ends; called in a worker process."""
     # Whatever libraries print must not mix with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -132,31 +129,25 @@ def serve(handlers: Handlers) -> None:
         try:
             reply = {"answer": handlers[request.pop("do")](**request)}
         except Exception as error:
-            reply = {"error": _kind(error), "reason": _first_line(error)}
+            reply = _trouble(error)
         answers.write(json.dumps(reply).encode() + b"\n")
         answers.flush()
 
 
-def _kind(error: Exception) -> Trouble:
-    if type(error).__name__ == "InputError":
-        return "input"
-    if isinstance(error, ModuleNotFoundError):
-        return "missing"
+def _trouble(error: Exception) -> dict[str, str]:
+    """An error as a reply: its kind, and its first line after its name; an InputError says all by itself."""
     name = type(error).__name__
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return "out of memory"
-    return "out of memory" if _speaks_of_memory(str(error)) else "failed"
+    line = next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), "")
+    if name == "InputError":
+        return {"error": "input", "reason": line or name}
+    kind: Trouble = "failed"
+    if isinstance(error, ModuleNotFoundError):
+        kind = "missing"
+    elif isinstance(error, MemoryError) or name == "OutOfMemoryError" or _speaks_of_memory(str(error)):
+        kind = "out of memory"
+    return {"error": kind, "reason": f"{name}: {line}" if line else name}
 
 
 def _speaks_of_memory(text: str) -> bool:
     signs = ("out of memory", "resource_exhausted", "can't allocate memory", "bad_alloc")
     return any(sign in text.lower() for sign in signs)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    # An InputError says what was expected by itself.
-    name = "" if _kind(error) == "input" else f"{type(error).__name__}: "
-    return name + lines[0][:200]

@@ -122,9 +122,7 @@ def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering 
 
     float64 needs JAX's x64.
     """
-    config = CASES[name].replace(dtype=dtype, replay="torch-1")
-    if name != "Autoencoder":
-        config = config.replace(lowering=lowering)
+    config = CASES[name].replace(dtype=dtype, replay="torch-1", lowering="auto" if name == "Autoencoder" else lowering)
     torch.manual_seed(seed)
     reference = reference_module(config.model).to(getattr(torch, dtype))
     twin = build(config.model, rngs=nnx.Rngs(0))
@@ -145,12 +143,7 @@ def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering 
 
 def _patterns(twin: Model) -> dict[str, tuple[str, str]]:
     rows = describe(twin, flatten="CHW", unflatten="CHW").rows
-    return {row.flax: (row.torch, _reversed(row.pattern)) for row in rows}
-
-
-def _reversed(pattern: str) -> str:
-    before, after = pattern.split(" -> ")
-    return f"{after} -> {before}"
+    return {row.flax: (row.torch, " -> ".join(reversed(row.pattern.split(" -> ")))) for row in rows}
 
 
 def autoencoder_cost(model: Any, batch: TorchBatch) -> torch.Tensor:
@@ -158,11 +151,11 @@ def autoencoder_cost(model: Any, batch: TorchBatch) -> torch.Tensor:
     return torch_ref.autoencoder_cost(model(batch.images), batch.images)
 
 
-def vae_cost(model: Any, batch: TorchBatch) -> torch.Tensor:
+def vae_cost(model: Any, batch: TorchBatch, beta: float = 1.0) -> torch.Tensor:
     """The post's cost of the VAEs, a sum over the batch."""
     mean, log_var, _, decoded = model(batch.images, batch.labels, batch.eps)
     target = torch_ref.reconstruction_target(model, batch.images, batch.labels)
-    return torch_ref.cvae_cost(mean, log_var, decoded, target)
+    return torch_ref.cvae_cost(mean, log_var, decoded, target, beta)
 
 
 def make_feed(*, steps: int, batch_size: int, num_latent: int = 50, seed: int = 0) -> Feed:
