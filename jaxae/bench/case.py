@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxae.bench.contenders import EAGER, Contender
 from jaxae.bench.problem import PRESETS
 from jaxae.bench.result import ContenderResult
-from jaxae.bench.rounds import Rounds
+from jaxae.bench.rounds import take_rounds
 from jaxae.bench.runner import Task
 from jaxae.bench.settings import BenchmarkSettings
 from jaxae.bench.statistics import Spread, largest_gap, times_faster
@@ -27,10 +27,6 @@ class Case:
     """A model, batch size and number of models to train at once, all contenders on one problem.
 
     Attributes:
-        settings: Settings of the benchmark.
-        model: Name of the model.
-        batch_size: Number of examples per step.
-        models: Number of models trained at once.
         cores: Numbers of the processor cores of each contender.
         folder: Folder for temporary files.
         log: Takes a line on progress.
@@ -49,9 +45,7 @@ class Case:
     ) -> tuple[list[ContenderResult], dict[str, float]]:
         """Results of all contenders, and each framework's fastest matrix products in FLOP/s.
 
-        Args:
-            contenders: Contenders of the case.
-            reference: Contender whose costs the others are held against, one of them or not.
+        The others' costs are held against those of the reference, which may compete or not.
 
         Raises:
             InputError: If the data cannot be had, or a batch is larger than an epoch.
@@ -76,9 +70,9 @@ class Case:
                     alive[contender.name] = worker
                 else:
                     worker.close()
-            rounds, count = Rounds(alive, rows), self.settings.rounds
-            rounds.take(count, lambda number: self.log(f"{title}: round {number} of {count}"))
-        return _with_ratios(list(rounds.rows.values())), rounds.peaks
+            count = self.settings.rounds
+            peaks = take_rounds(alive, rows, count, lambda number: self.log(f"{title}: round {number} of {count}"))
+        return _with_ratios(list(rows.values())), peaks
 
     @property
     def _problem(self) -> Path:

@@ -59,8 +59,7 @@ def _draw_bars(axis: "Axes", rows: Sequence[ContenderResult]) -> None:
         axis.annotate(text, (high, place), (6, 0), textcoords="offset points", va="center", fontsize=8)
     axis.set_yticks(range(len(rows)), [row.label for row in rows])
     axis.invert_yaxis()
-    axis.set_xlim(0, 1.4 * longest)
-    axis.set_xlabel("ms per step (median; whiskers: quartiles)")
+    axis.set(xlim=(0, 1.4 * longest), xlabel="ms per step (median; whiskers: quartiles)")
     axis.spines[["top", "right"]].set_visible(False)
 
 
@@ -74,12 +73,10 @@ def _draw_sweep(axis: "Axes", rows: Sequence[ContenderResult], sweep: Sweep) -> 
         style, color = _LINES[own[0].framework]
         axis.plot(places, speeds, marker=marker, markersize=5, linestyle=style, color=color, label=own[0].label)
     sizes = sorted({row.size(sweep) for row in rows})
+    axis.set(xlabel="batch size" if sweep == "batch" else "models trained at once", ylabel="images/s", yscale="log")
     axis.set_xscale("log", base=2)
-    axis.set_yscale("log")
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axis.minorticks_off()
-    axis.set_xlabel("batch size" if sweep == "batch" else "models trained at once")
-    axis.set_ylabel("images/s")
     axis.grid(visible=True, color="0.9")

@@ -120,11 +120,7 @@ class Runner(Protocol):
 
 
 class TimedRunner:
-    """Answers the benchmark's questions about a runner.
-
-    Args:
-        kind: Class of the runner.
-    """
+    """Answers the benchmark's questions about a runner of this kind."""
 
     def __init__(self, kind: type[Runner]):
         self._kind = kind

@@ -48,14 +48,16 @@ class Comparison:
         return all(row.passed for row in self.rows)
 
     def __str__(self) -> str:
-        text = [format_table(_TITLES, [row.cells() for row in self.rows])]
-        for title, first in (
-            ("first difference", self.first_difference),
-            ("first difference of gradients", self.first_gradient_difference),
-        ):
-            text.append(f"{title}: {'none' if first is None else first.sentence()}")
-        text += [f"without a counterpart: {path}" for path in self.unpaired]
-        return "\n".join([*text, *self.notes])
+        first, backward = self.first_difference, self.first_gradient_difference
+        return "\n".join(
+            [
+                format_table(_TITLES, [row.cells() for row in self.rows]),
+                f"first difference: {first.sentence() if first else 'none'}",
+                f"first difference of gradients: {backward.sentence() if backward else 'none'}",
+                *(f"without a counterpart: {path}" for path in self.unpaired),
+                *self.notes,
+            ]
+        )
 
 
 @dataclass(frozen=True)
