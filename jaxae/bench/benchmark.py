@@ -20,9 +20,7 @@ from jaxae.errors import InputError
 def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line: None) -> BenchmarkResult:
     """Measure; of a run that is interrupted the result holds the comparisons that had ended.
 
-    Args:
-        settings: Settings of the benchmark.
-        log: Takes a line on progress.
+    `log` takes lines on progress.
 
     Raises:
         InputError: If a device, a package for every contender, or data are not there.

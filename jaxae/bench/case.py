@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,9 +40,7 @@ class Case:
     folder: Path
     log: Callable[[str], None]
 
-    def run(
-        self, contenders: Sequence[Contender], reference: Contender
-    ) -> tuple[list[ContenderResult], dict[str, float]]:
+    def run(self, contenders: list[Contender], reference: Contender) -> tuple[list[ContenderResult], dict[str, float]]:
         """Results of all contenders, and each framework's fastest matrix products in FLOP/s.
 
         The others' costs are held against those of the reference, which may compete or not.
@@ -172,10 +170,8 @@ def variables_of(settings: BenchmarkSettings) -> dict[str, str]:
     """Environment variables of the worker processes."""
     variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     if settings.device == "cpu":
-        variables["JAX_PLATFORMS"] = "cpu"
-        variables["CUDA_VISIBLE_DEVICES"] = ""
+        variables |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     if settings.deterministic:
-        flags = os.environ.get("XLA_FLAGS", "")
-        variables["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-        variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+        variables |= {"XLA_FLAGS": flags, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     return variables

@@ -15,11 +15,7 @@ from jaxae.bench.worker import Worker, WorkerError
 def probe(
     device: str, frameworks: list[str], environment: Mapping[str, str]
 ) -> tuple[dict[str, FrameworkInfo], dict[str, str]]:
-    """Versions and devices of each framework, asked of a process of its own.
-
-    Returns:
-        Each framework that is there with such a device, and the reason for each that is not.
-    """
+    """Each framework that is there with such a device, and why others are not; asked of a process of its own."""
     there: dict[str, FrameworkInfo] = {}
     missing: dict[str, str] = {}
     with ExitStack() as stack:

@@ -32,13 +32,10 @@ class JaxRunner:
         self._compiled = 0
         jax.monitoring.register_event_duration_secs_listener(self._count)
         problem = read(task.problem)
-        mesh = make_mesh(
-            device=task.device,
-            devices=task.devices if contender.all_devices else 1,
-            batch_size=problem.order.shape[1],
-            models=task.models,
-        )
-        self.devices = mesh.size
+        steps, batch_size = problem.order.shape
+        devices = task.devices if contender.all_devices else 1
+        mesh = make_mesh(device=task.device, devices=devices, batch_size=batch_size, models=task.models)
+        self.devices, self.epoch_steps = mesh.size, steps
         if task.models > 1:
             mesh = divide_by_models(mesh, task.models)
         config = PRESETS[task.model].model
@@ -51,7 +48,6 @@ class JaxRunner:
         self._hyperparameters = Hyperparameters(task.learning_rate, task.beta)
         if task.models > 1:
             self._hyperparameters = Hyperparameters(*(jnp.full(task.models, value) for value in self._hyperparameters))
-        self.epoch_steps = len(problem.order)
         given = self._put(problem.order, Noise.given(problem.noise))
         drawn = self._put(problem.order, Noise.drawn(jax.random.key(0))) if task.drawn_noise else given
         self._plans = {True: given, False: drawn}

@@ -25,8 +25,6 @@ class Problem(NamedTuple):
     Attributes:
         flax: Weights by their dotted names in Flax's layout.
         torch: Weights by their dotted names in torch's layout.
-        images: Images of the examples.
-        labels: Labels of the examples.
         order: Indices of the examples of each step of an epoch.
         noise: Standard normal noise of each step's examples.
     """

@@ -9,12 +9,7 @@ from jaxae.tables import format_table
 
 
 def print_report(result: BenchmarkResult, earlier: BenchmarkResult | None = None) -> None:
-    """Print the tables to standard output: one a case, or one a model of a sweep.
-
-    Args:
-        result: Result to print.
-        earlier: Another result, to be put beside it.
-    """
+    """Print the tables to standard output: one a case, or one a model of a sweep; then times beside earlier ones."""
     sweep = result.environment.settings.sweep
     print("\n".join(heading(result)))
     unit = {"batch": "batch size", "models": "number of models trained at once"}
@@ -56,10 +51,8 @@ def notes(result: BenchmarkResult) -> list[str]:
         if (row.idle_cpu or 0) > 0.05:
             lines.append(f"{row.case}, {row.label}: used {row.idle_cpu:.0%} of a core while others had their turns")
     if (load := result.environment.load_before or 0) > 0.5:
-        lines.append(
-            f"the load average was {load:.1f} before the start: other work was "
-            "running, and these figures are provisional"
-        )
+        told = "other work was running, and these figures are provisional"
+        lines.append(f"the load average was {load:.1f} before the start: {told}")
     return lines
 
 

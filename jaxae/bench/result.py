@@ -22,15 +22,11 @@ class ContenderResult:
 
     Attributes:
         model: Name of the model, "ae" or "cvae".
-        contender: Name of the contender.
         label: Contender's label in tables and figures.
-        framework: Framework of the contender.
         bce: Form of the contender's cross-entropy.
         batch_size: Number of examples per step.
         models: Number of models trained at once.
-        device: Kind of device.
         devices: Number of devices that shared a batch.
-        dtype: Dtype of the network's arithmetic.
         status: "ok", or why there is no time.
         reason: Reason for another status than "ok", in one line.
         compile_s: Seconds that the first step took beyond a later one.
@@ -88,13 +84,7 @@ class ContenderResult:
 
 @dataclass(frozen=True)
 class Gate:
-    """The check that contenders train alike.
-
-    Attributes:
-        steps: Number of steps whose costs are compared.
-        tolerance: Largest relative difference of costs.
-        reference: Name of the contender whose costs the others are held against.
-    """
+    """The check that contenders train alike: relative differences of the first steps' costs from the reference's."""
 
     steps: int
     tolerance: float
@@ -110,16 +100,12 @@ class Environment:
         cpu: Name of the processor.
         cores: Number of the machine's cores.
         system: Operating system and architecture.
-        python: Version of Python.
-        device: Kind of device that trained.
         gpu: Name of the GPU, where one trained.
         threads: Number of cores of each contender.
         devices: Largest number of devices that shared a batch.
         commit: Commit of this source.
         load_before: Load average of the machine before the start.
         matmul_gflops: Fastest matrix products of each framework, in GFLOP/s.
-        gate: Check that contenders train alike.
-        settings: Settings of the run.
     """
 
     versions: dict[str, str]

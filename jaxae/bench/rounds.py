@@ -53,8 +53,7 @@ def _after_turn(row: ContenderResult, worker: Worker, idle: list[float]) -> Cont
     if turn.compiled:
         reason = f"{turn.compiled} programs compiled after warm-up"
         return replace(row, status="retraced", reason=reason, samples_ms=())
-    if turn.idle_cpu is not None:
-        idle.append(turn.idle_cpu)
+    idle.append(turn.idle_cpu)
     return replace(row, samples_ms=(*row.samples_ms, turn.step_ms))
 
 
@@ -63,7 +62,7 @@ def _finished(row: ContenderResult, worker: Worker, idle: list[float]) -> Conten
     step_ms, *quartiles_ms = spread(row.samples_ms)
     return replace(
         row,
-        idle_cpu=statistics.median(idle) if idle else None,
+        idle_cpu=statistics.median(idle),
         peak_memory_bytes=peak,
         memory_of=owner,
         step_ms=step_ms,

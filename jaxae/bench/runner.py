@@ -14,21 +14,14 @@ from jaxae.config import ComputeDtype
 
 
 class Task(NamedTuple):
-    """What a contender is to run.
+    """What a contender is to run; a field that `BenchmarkSettings` has too is described there.
 
     Attributes:
         contender: Name of the contender.
         model: Name of the model, "ae" or "cvae".
         problem: Path of the file of weights, examples, batches and noise.
-        device: Kind of device, "cpu" or "gpu".
-        devices: Number of devices that share a batch, for the contenders that use all; None for as many as training
-            takes.
         threads: Number of processor cores.
         models: Number of models trained, side by side or one after another.
-        dtype: Dtype of the network's arithmetic, "float32" or "bfloat16".
-        tf32: Whether a GPU may round float32 factors to TensorFloat-32.
-        deterministic: Whether a GPU uses only kernels that repeat to the bit.
-        drawn_noise: Whether steps draw their noise by the framework's own generator, instead of taking the problem's.
         learning_rate: Adam's learning rate.
         beta: Weight of the KL term.
     """
@@ -56,28 +49,15 @@ class FrameworkInfo(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A turn of a contender.
-
-    Attributes:
-        step_ms: Time in ms per step.
-        compiled: Number of programs compiled meanwhile.
-        idle_cpu: Share of one core that the process used since its last turn, when it should have
-            slept; None in the first turn.
-    """
+    """Time in ms per step, programs compiled meanwhile, and the share of a core used in the rest before."""
 
     step_ms: float
     compiled: int
-    idle_cpu: float | None
+    idle_cpu: float
 
 
 class Runner(Protocol):
-    """One contender, set up.
-
-    Attributes:
-        devices: Number of devices that share a batch.
-        epoch_steps: Number of steps in an epoch.
-        whole_epochs: Whether an epoch is one program.
-    """
+    """One contender, set up: on devices that share a batch, step by step or as one program of an epoch's steps."""
 
     devices: int
     epoch_steps: int
@@ -87,11 +67,7 @@ class Runner(Protocol):
 
     @staticmethod
     def describe(device: str) -> FrameworkInfo:
-        """Versions and device of the framework.
-
-        Raises:
-            InputError: If it has no such device.
-        """
+        """Versions and device of the framework; InputError where it has no such device."""
         ...
 
     def reset(self, *, given_noise: bool) -> None:
@@ -127,7 +103,7 @@ class TimedRunner:
         self._runner: Runner
         self._steps = 0
         self._compilations = 0
-        self._idle_since: tuple[float, float] | None = None
+        self._rest()
 
     @property
     def handlers(self) -> Handlers:
@@ -138,8 +114,14 @@ class TimedRunner:
     def prepare(self, **task: Any) -> tuple[float, int]:
         """Set the contender up; seconds that its first step took beyond a later one, and number of its devices."""
         self._runner = self._kind(Task(**task))
-        first, later = (self._first_step() for _ in range(2))
-        return max(first - later, 0.0), self._runner.devices
+        seconds = []
+        for _ in range(2):
+            begun = time.perf_counter()
+            self._take(1, given_noise=False)
+            seconds.append(time.perf_counter() - begun)
+            # The gate's noise may make another program, which is to be compiled now.
+            self._take(1, given_noise=True)
+        return max(seconds[0] - seconds[1], 0.0), self._runner.devices
 
     def gate(self, steps: int) -> list[float | None]:
         """Costs of the first steps on the given noise; None for one that is not finite."""
@@ -164,10 +146,8 @@ class TimedRunner:
 
     def turn(self) -> Turn:
         """Time the steps of a turn, from the initial weights, after a few that are not timed."""
-        idle = None
-        if self._idle_since is not None:
-            cpu, wall = self._idle_since
-            idle = (time.process_time() - cpu) / (time.perf_counter() - wall)
+        cpu, wall = self._idle_since
+        idle = (time.process_time() - cpu) / (time.perf_counter() - wall)
         seconds = self._timed()
         compiled = self._runner.compilations() - self._compilations
         gc.collect()
@@ -184,14 +164,6 @@ class TimedRunner:
         """Peak memory in bytes of all that was run, and its owner, "device" or "host"."""
         device = self._runner.device_memory()
         return (_host_peak(), "host") if device is None else (device, "device")
-
-    def _first_step(self) -> float:
-        begun = time.perf_counter()
-        self._take(1, given_noise=False)
-        seconds = time.perf_counter() - begun
-        # The gate's noise may make another program, which is to be compiled now.
-        self._take(1, given_noise=True)
-        return seconds
 
     def _take(self, steps: int, *, given_noise: bool) -> None:
         """Take the first steps from the initial weights, to their end."""

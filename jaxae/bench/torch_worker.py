@@ -23,7 +23,6 @@ from torch_ref import ImageDataset, Split, autoencoder_cost, cvae_cost, kl_diver
 
 # None lets the cost draw its own.
 Noise = Tensor | None
-CostFunction = Callable[[Tensor, Tensor, Noise], Tensor]
 
 
 class TorchRunner:
@@ -145,7 +144,7 @@ class _Training:
             if device.type == "cpu" and not any(map(shutil.which, compilers)):
                 raise RuntimeError("no C++ compiler, which torch.compile needs on a cpu")
             cost = torch.compile(cost, dynamic=False)
-        self._cost: CostFunction = cost
+        self._cost: Callable[[Tensor, Tensor, Noise], Tensor] = cost
         self._costs: list[Tensor] = []
         self._given_noise = True
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 # By the name of the question; what an answer holds must be what JSON has.
 Handlers = Mapping[str, Callable[..., Any]]
+# What went wrong; "missing" is a package.
 Trouble = Literal["input", "missing", "out of memory", "failed"]
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -28,12 +29,7 @@ importlib.import_module("jaxae.bench.worker").serve(importlib.import_module(modu
 
 
 class WorkerError(Exception):
-    """A worker could not do what it was asked.
-
-    Attributes:
-        kind: "input", "missing" (a package), "out of memory" or "failed".
-        reason: One line about the trouble.
-    """
+    """A worker could not do what it was asked: the kind of trouble, and one line about it."""
 
     def __init__(self, kind: Trouble, reason: str):
         super().__init__(f"{kind}: {reason}")
@@ -41,7 +37,7 @@ class WorkerError(Exception):
         self.reason = reason
 
 
-class Worker:
+class Worker(contextlib.AbstractContextManager["Worker"]):
     """A process that answers questions; what it writes to its own output is kept for an error.
 
     Args:
@@ -60,6 +56,9 @@ class Worker:
             stderr=self._log,
             env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
         )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._questions, self._answers = self.process.stdin, self.process.stdout
 
     def ask(self, do: str, *, timeout: float = 900.0, **fields: Any) -> Any:
         """The answer to a question.
@@ -67,14 +66,15 @@ class Worker:
         Raises:
             WorkerError: If the worker cannot, dies, or takes longer than `timeout` seconds.
         """
-        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps({"do": do, **fields}, default=str).encode() + b"\n")
-            self.process.stdin.flush()
-        line = self._read_line(timeout)
-        if line is None:
+            self._questions.write(json.dumps({"do": do, **fields}, default=str).encode() + b"\n")
+            self._questions.flush()
+        ready, _, _ = select.select([self._answers], [], [], timeout)
+        if not ready:
             self.close()
             raise WorkerError("failed", f"no answer within {timeout:.0f} s")
+        # A line is written whole, so that what has begun to come will end.
+        line = self._answers.readline()
         if not line.endswith(b"\n"):
             raise self._death()
         reply = json.loads(line)
@@ -84,27 +84,16 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
+            self._questions.close()
         # It has nothing to save, and some runtimes take seconds to leave by themselves.
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        self._answers.close()
         self._log.close()
-
-    def __enter__(self) -> "Worker":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _read_line(self, timeout: float) -> bytes | None:
-        assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], timeout)
-        # A line is written whole, so that what has begun to come will end.
-        return self.process.stdout.readline() if ready else None
 
     def _death(self) -> WorkerError:
         status = self.process.wait()

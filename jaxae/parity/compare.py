@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # A network's one argument, or a tuple or list of them.
 Inputs = ArrayLike | Sequence[ArrayLike]
+Named = dict[str, np.ndarray]
 
 
 def compare(
@@ -198,9 +199,7 @@ def _nnx_gradients(twin: Any, run: Callable[[Any], list], weights: list[jax.Arra
     return nnx.merge(graph, jax.jit(jax.grad(objective))(parameters), rest)
 
 
-def _torch_gradients(
-    module: "torch.nn.Module", result: "list[torch.Tensor]", weights: list[np.ndarray]
-) -> dict[str, np.ndarray]:
+def _torch_gradients(module: "torch.nn.Module", result: "list[torch.Tensor]", weights: list[np.ndarray]) -> Named:
     import torch
 
     module.zero_grad()
@@ -212,9 +211,7 @@ def _torch_gradients(
     }
 
 
-def _pair_gradients(
-    got: dict[str, np.ndarray], wanted: dict[str, np.ndarray], calls: Sequence[Call], tolerance: float | None
-) -> list[Difference]:
+def _pair_gradients(got: Named, wanted: Named, calls: Sequence[Call], tolerance: float | None) -> list[Difference]:
     """Gradients layer by layer, in the order of the backward pass."""
     order = {call.path: index for index, call in enumerate(calls)}
     kinds = {call.path: call.kind for call in calls}

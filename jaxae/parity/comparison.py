@@ -48,16 +48,10 @@ class Comparison:
         return all(row.passed for row in self.rows)
 
     def __str__(self) -> str:
-        first, backward = self.first_difference, self.first_gradient_difference
-        return "\n".join(
-            [
-                format_table(_TITLES, [row.cells() for row in self.rows]),
-                f"first difference: {first.sentence() if first else 'none'}",
-                f"first difference of gradients: {backward.sentence() if backward else 'none'}",
-                *(f"without a counterpart: {path}" for path in self.unpaired),
-                *self.notes,
-            ]
-        )
+        found = (("", self.first_difference), (" of gradients", self.first_gradient_difference))
+        first = [f"first difference{where}: {one.sentence() if one else 'none'}" for where, one in found]
+        alone = [f"without a counterpart: {path}" for path in self.unpaired]
+        return "\n".join([format_table(_TITLES, [row.cells() for row in self.rows]), *first, *alone, *self.notes])
 
 
 @dataclass(frozen=True)

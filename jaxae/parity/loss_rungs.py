@@ -61,8 +61,7 @@ def loss_rows(dtype: Precision) -> Iterator[RungResult]:
 
 
 def _value_and_slopes(function: Callable[..., jax.Array], *arguments: np.ndarray) -> dict[str, Any]:
-    positions = tuple(range(len(arguments)))
-    value, slopes = jax.value_and_grad(function, positions)(*map(jnp.asarray, arguments))
+    value, slopes = jax.value_and_grad(function, tuple(range(len(arguments))))(*map(jnp.asarray, arguments))
     return {"value": value} | {f"slope {index}": slope for index, slope in enumerate(slopes)}
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,14 +55,10 @@ class Pair:
     its place: torch runs eagerly, and no compiled program can hide the change.
 
     Attributes:
-        name: Name of the case.
-        config: Settings of the network and its training.
         dtype: Dtype in which both compute.
         reference: Torch module.
         parameters: Parameters of the twin, ported from the torch module.
         program: Compiled training step of the twin, with torch's form of the cross-entropy.
-        cost: Cost of a batch in torch.
-        optimizer: Maker of torch's optimizer.
         patterns: Name in torch and einops pattern to torch's axes, by the dotted name of each of
             the twin's parameters.
     """
@@ -127,7 +124,7 @@ def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering 
     reference = reference_module(config.model).to(getattr(torch, dtype))
     twin = build(config.model, rngs=nnx.Rngs(0))
     from_torch(twin, reference, flatten="CHW", unflatten="CHW")
-    rate = config.train.learning_rate
+    rows = describe(twin, flatten="CHW", unflatten="CHW").rows
     return Pair(
         name,
         config,
@@ -136,14 +133,9 @@ def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering 
         parameters_of(twin),
         program_of(config, make_mesh(devices=1)),
         autoencoder_cost if name == "Autoencoder" else vae_cost,
-        lambda parameters: torch.optim.Adam(parameters, lr=rate),
-        _patterns(twin),
+        partial(torch.optim.Adam, lr=config.train.learning_rate),
+        {row.flax: (row.torch, " -> ".join(reversed(row.pattern.split(" -> ")))) for row in rows},
     )
-
-
-def _patterns(twin: Model) -> dict[str, tuple[str, str]]:
-    rows = describe(twin, flatten="CHW", unflatten="CHW").rows
-    return {row.flax: (row.torch, " -> ".join(reversed(row.pattern.split(" -> ")))) for row in rows}
 
 
 def autoencoder_cost(model: Any, batch: TorchBatch) -> torch.Tensor:

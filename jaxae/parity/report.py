@@ -15,7 +15,6 @@ from jaxae.storage.files import whole_or_absent, write_text
 from jaxae.tables import format_table
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 _TITLES = ("model", "rung", "dtype", "max abs", "max rel", "tolerance", "verdict", "largest at; notes")
@@ -67,11 +66,8 @@ def write_plot(curves: Sequence[Curve], path: Path) -> None:
         panel.annotate("tolerance in float64", (1, 1e-9), fontsize=7, va="bottom")
     for panel in panels[len(names) :]:
         panel.axis("off")
-    entries: dict[str, Artist] = {}
-    for panel in panels:
-        handles, labels = panel.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=2, fontsize=8)
+    entries = {curve.get_label(): curve for panel in panels for curve in panel.get_legend_handles_labels()[0]}
+    figure.legend(handles=list(entries.values()), loc="outside lower center", ncols=2, fontsize=8)
     with whole_or_absent(path) as temporary:
         try:
             figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=130)
