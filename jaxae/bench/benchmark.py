@@ -20,9 +20,7 @@ from jaxae.errors import InputError
 def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line: None) -> BenchmarkResult:
     """Measure; of a run that is interrupted the result holds the comparisons that had ended.
 
-    Args:
-        settings: Settings of the benchmark.
-        log: Takes a line on progress.
+    `log` takes lines on progress.
 
     Raises:
         InputError: If a device, a package for every contender, or data are not there.
@@ -36,7 +34,8 @@ def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line
     left_out = [LeftOut(c.name, missing[c.framework]) for c in wanted if c.framework in missing]
     competing = [contender for contender in wanted if contender.framework in there]
     if not competing:
-        raise environment.absent(missing)
+        reasons = "; ".join(f"{framework}: {reason}" for framework, reason in missing.items())
+        raise InputError(f"expected a framework that can train here, got none: {reasons}")
     reference = find(EAGER) if "torch" in there else competing[0]
     rows: list[ContenderResult] = []
     peaks: dict[str, float] = {}
@@ -47,8 +46,7 @@ def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line
                 case = Case(settings, model, batch_size, models, cores, Path(folder), log)
                 found, rates = case.run(competing, reference)
                 rows += found
-                for framework, rate in rates.items():
-                    peaks[framework] = max(peaks.get(framework, 0.0), rate)
+                peaks |= {framework: max(rate, peaks.get(framework, 0.0)) for framework, rate in rates.items()}
         except KeyboardInterrupt:
             if not rows:
                 raise
@@ -70,17 +68,16 @@ def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line
         gate=Gate(GATE_STEPS, settings.tolerance, reference.name),
         settings=settings,
     )
-    fastest = max(peaks.values(), default=None)
-    shares = tuple(replace(row, matmul_share=_share(row, fastest)) for row in rows)
+    shares = tuple(_with_share(row, max(peaks.values(), default=0.0)) for row in rows)
     return BenchmarkResult(where, tuple(left_out), interrupted, shares)
 
 
-def _share(row: ContenderResult, peak: float | None) -> float | None:
-    """Share that the matrix products of a row have of the fastest products in FLOP/s."""
-    if row.step_ms is None or peak is None:
-        return None
+def _with_share(row: ContenderResult, peak: float) -> ContenderResult:
+    """The row with the share that its matrix products have of the fastest products in FLOP/s, where it is timed."""
+    if row.step_ms is None:
+        return row
     flops = step_flops(PRESETS[row.model].model, row.batch_size) * row.models
-    return flops / (row.step_ms / 1e3 * peak)
+    return replace(row, matmul_share=flops / (row.step_ms / 1e3 * peak))
 
 
 def _cores(threads: int | None) -> list[int]:

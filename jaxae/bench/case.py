@@ -2,16 +2,16 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxae.bench.contenders import EAGER, Contender
 from jaxae.bench.problem import PRESETS
-from jaxae.bench.result import ContenderResult, case_title
-from jaxae.bench.rounds import Rounds
-from jaxae.bench.runner import Setup, Task
+from jaxae.bench.result import ContenderResult
+from jaxae.bench.rounds import take_rounds
+from jaxae.bench.runner import Task
 from jaxae.bench.settings import BenchmarkSettings
 from jaxae.bench.statistics import Spread, largest_gap, times_faster
 from jaxae.bench.worker import Worker, WorkerError
@@ -27,10 +27,6 @@ class Case:
     """A model, batch size and number of models to train at once, all contenders on one problem.
 
     Attributes:
-        settings: Settings of the benchmark.
-        model: Name of the model.
-        batch_size: Number of examples per step.
-        models: Number of models trained at once.
         cores: Numbers of the processor cores of each contender.
         folder: Folder for temporary files.
         log: Takes a line on progress.
@@ -44,21 +40,17 @@ class Case:
     folder: Path
     log: Callable[[str], None]
 
-    def run(
-        self, contenders: Sequence[Contender], reference: Contender
-    ) -> tuple[list[ContenderResult], dict[str, float]]:
+    def run(self, contenders: list[Contender], reference: Contender) -> tuple[list[ContenderResult], dict[str, float]]:
         """Results of all contenders, and each framework's fastest matrix products in FLOP/s.
 
-        Args:
-            contenders: Contenders of the case.
-            reference: Contender whose costs the others are held against, one of them or not.
+        The others' costs are held against those of the reference, which may compete or not.
 
         Raises:
             InputError: If the data cannot be had, or a batch is larger than an epoch.
         """
-        title = case_title(self.model, self.batch_size, self.models)
         self._write_problem()
         rows = {contender.name: self._row(contender) for contender in contenders}
+        title = self._row(reference).case
         with ExitStack() as stack:
             alive: dict[str, Worker] = {}
             expected = None if reference in contenders else self._reference_costs(reference)
@@ -76,9 +68,9 @@ class Case:
                     alive[contender.name] = worker
                 else:
                     worker.close()
-            rounds, count = Rounds(alive, rows), self.settings.rounds
-            rounds.take(count, lambda number: self.log(f"{title}: round {number} of {count}"))
-        return _with_ratios(list(rounds.rows.values())), rounds.peaks
+            count = self.settings.rounds
+            peaks = take_rounds(alive, rows, count, lambda number: self.log(f"{title}: round {number} of {count}"))
+        return _with_ratios(list(rows.values())), peaks
 
     @property
     def _problem(self) -> Path:
@@ -99,37 +91,27 @@ class Case:
 
     def _write_problem(self) -> None:
         variables = {**variables_of(self.settings), "JAX_PLATFORMS": "cpu"}
-        data_dir = self.settings.data_dir
+        chosen = {name: getattr(self.settings, name) for name in ("data", "data_dir", "examples")}
         with Worker("jaxae.bench.problem", cores=None, environment=variables) as worker:
             try:
-                worker.ask(
-                    "write",
-                    path=str(self._problem),
-                    model=self.model,
-                    data=self.settings.data,
-                    data_dir=None if data_dir is None else str(data_dir),
-                    examples=self.settings.examples,
-                    batch_size=self.batch_size,
-                )
+                worker.ask("write", path=self._problem, model=self.model, batch_size=self.batch_size, **chosen)
             except WorkerError as error:
                 if error.kind == "input":
                     raise InputError(error.reason) from None
                 raise
 
     def _start(self, contender: Contender) -> Worker:
-        variables = variables_of(self.settings)
         # Compiled anew by each contender, so that the time it takes is its own.
-        cache = tempfile.mkdtemp(prefix=contender.name, dir=self.folder)
-        variables["TORCHINDUCTOR_CACHE_DIR"] = cache
+        cache = {"TORCHINDUCTOR_CACHE_DIR": tempfile.mkdtemp(prefix=contender.name, dir=self.folder)}
         module = f"jaxae.bench.{contender.framework}_worker"
-        return Worker(module, cores=self.cores, environment=variables)
+        return Worker(module, cores=self.cores, environment=variables_of(self.settings) | cache)
 
     def _set_up(self, worker: Worker, contender: Contender) -> tuple[ContenderResult, Costs | None]:
         """A contender that is ready, and costs of its first steps; None, and a status, if not."""
         row = self._row(contender)
         try:
-            setup = Setup(*worker.ask("prepare", **self._task(contender)._asdict()))
-            row = replace(row, compile_s=setup.compile_s, devices=setup.devices)
+            compile_s, devices = worker.ask("prepare", **self._task(contender)._asdict())
+            row = replace(row, compile_s=compile_s, devices=devices)
             costs = worker.ask("gate", steps=GATE_STEPS)
             row = replace(row, final_cost=costs[-1])
             steps = worker.ask("calibrate", seconds=self.settings.turn_seconds)
@@ -138,21 +120,17 @@ class Case:
             return replace(row, status=error.kind, reason=error.reason), None
 
     def _task(self, contender: Contender) -> Task:
-        settings, train = self.settings, PRESETS[self.model].train
+        train = PRESETS[self.model].train
+        taken_over = ("device", "devices", "dtype", "tf32", "deterministic", "drawn_noise")
         return Task(
             contender=contender.name,
             model=self.model,
             problem=str(self._problem),
-            device=settings.device,
-            devices=settings.devices,
             threads=len(self.cores),
             models=self.models,
-            dtype=settings.dtype,
-            tf32=settings.tf32,
-            deterministic=settings.deterministic,
-            drawn_noise=settings.drawn_noise,
             learning_rate=train.learning_rate,
             beta=train.beta,
+            **{name: getattr(self.settings, name) for name in taken_over},
         )
 
     def _reference_costs(self, reference: Contender) -> Costs | None:
@@ -183,9 +161,7 @@ def _with_ratios(rows: list[ContenderResult]) -> list[ContenderResult]:
     best = min(torch, key=lambda row: row.step_ms or 0.0, default=None)
 
     def against(row: ContenderResult, other: ContenderResult | None) -> Spread | None:
-        if row.step_ms is None or other is None:
-            return None
-        return times_faster(row.samples_ms, other.samples_ms)
+        return None if row.step_ms is None or other is None else times_faster(row.samples_ms, other.samples_ms)
 
     return [replace(row, times_eager=against(row, eager), times_best_torch=against(row, best)) for row in rows]
 
@@ -194,10 +170,8 @@ def variables_of(settings: BenchmarkSettings) -> dict[str, str]:
     """Environment variables of the worker processes."""
     variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     if settings.device == "cpu":
-        variables["JAX_PLATFORMS"] = "cpu"
-        variables["CUDA_VISIBLE_DEVICES"] = ""
+        variables |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     if settings.deterministic:
-        flags = os.environ.get("XLA_FLAGS", "")
-        variables["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-        variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+        variables |= {"XLA_FLAGS": flags, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     return variables

@@ -16,7 +16,6 @@ class Contender:
     Attributes:
         name: Name on the command line and in JSON.
         label: Label in tables and figures.
-        framework: Framework of the process that it runs in.
         bce: Form of the cross-entropy.
         rewrite: Whether class planes are a bias, as jaxae has them (torch only). A plain
             autoencoder has no planes; there it is the cross-entropy from logits alone.

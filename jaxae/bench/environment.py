@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -9,43 +10,25 @@ from pathlib import Path
 
 from jaxae.bench.runner import FrameworkInfo
 from jaxae.bench.worker import Worker, WorkerError
-from jaxae.errors import InputError
 
 
 def probe(
     device: str, frameworks: list[str], environment: Mapping[str, str]
 ) -> tuple[dict[str, FrameworkInfo], dict[str, str]]:
-    """Versions and devices of each framework, asked of a process of its own.
-
-    Returns:
-        Each framework that is there, and the reason for each that is not.
-
-    Raises:
-        InputError: If none is there, or none has such a device.
-    """
+    """Each framework that is there with such a device, and why others are not; asked of a process of its own."""
     there: dict[str, FrameworkInfo] = {}
     missing: dict[str, str] = {}
     with ExitStack() as stack:
         workers = {
-            framework: stack.enter_context(
-                Worker(f"jaxae.bench.{framework}_worker", cores=None, environment=environment)
-            )
-            for framework in frameworks
+            name: stack.enter_context(Worker(f"jaxae.bench.{name}_worker", cores=None, environment=environment))
+            for name in frameworks
         }
-        for framework, worker in workers.items():
+        for name, worker in workers.items():
             try:
-                there[framework] = FrameworkInfo(*worker.ask("describe", device=device))
+                there[name] = FrameworkInfo(*worker.ask("describe", device=device))
             except WorkerError as error:
-                missing[framework] = error.reason
-    if not there:
-        raise absent(missing)
+                missing[name] = error.reason
     return there, missing
-
-
-def absent(missing: Mapping[str, str]) -> InputError:
-    """The error that no framework can run, with the reason for each."""
-    reasons = "; ".join(f"{framework}: {reason}" for framework, reason in missing.items())
-    return InputError(f"expected a framework that can train here, got none: {reasons}")
 
 
 def load() -> float | None:
@@ -55,24 +38,16 @@ def load() -> float | None:
 
 def commit() -> str | None:
     """The commit of this source, "-dirty" where it is changed; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        return subprocess.check_output(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL, text=True).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
 
 
 def cpu_name() -> str:
     """The processor's name."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+    if info.exists() and (found := re.search(r"^model name\s*: *(.*\S)", info.read_text(), re.MULTILINE)):
+        return found[1]
     return platform.processor() or platform.machine()

@@ -11,9 +11,9 @@ from jaxae.storage.files import whole_or_absent
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Told apart without colour: shades and hatches for bars, markers and dashes for curves.
+# Told apart without colour: shades and hatches for bars, markers, dashes and shades for curves.
 _FACES = {"torch": ("0.75", "///"), "jax": ("0.35", "")}
-_DASHES = {"torch": "--", "jax": "-"}
+_LINES = {"torch": ("--", "0.5"), "jax": ("-", "black")}
 _MARKERS = "osD^vP*X<>h"
 
 
@@ -23,21 +23,17 @@ def plot(result: BenchmarkResult, path: Path) -> None:
 
     where = result.environment
     sweep = where.settings.sweep
-    groups: dict[tuple, list[ContenderResult]] = {}
-    for row in result.rows:
-        key = (row.model,) if sweep else (row.model, row.batch_size)
-        groups.setdefault(key, []).append(row)
-    most = max(len(rows) for rows in groups.values())
-    height = 4.6 if sweep else 1.3 + 0.36 * most
+    groups = result.comparisons
+    height = 4.6 if sweep else 1.3 + 0.36 * max(map(len, groups.values()))
     figure = Figure(figsize=(6.4 * len(groups), height), layout="constrained")
-    machine = f"{where.gpu or where.cpu}, {where.threads} CPU threads"
-    figure.suptitle(f"{machine}, {where.settings.dtype}", fontsize=10)
+    figure.suptitle(f"{where.gpu or where.cpu}, {where.threads} CPU threads, {where.settings.dtype}", fontsize=10)
     axes = figure.subplots(1, len(groups), squeeze=False)[0]
-    for axis, (key, rows) in zip(axes, groups.items(), strict=True):
+    for axis, (title, rows) in zip(axes, groups.items(), strict=True):
         if sweep:
-            _draw_sweep(axis, key[0], rows, sweep)
+            _draw_sweep(axis, rows, sweep)
         else:
-            _draw_bars(axis, f"{key[0]}, batch {key[1]}", rows)
+            _draw_bars(axis, rows)
+        axis.set_title(title)
     if sweep:
         # One for all: the same contenders run on each model.
         handles, labels = axes[0].get_legend_handles_labels()
@@ -47,15 +43,14 @@ def plot(result: BenchmarkResult, path: Path) -> None:
         figure.savefig(temporary, dpi=150, format="png")
 
 
-def _draw_bars(axis: "Axes", title: str, rows: Sequence[ContenderResult]) -> None:
+def _draw_bars(axis: "Axes", rows: Sequence[ContenderResult]) -> None:
     longest = max((row.quartiles_ms[1] for row in rows if row.quartiles_ms), default=1.0)
     for place, row in enumerate(rows):
         if row.step_ms is None or row.quartiles_ms is None:
             axis.text(0.01 * longest, place, row.status, va="center", style="italic")
             continue
-        low, high = row.quartiles_ms
+        middle, (low, high) = row.step_ms, row.quartiles_ms
         face, hatch = _FACES[row.framework]
-        middle = row.step_ms
         axis.barh(place, middle, color=face, hatch=hatch, edgecolor="black", linewidth=0.6)
         axis.errorbar(middle, place, xerr=[[middle - low], [high - middle]], color="black", capsize=3)
         text = f"{middle:.2f}"
@@ -64,37 +59,24 @@ def _draw_bars(axis: "Axes", title: str, rows: Sequence[ContenderResult]) -> Non
         axis.annotate(text, (high, place), (6, 0), textcoords="offset points", va="center", fontsize=8)
     axis.set_yticks(range(len(rows)), [row.label for row in rows])
     axis.invert_yaxis()
-    axis.set_xlim(0, 1.4 * longest)
-    axis.set_xlabel("ms per step (median; whiskers: quartiles)")
-    axis.set_title(title)
+    axis.set(xlim=(0, 1.4 * longest), xlabel="ms per step (median; whiskers: quartiles)")
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_sweep(axis: "Axes", model: str, rows: Sequence[ContenderResult], sweep: Sweep) -> None:
+def _draw_sweep(axis: "Axes", rows: Sequence[ContenderResult], sweep: Sweep) -> None:
     from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-    curves: dict[str, list[ContenderResult]] = {}
-    for row in rows:
-        curves.setdefault(row.contender, []).append(row)
-    for marker, own in zip(_MARKERS, curves.values(), strict=False):
+    for marker, name in zip(_MARKERS, dict.fromkeys(row.contender for row in rows), strict=False):
+        own = [row for row in rows if row.contender == name]
         done = [row for row in own if row.images_per_s is not None]
-        axis.plot(
-            [row.size(sweep) for row in done],
-            [row.images_per_s or 0.0 for row in done],
-            marker=marker,
-            markersize=5,
-            linestyle=_DASHES[own[0].framework],
-            color="0.5" if own[0].framework == "torch" else "black",
-            label=own[0].label,
-        )
+        places, speeds = [row.size(sweep) for row in done], [row.images_per_s or 0.0 for row in done]
+        style, color = _LINES[own[0].framework]
+        axis.plot(places, speeds, marker=marker, markersize=5, linestyle=style, color=color, label=own[0].label)
     sizes = sorted({row.size(sweep) for row in rows})
+    axis.set(xlabel="batch size" if sweep == "batch" else "models trained at once", ylabel="images/s", yscale="log")
     axis.set_xscale("log", base=2)
-    axis.set_yscale("log")
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axis.minorticks_off()
-    axis.set_xlabel("batch size" if sweep == "batch" else "models trained at once")
-    axis.set_ylabel("images/s")
-    axis.set_title(model)
     axis.grid(visible=True, color="0.9")

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig
+from jaxae.config import ConditionalVAEConfig, ModelConfig
 
 
 def step_flops(config: ModelConfig, batch_size: int) -> int:
@@ -12,11 +12,8 @@ def step_flops(config: ModelConfig, batch_size: int) -> int:
     input. Taps that fall into padding or outside the image are not counted, nor are the products
     with one-hot classes, which are table look-ups.
     """
-    if isinstance(config, AutoencoderConfig):
-        widths = config.widths
-        first, *rest = [a * b for a, b in pairwise(widths)]
-    else:
-        first, *rest = _vae_products(config)
+    is_vae = isinstance(config, ConditionalVAEConfig)
+    first, *rest = _vae_products(config) if is_vae else [a * b for a, b in pairwise(config.widths)]
     return 2 * batch_size * (2 * first + 3 * sum(rest))
 
 
@@ -26,9 +23,7 @@ def _vae_products(config: ConditionalVAEConfig) -> list[int]:
         _pairs(12, 6, 2, 0, 28) ** 2 * 1 * 16,
         _pairs(5, 4, 2, 0, 12) ** 2 * 16 * 32,
         _pairs(2, 2, 2, 0, 5) ** 2 * 32 * 64,
-        256 * config.num_latent,
-        256 * config.num_latent,
-        config.num_latent * 256,
+        *[256 * config.num_latent] * 3,
         _pairs(2, 2, 2, 0, 4) ** 2 * 64 * 32,
         _pairs(4, 4, 3, 1, 11) ** 2 * 32 * 16,
         _pairs(11, 6, 3, 4, 28) ** 2 * 16 * config.num_output_channels,

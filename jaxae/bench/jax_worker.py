@@ -8,13 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from jaxae.bench.contenders import find
 from jaxae.bench.problem import PRESETS, read
 from jaxae.bench.runner import FrameworkInfo, Task, TimedRunner
-from jaxae.bench.worker import serve
 from jaxae.config import ConditionalVAEConfig
-from jaxae.network.parameters import Parameters
 from jaxae.training.placement import init_state, put_examples, put_many_states, put_plan
 from jaxae.training.plan import Noise, Plan, part_of, stack_plans
 from jaxae.training.program import Program
@@ -33,31 +32,25 @@ class JaxRunner:
         self._compiled = 0
         jax.monitoring.register_event_duration_secs_listener(self._count)
         problem = read(task.problem)
-        mesh = make_mesh(
-            device=task.device,
-            devices=task.devices if contender.all_devices else 1,
-            batch_size=problem.order.shape[1],
-            models=task.models,
-        )
-        self.devices = mesh.size
+        steps, batch_size = problem.order.shape
+        devices = task.devices if contender.all_devices else 1
+        mesh = make_mesh(device=task.device, devices=devices, batch_size=batch_size, models=task.models)
+        self.devices, self.epoch_steps = mesh.size, steps
         if task.models > 1:
             mesh = divide_by_models(mesh, task.models)
         config = PRESETS[task.model].model
         if isinstance(config, ConditionalVAEConfig):
             config = replace(config, lowering=contender.lowering)
         self._program = Program(config, mesh, task.dtype, from_probabilities=contender.bce == "probabilities")
-        self._parameters = _nested(problem.flax)
+        self._parameters = unflatten_dict(problem.flax, sep=".")
         self._examples = put_examples(self._program, problem.images, problem.labels)
-        self._models = task.models
+        self._models, self._dtype = task.models, task.dtype
         self._hyperparameters = Hyperparameters(task.learning_rate, task.beta)
         if task.models > 1:
             self._hyperparameters = Hyperparameters(*(jnp.full(task.models, value) for value in self._hyperparameters))
-        self.epoch_steps = len(problem.order)
-        given = drawn = self._put(problem.order, Noise.given(problem.noise))
-        if task.drawn_noise:
-            drawn = self._put(problem.order, Noise.drawn(jax.random.key(0)))
+        given = self._put(problem.order, Noise.given(problem.noise))
+        drawn = self._put(problem.order, Noise.drawn(jax.random.key(0))) if task.drawn_noise else given
         self._plans = {True: given, False: drawn}
-        self._dtype = task.dtype
 
     def reset(self, *, given_noise: bool) -> None:
         """Put back the initial weights, with a fresh optimizer."""
@@ -74,11 +67,11 @@ class JaxRunner:
         self._costs = []
         while steps:
             taken = min(steps, self.epoch_steps)
-            if not self.whole_epochs:
+            if self.whole_epochs:
+                self._advance(self._plan[0], taken)
+            else:
                 for plan in self._plan[:taken]:
                     self._advance(plan, 1)
-            else:
-                self._advance(self._plan[0], taken)
             steps -= taken
 
     def wait(self) -> None:
@@ -89,10 +82,7 @@ class JaxRunner:
         """Costs of the last steps."""
         if (np.asarray(self._trainer.state.step) != self._step).any():
             raise ArithmeticError("a cost or gradient was not finite")
-        chunks = [np.asarray(metrics.cost) for metrics, _ in self._costs[-count:]]
-        first = [chunk if chunk.ndim == 1 else chunk[0] for chunk in chunks]
-        taken = [taken for _, taken in self._costs[-count:]]
-        costs = [chunk[:steps] for chunk, steps in zip(first, taken, strict=True)]
+        costs = [np.atleast_2d(metrics.cost)[0, :taken] for metrics, taken in self._costs[-count:]]
         return np.concatenate(costs)[-count:].tolist()
 
     def compilations(self) -> int:
@@ -101,21 +91,18 @@ class JaxRunner:
 
     def device_memory(self) -> int | None:
         """Peak bytes on the devices; None on a CPU."""
-        device = self._program.mesh.devices.flat[0]
-        if device.platform == "cpu":
+        devices = self._program.mesh.devices.flat
+        if devices[0].platform == "cpu":
             return None
-        return sum(d.memory_stats()["peak_bytes_in_use"] for d in self._program.mesh.devices.flat)
+        return sum(device.memory_stats()["peak_bytes_in_use"] for device in devices)
 
     def multiply(self, size: int) -> float:
         """Seconds of one matrix product."""
-        dtype = jnp.bfloat16 if self._dtype == "bfloat16" else jnp.float32
-        a, b = (
-            jax.device_put(np.random.default_rng(i).random((size, size), np.float32)).astype(dtype) for i in range(2)
-        )
-        product = _product(a, b).block_until_ready()
+        rng = np.random.default_rng(0)
+        a, b = (jnp.asarray(rng.random((size, size), np.float32), self._dtype) for _ in range(2))
+        _product(a, b).block_until_ready()
         begun = time.perf_counter()
-        product = _product(a, b)
-        product.block_until_ready()
+        _product(a, b).block_until_ready()
         return time.perf_counter() - begun
 
     @staticmethod
@@ -125,8 +112,7 @@ class JaxRunner:
             jax.config.update("jax_platforms", "cpu")
         set_xla_flags()
         mesh = make_mesh(device=device)
-        names = ("jax", "jaxlib", "flax", "optax", "numpy")
-        versions = {name: importlib.metadata.version(name) for name in names}
+        versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
         return FrameworkInfo(versions, mesh.devices.flat[0].device_kind)
 
     def _put(self, order: np.ndarray, noise: Noise) -> list[Plan]:
@@ -158,18 +144,7 @@ def _configure(task: Task) -> None:
         set_xla_flags()
         if find(task.contender).all_devices:
             jax.config.update("jax_num_cpu_devices", task.devices or task.threads)
-    precision = "tensorfloat32" if task.tf32 else "highest"
-    jax.config.update("jax_default_matmul_precision", precision)
+    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if task.tf32 else "highest")
 
 
-def _nested(flat: dict[str, np.ndarray]) -> Parameters:
-    nested: Parameters = {}
-    for name, array in flat.items():
-        layer, leaf = name.split(".")
-        nested.setdefault(layer, {})[leaf] = array
-    return nested
-
-
-def main() -> None:
-    """Answer the benchmark's questions."""
-    serve(TimedRunner(JaxRunner).handlers)
+HANDLERS = TimedRunner(JaxRunner).handlers

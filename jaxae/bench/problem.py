@@ -1,8 +1,7 @@
 """What all contenders are given: weights, examples, batches and noise, in one file.
 
-Weights are drawn as torch draws them, the VAE's latent ones then scaled, and ported: the file holds
-them in Flax's and in torch's layout. Runs as a worker process, so that the benchmark's own process
-holds no JAX.
+Weights are drawn as torch draws them, the VAE's latent ones then scaled, and ported: the file holds them in Flax's
+and in torch's layout. Runs as a worker process, so that the benchmark's own process holds no JAX.
 """
 
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from jaxae.bench.worker import serve
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig
 
 PRESETS: dict[str, RunConfig] = {"ae": AUTOENCODER, "cvae": CONDITIONAL_VAE}
@@ -27,8 +25,6 @@ class Problem(NamedTuple):
     Attributes:
         flax: Weights by their dotted names in Flax's layout.
         torch: Weights by their dotted names in torch's layout.
-        images: Images of the examples.
-        labels: Labels of the examples.
         order: Indices of the examples of each step of an epoch.
         noise: Standard normal noise of each step's examples.
     """
@@ -45,12 +41,10 @@ def read(path: str | Path) -> Problem:
     """The problem in a file that a worker of this module wrote."""
     with np.load(path) as archive:
         arrays = dict(archive)
-    weights = {
-        side: {name.removeprefix(f"{side}/"): array for name, array in arrays.items() if name.startswith(f"{side}/")}
-        for side in ("flax", "torch")
-    }
-    shared = (arrays[name] for name in ("images", "labels", "order", "noise"))
-    return Problem(weights["flax"], weights["torch"], *shared)
+    weights: dict[str, dict[str, np.ndarray]] = {"flax": {}, "torch": {}}
+    for side, own in weights.items():
+        own |= {name[len(side) + 1 :]: array for name, array in arrays.items() if name.startswith(f"{side}/")}
+    return Problem(**weights, **{name: arrays[name] for name in ("images", "labels", "order", "noise")})
 
 
 def write(path: str, *, model: str, data: str, data_dir: str | None, examples: int, batch_size: int) -> None:
@@ -65,7 +59,7 @@ def write(path: str, *, model: str, data: str, data_dir: str | None, examples: i
 
     from jaxae.data.dataset import load
     from jaxae.errors import InputError
-    from jaxae.network.models import build
+    from jaxae.network.models import ConditionalVAE, build
     from jaxae.network.parameters import named_leaves, parameters_of
     from jaxae.port import to_arrays
     from jaxae.torch_rng.generator import Generator
@@ -74,34 +68,23 @@ def write(path: str, *, model: str, data: str, data_dir: str | None, examples: i
         raise InputError(f"expected a batch of at most {examples} examples, got {batch_size}")
     config = PRESETS[model].model
     dataset = load(data, data_dir)
-    count = len(dataset.train.labels)
     if isinstance(config, ConditionalVAEConfig) and dataset.num_classes != config.num_classes:
         raise InputError(f"expected data of {config.num_classes} classes, got {dataset.num_classes} in {data}")
     network = build(config, rngs=nnx.Rngs(0))
     network.reset_parameters(Generator(_SEED))
-    for name in ("z_mean", "z_log_var"):
-        if hasattr(network, name):
-            kernel = getattr(network, name).kernel
+    if isinstance(network, ConditionalVAE):
+        for kernel in (network.z_mean.kernel, network.z_log_var.kernel):
             kernel.set_value(_LATENT_SCALE * kernel[...])
-    flax = named_leaves(parameters_of(network))
     torch, _ = to_arrays(network, flatten="CHW", unflatten="CHW")
-    chosen = np.arange(examples) % count
+    weights = {f"flax/{name}": np.asarray(leaf) for name, leaf in named_leaves(parameters_of(network)).items()}
+    weights |= {f"torch/{name}": array for name, array in torch.items()}
+    images, labels = (array[np.arange(examples) % len(array)] for array in dataset.train)
     steps = examples // batch_size
     rng = np.random.default_rng(_SEED)
-    order = rng.permutation(examples)[: steps * batch_size].reshape(steps, batch_size)
-    latent = getattr(config, "num_latent", 0)
-    noise = rng.standard_normal((steps, batch_size, latent), np.float32)
-    arrays = {
-        "images": dataset.train.images[chosen],
-        "labels": dataset.train.labels[chosen],
-        "order": order.astype(np.int32),
-        "noise": noise,
-        **{f"flax/{name}": np.asarray(leaf) for name, leaf in flax.items()},
-        **{f"torch/{name}": array for name, array in torch.items()},
-    }
-    np.savez(path, allow_pickle=False, **arrays)
+    order = rng.permutation(examples)[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+    noise = rng.standard_normal((steps, batch_size, getattr(config, "num_latent", 0)), np.float32)
+    np.savez(path, allow_pickle=False, images=images, labels=labels, order=order, noise=noise, **weights)
 
 
-def main() -> None:
-    """Answer the benchmark's questions."""
-    serve({"write": write})
+# What this module answers as a worker process.
+HANDLERS = {"write": write}

@@ -7,38 +7,17 @@ from jaxae.bench.settings import Sweep
 from jaxae.bench.statistics import Spread
 from jaxae.tables import format_table
 
-_COLUMNS = (
-    "contender",
-    "BCE",
-    "compile s",
-    "ms per step",
-    "quartiles",
-    "images/s",
-    "x eager",
-    "x best torch",
-    "% matmul peak",
-    "peak MB",
-    "final cost",
-)
-_NUMBERS = range(2, len(_COLUMNS))
-
 
 def print_report(result: BenchmarkResult, earlier: BenchmarkResult | None = None) -> None:
-    """Print the tables to standard output: one a case, or one a model of a sweep.
-
-    Args:
-        result: Result to print.
-        earlier: Another result, to be put beside it.
-    """
+    """Print the tables to standard output: one a case, or one a model of a sweep; then times beside earlier ones."""
     sweep = result.environment.settings.sweep
     print("\n".join(heading(result)))
-    for title, rows in _groups(result.rows, sweep).items():
+    unit = {"batch": "batch size", "models": "number of models trained at once"}
+    for title, rows in result.comparisons.items():
         if sweep is None:
-            table = format_table(_COLUMNS, [_cells(row) for row in rows], right=_NUMBERS)
+            print(f"\n{title}\n{_case_table(rows)}")
         else:
-            titles, cells = _sweep_cells(rows, sweep)
-            table = format_table(titles, cells, right=range(1, len(titles)))
-        print(f"\n{title}\n{table}")
+            print(f"\n{title}: images/s by {unit[sweep]}\n{_sweep_table(rows, sweep)}")
     print("\n".join(["", *notes(result)]))
     if earlier is not None:
         titles = ("case", "contender", "ms before", "ms now", "x faster")
@@ -72,69 +51,55 @@ def notes(result: BenchmarkResult) -> list[str]:
         if (row.idle_cpu or 0) > 0.05:
             lines.append(f"{row.case}, {row.label}: used {row.idle_cpu:.0%} of a core while others had their turns")
     if (load := result.environment.load_before or 0) > 0.5:
-        lines.append(
-            f"the load average was {load:.1f} before the start: other work was "
-            "running, and these figures are provisional"
-        )
+        told = "other work was running, and these figures are provisional"
+        lines.append(f"the load average was {load:.1f} before the start: {told}")
     return lines
 
 
-def _groups(rows: Sequence[ContenderResult], sweep: Sweep | None) -> dict[str, list[ContenderResult]]:
-    unit = {"batch": "batch size", "models": "number of models trained at once"}
-    groups: dict[str, list[ContenderResult]] = {}
-    for row in rows:
-        title = f"{row.model}: images/s by {unit[sweep]}" if sweep else row.case
-        groups.setdefault(title, []).append(row)
-    return groups
+def _case_table(rows: Sequence[ContenderResult]) -> str:
+    """A line a contender."""
+    cells = [_cells(row) for row in rows]
+    return format_table(list(cells[0]), [list(one.values()) for one in cells], right=range(2, len(cells[0])))
 
 
-def _label(row: ContenderResult) -> str:
+def _cells(row: ContenderResult) -> dict[str, str]:
     shared = row.framework == "jax" and (row.devices or 1) > 1
-    return f"{row.label} ({row.devices})" if shared else row.label
-
-
-def _cells(row: ContenderResult) -> tuple[str, ...]:
-    low, high = row.quartiles_ms or (None, None)
     memory = row.peak_memory_bytes
-    return (
-        _label(row),
-        row.bce,
-        _number(row.compile_s, ".1f"),
-        row.status if row.step_ms is None else f"{row.step_ms:.3f}",
-        "" if low is None else f"{low:.3f} to {high:.3f}",
-        _number(row.images_per_s, ",.0f"),
-        _ratio(row.times_eager),
-        _ratio(row.times_best_torch),
-        _number(row.matmul_share and 100 * row.matmul_share, ".1f"),
-        _number(memory and memory / 1e6, ",.0f"),
-        _number(row.final_cost, ".6g"),
-    )
+    return {
+        "contender": f"{row.label} ({row.devices})" if shared else row.label,
+        "BCE": row.bce,
+        "compile s": _number(row.compile_s, ".1f"),
+        "ms per step": row.status if row.step_ms is None else f"{row.step_ms:.3f}",
+        "quartiles": "{:.3f} to {:.3f}".format(*row.quartiles_ms) if row.quartiles_ms else "",
+        "images/s": _number(row.images_per_s, ",.0f"),
+        "x eager": _ratio(row.times_eager),
+        "x best torch": _ratio(row.times_best_torch),
+        "% matmul peak": _number(row.matmul_share and 100 * row.matmul_share, ".1f"),
+        "peak MB": _number(memory and memory / 1e6, ",.0f"),
+        "final cost": _number(row.final_cost, ".6g"),
+    }
 
 
-def _sweep_cells(rows: Sequence[ContenderResult], sweep: Sweep) -> tuple[list[str], list[list[str]]]:
-    """Titles, and a line a contender with a cell for each size."""
+def _sweep_table(rows: Sequence[ContenderResult], sweep: Sweep) -> str:
+    """A line a contender with a cell for each size."""
     sizes = sorted({row.size(sweep) for row in rows})
-    cells: dict[str, dict[int, str]] = {}
+    lines = {row.label: [row.label, *[""] * len(sizes)] for row in rows}
     for row in rows:
         cell = row.status if row.step_ms is None else f"{row.images_per_s:,.0f}"
-        cells.setdefault(row.label, {})[row.size(sweep)] = cell
-    lines = [[label, *(own.get(size, "") for size in sizes)] for label, own in cells.items()]
-    return ["contender", *map(str, sizes)], lines
+        lines[row.label][1 + sizes.index(row.size(sweep))] = cell
+    return format_table(["contender", *map(str, sizes)], list(lines.values()), right=range(1, 1 + len(sizes)))
 
 
 def _compared(rows: Sequence[ContenderResult], earlier: Sequence[ContenderResult]) -> list[tuple[str, ...]]:
     def key(row: ContenderResult) -> tuple[object, ...]:
         return row.model, row.batch_size, row.models, row.dtype, row.device, row.contender
 
-    before = {key(row): row for row in earlier}
+    before, now = ({key(row): row for row in side} for side in (earlier, rows))
     lines = []
-    for row in rows:
-        old = before.pop(key(row), None)
-        old_ms, new_ms = None if old is None else old.step_ms, row.step_ms
+    for one, row in (now | {one: row for one, row in before.items() if one not in now}).items():
+        old_ms, new_ms = (side[one].step_ms if one in side else None for side in (before, now))
         faster = f"{old_ms / new_ms:.2f}" if old_ms and new_ms else ""
         lines.append((row.case, row.label, _number(old_ms, ".3f"), _number(new_ms, ".3f"), faster))
-    for old in before.values():
-        lines.append((old.case, old.label, _number(old.step_ms, ".3f"), "", ""))
     return lines
 
 

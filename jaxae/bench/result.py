@@ -22,15 +22,11 @@ class ContenderResult:
 
     Attributes:
         model: Name of the model, "ae" or "cvae".
-        contender: Name of the contender.
         label: Contender's label in tables and figures.
-        framework: Framework of the contender.
         bce: Form of the contender's cross-entropy.
         batch_size: Number of examples per step.
         models: Number of models trained at once.
-        device: Kind of device.
         devices: Number of devices that shared a batch.
-        dtype: Dtype of the network's arithmetic.
         status: "ok", or why there is no time.
         reason: Reason for another status than "ok", in one line.
         compile_s: Seconds that the first step took beyond a later one.
@@ -78,28 +74,17 @@ class ContenderResult:
 
     @property
     def case(self) -> str:
-        """Model, batch size and number of models, in words."""
-        return case_title(self.model, self.batch_size, self.models)
+        """Model, batch size and number of models in words."""
+        return f"{self.model}, batch {self.batch_size}" + (f", {self.models} models" if self.models > 1 else "")
 
     def size(self, sweep: Sweep) -> int:
         """The batch size or the number of models, whichever a sweep varies."""
         return self.batch_size if sweep == "batch" else self.models
 
 
-def case_title(model: str, batch_size: int, models: int) -> str:
-    """A model, batch size and number of models in words."""
-    return f"{model}, batch {batch_size}" + (f", {models} models" if models > 1 else "")
-
-
 @dataclass(frozen=True)
 class Gate:
-    """The check that contenders train alike.
-
-    Attributes:
-        steps: Number of steps whose costs are compared.
-        tolerance: Largest relative difference of costs.
-        reference: Name of the contender whose costs the others are held against.
-    """
+    """The check that contenders train alike: relative differences of the first steps' costs from the reference's."""
 
     steps: int
     tolerance: float
@@ -115,16 +100,12 @@ class Environment:
         cpu: Name of the processor.
         cores: Number of the machine's cores.
         system: Operating system and architecture.
-        python: Version of Python.
-        device: Kind of device that trained.
         gpu: Name of the GPU, where one trained.
         threads: Number of cores of each contender.
         devices: Largest number of devices that shared a batch.
         commit: Commit of this source.
         load_before: Load average of the machine before the start.
         matmul_gflops: Fastest matrix products of each framework, in GFLOP/s.
-        gate: Check that contenders train alike.
-        settings: Settings of the run.
     """
 
     versions: dict[str, str]
@@ -168,6 +149,14 @@ class BenchmarkResult:
     rows: tuple[ContenderResult, ...] = ()
 
     @property
+    def comparisons(self) -> dict[str, list[ContenderResult]]:
+        """Rows that stand together in a table or figure, by title: those of a case, in a sweep those of a model."""
+        found: dict[str, list[ContenderResult]] = {}
+        for row in self.rows:
+            found.setdefault(row.model if self.environment.settings.sweep else row.case, []).append(row)
+        return found
+
+    @property
     def retraced(self) -> list[str]:
         """Labels of the contenders that compiled a program after their warm-up."""
         return [row.label for row in self.rows if row.status == "retraced"]
@@ -192,13 +181,11 @@ def read(path: Path) -> BenchmarkResult:
         InputError: If there is none, or it is something else.
     """
     try:
-        document = json.loads(path.read_text())
+        return _parsed(json.loads(path.read_text()), BenchmarkResult, "the document")
     except OSError as error:
         raise InputError(f"expected a benchmark's JSON in {path}, got {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"expected JSON in {path}, got {error}") from None
-    try:
-        return _parsed(document, BenchmarkResult, "the document")
     except _NotThatError as error:
         raise InputError(f"expected a benchmark's result in {path}, got {error}") from None
 
@@ -207,8 +194,13 @@ class _NotThatError(Exception):
     """A JSON value that is not of the type wanted."""
 
 
+# What JSON has for a plain type.
+_PLAIN = {str: (str,), Path: (str,), bool: (bool,), int: (int,), float: (int, float)}
+
+
 def _parsed(value: Any, kind: Any, name: str) -> Any:
     """A JSON value as a type of this file has it; names that the type lacks are left out."""
+    make: Any = kind
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         (inner,) = (one for one in arguments if one is not types.NoneType)
@@ -216,25 +208,19 @@ def _parsed(value: Any, kind: Any, name: str) -> Any:
     if origin is Literal and value in arguments:
         return value
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        make: Any = kind
         hints = get_type_hints(kind)
         try:
             return make(**{key: _parsed(value[key], hints[key], key) for key in hints if key in value})
         except (TypeError, InputError) as error:
             raise _NotThatError(f"one where {error}") from None
-    if kind is Spread and isinstance(value, list) and len(value) == len(Spread._fields):
-        return Spread(*(_parsed(one, float, name) for one in value))
+    if kind is Spread:
+        return Spread(*_parsed(value, tuple[float, float, float], name))
     if origin is tuple and isinstance(value, list):
-        kinds = [arguments[0]] * len(value) if Ellipsis in arguments else arguments
+        kinds = arguments[:1] * len(value) if Ellipsis in arguments else arguments
         if len(kinds) == len(value):
-            pairs = zip(value, kinds, strict=True)
-            return tuple(_parsed(one, own, name) for one, own in pairs)
+            return tuple(_parsed(one, own, name) for one, own in zip(value, kinds, strict=True))
     if origin is dict and isinstance(value, dict):
         return {key: _parsed(one, arguments[1], name) for key, one in value.items()}
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is float and isinstance(value, int | float):
-        return float(value)
-    if kind in (str, int, bool) and type(value) is kind:
-        return value
+    if type(value) in _PLAIN.get(kind, ()):
+        return make(value)
     raise _NotThatError(f"{name} of {json.dumps(value)[:60]}")

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import re
 import resource
 import sys
 import time
@@ -13,22 +14,14 @@ from jaxae.config import ComputeDtype
 
 
 class Task(NamedTuple):
-    """What a contender is to run.
+    """What a contender is to run; a field that `BenchmarkSettings` has too is described there.
 
     Attributes:
         contender: Name of the contender.
         model: Name of the model, "ae" or "cvae".
         problem: Path of the file of weights, examples, batches and noise.
-        device: Kind of device, "cpu" or "gpu".
-        devices: Number of devices that share a batch, for the contenders that use all; None for as
-            many as training takes.
         threads: Number of processor cores.
         models: Number of models trained, side by side or one after another.
-        dtype: Dtype of the network's arithmetic, "float32" or "bfloat16".
-        tf32: Whether a GPU may round float32 factors to TensorFloat-32.
-        deterministic: Whether a GPU uses only kernels that repeat to the bit.
-        drawn_noise: Whether steps draw their noise by the framework's own generator, instead of
-            taking the problem's.
         learning_rate: Adam's learning rate.
         beta: Weight of the KL term.
     """
@@ -55,43 +48,16 @@ class FrameworkInfo(NamedTuple):
     device: str
 
 
-class Setup(NamedTuple):
-    """Seconds that the first step took beyond a later one, and the number of devices."""
-
-    compile_s: float
-    devices: int
-
-
 class Turn(NamedTuple):
-    """A turn of a contender.
-
-    Attributes:
-        step_ms: Time in ms per step.
-        compiled: Number of programs compiled meanwhile.
-        idle_cpu: Share of one core that the process used since its last turn, when it should have
-            slept; None in the first turn.
-    """
+    """Time in ms per step, programs compiled meanwhile, and the share of a core used in the rest before."""
 
     step_ms: float
     compiled: int
-    idle_cpu: float | None
-
-
-class PeakMemory(NamedTuple):
-    """Peak memory in bytes, and its owner, "device" or "host"."""
-
-    size: int
-    owner: str
+    idle_cpu: float
 
 
 class Runner(Protocol):
-    """One contender, set up.
-
-    Attributes:
-        devices: Number of devices that share a batch.
-        epoch_steps: Number of steps in an epoch.
-        whole_epochs: Whether an epoch is one program.
-    """
+    """One contender, set up: on devices that share a batch, step by step or as one program of an epoch's steps."""
 
     devices: int
     epoch_steps: int
@@ -101,24 +67,17 @@ class Runner(Protocol):
 
     @staticmethod
     def describe(device: str) -> FrameworkInfo:
-        """Versions and device of the framework.
-
-        Raises:
-            InputError: If it has no such device.
-        """
+        """Versions and device of the framework; InputError where it has no such device."""
         ...
 
     def reset(self, *, given_noise: bool) -> None:
         """Put back the initial weights and a fresh optimizer; choose whose noise is used."""
-        ...
 
     def run(self, steps: int) -> None:
         """Take steps, beginning at the first batch of the epoch; may return before they end."""
-        ...
 
     def wait(self) -> None:
         """Return when all steps have ended."""
-        ...
 
     def costs(self, count: int) -> list[float]:
         """Costs of the last `count` steps (of the first model); not a step less has been taken."""
@@ -130,7 +89,6 @@ class Runner(Protocol):
 
     def device_memory(self) -> int | None:
         """Peak bytes of memory on the device, None where that is the host's."""
-        ...
 
     def multiply(self, size: int) -> float:
         """Seconds of one product of two square matrices, in the contender's own arithmetic."""
@@ -138,43 +96,36 @@ class Runner(Protocol):
 
 
 class TimedRunner:
-    """Answers the benchmark's questions about a runner.
-
-    Args:
-        kind: Class of the runner.
-    """
+    """Answers the benchmark's questions about a runner of this kind."""
 
     def __init__(self, kind: type[Runner]):
         self._kind = kind
         self._runner: Runner
         self._steps = 0
         self._compilations = 0
-        self._idle_since: tuple[float, float] | None = None
+        self._rest()
 
     @property
     def handlers(self) -> Handlers:
         """What `serve` takes."""
-        return {
-            "describe": self._kind.describe,
-            "prepare": self.prepare,
-            "gate": self.gate,
-            "calibrate": self.calibrate,
-            "turn": self.turn,
-            "multiply": self.multiply,
-            "finish": self.finish,
-        }
+        own = (self.prepare, self.gate, self.calibrate, self.turn, self.multiply, self.finish)
+        return {"describe": self._kind.describe, **{answer.__name__: answer for answer in own}}
 
-    def prepare(self, **task: Any) -> Setup:
-        """Set the contender up and take its first step."""
+    def prepare(self, **task: Any) -> tuple[float, int]:
+        """Set the contender up; seconds that its first step took beyond a later one, and number of its devices."""
         self._runner = self._kind(Task(**task))
-        first, later = (self._first_step() for _ in range(2))
-        return Setup(max(first - later, 0.0), self._runner.devices)
+        seconds = []
+        for _ in range(2):
+            begun = time.perf_counter()
+            self._take(1, given_noise=False)
+            seconds.append(time.perf_counter() - begun)
+            # The gate's noise may make another program, which is to be compiled now.
+            self._take(1, given_noise=True)
+        return max(seconds[0] - seconds[1], 0.0), self._runner.devices
 
     def gate(self, steps: int) -> list[float | None]:
         """Costs of the first steps on the given noise; None for one that is not finite."""
-        self._runner.reset(given_noise=True)
-        self._runner.run(steps)
-        self._runner.wait()
+        self._take(steps, given_noise=True)
         return [cost if math.isfinite(cost) else None for cost in self._runner.costs(steps)]
 
     def calibrate(self, seconds: float) -> int:
@@ -195,10 +146,8 @@ class TimedRunner:
 
     def turn(self) -> Turn:
         """Time the steps of a turn, from the initial weights, after a few that are not timed."""
-        idle = None
-        if self._idle_since is not None:
-            cpu, wall = self._idle_since
-            idle = (time.process_time() - cpu) / (time.perf_counter() - wall)
+        cpu, wall = self._idle_since
+        idle = (time.process_time() - cpu) / (time.perf_counter() - wall)
         seconds = self._timed()
         compiled = self._runner.compilations() - self._compilations
         gc.collect()
@@ -211,39 +160,30 @@ class TimedRunner:
         self._rest()
         return 2 * size**3 / seconds
 
-    def finish(self) -> PeakMemory:
-        """Peak memory of all that was run."""
+    def finish(self) -> tuple[int, str]:
+        """Peak memory in bytes of all that was run, and its owner, "device" or "host"."""
         device = self._runner.device_memory()
-        return PeakMemory(_host_peak(), "host") if device is None else PeakMemory(device, "device")
+        return (_host_peak(), "host") if device is None else (device, "device")
 
-    def _first_step(self) -> float:
-        begun = time.perf_counter()
-        self._runner.reset(given_noise=False)
-        self._runner.run(1)
+    def _take(self, steps: int, *, given_noise: bool) -> None:
+        """Take the first steps from the initial weights, to their end."""
+        self._runner.reset(given_noise=given_noise)
+        self._runner.run(steps)
         self._runner.wait()
-        seconds = time.perf_counter() - begun
-        # The gate's noise may make another program, which is to be compiled now.
-        self._runner.reset(given_noise=True)
-        self._runner.run(1)
-        self._runner.wait()
-        return seconds
 
     def _timed(self) -> float:
         """Seconds a step."""
-        runner = self._runner
-        runner.reset(given_noise=False)
-        runner.run(max(2, min(self._steps // 10, 20)))
-        runner.wait()
+        self._take(max(2, min(self._steps // 10, 20)), given_noise=False)
         gc.disable()
         try:
             begun = time.perf_counter()
-            runner.run(self._steps)
-            runner.wait()
+            self._runner.run(self._steps)
+            self._runner.wait()
             seconds = time.perf_counter() - begun
         finally:
             gc.enable()
         # A cost that is not finite would end a compiled loop early, and look fast.
-        (cost,) = runner.costs(1)
+        (cost,) = self._runner.costs(1)
         if not math.isfinite(cost):
             raise ArithmeticError("the cost ceased to be finite")
         return seconds / self._steps
@@ -255,9 +195,7 @@ class TimedRunner:
 def _host_peak() -> int:
     # Not ru_maxrss on Linux: a process inherits there what its parent weighed when it forked.
     status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    if status.exists() and (found := re.search(r"^VmHWM:\s*(\d+)", status.read_text(), re.MULTILINE)):
+        return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

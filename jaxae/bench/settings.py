@@ -25,11 +25,9 @@ class BenchmarkSettings:
         device: Kind of device to train on.
         batch_size: Number of examples per step.
         rounds: Number of rounds, in each of which every contender has one turn.
-        contenders: Names of the contenders, out of torch_loader, torch_eager, torch_compile,
-            torch_rewrite, torch_rewrite_compile, torch_graph, torch_rewrite_graph, jax_plain,
-            jax_step, jax_epoch and jax_epoch_all.
-        sweep: Quantity to measure throughput against: the batch size, or the number of models
-            trained at once.
+        contenders: Names of the contenders, out of torch_loader, torch_eager, torch_compile, torch_rewrite,
+            torch_rewrite_compile, torch_graph, torch_rewrite_graph, jax_plain, jax_step, jax_epoch and jax_epoch_all.
+        sweep: Quantity to measure throughput against: the batch size, or the number of models trained at once.
         sizes: Batch sizes, or numbers of models, of a sweep.
         dtype: Dtype of the networks' arithmetic.
         data: Name of the data set: digits, mnist or another one.
@@ -38,8 +36,8 @@ class BenchmarkSettings:
         threads: Number of processor cores for each contender.
         devices: Number of devices that share a batch, for the contenders that use all.
         turn_seconds: Approximate length of a turn in seconds; a whole epoch may take longer.
-        drawn_noise: Whether timed steps draw their noise by each framework's own generator. The
-            first costs, by which contenders are held equal, always come from the same noise.
+        drawn_noise: Whether timed steps draw their noise by each framework's own generator. The first costs, by which
+            contenders are held equal, always come from the same noise.
         tf32: Whether a GPU may round float32 factors to TensorFloat-32, in both frameworks.
         deterministic: Whether a GPU uses only kernels that repeat to the bit, in both frameworks.
     """
@@ -63,23 +61,19 @@ class BenchmarkSettings:
     deterministic: Switch = False
 
     def __post_init__(self) -> None:
-        if not self.models or any(model not in PRESETS for model in self.models):
-            known, came = ", ".join(PRESETS), ", ".join(self.models)
-            raise InputError(f"expected models out of {known}, got {came or 'none'}")
-        if self.contenders is not None and not self.contenders:
-            raise InputError("expected at least one contender, got none")
-        for name in ("batch_size", "rounds", "examples", "threads", "devices"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"expected {name} of 1 or more, got {value}")
-        if not 0 < self.turn_seconds < 600:
-            raise InputError(f"expected turn_seconds from 0 to 600, got {self.turn_seconds}")
-        if self.sizes is not None and (not self.sizes or min(self.sizes) < 1):
-            raise InputError(f"expected sizes of 1 or more, got {self.sizes}")
-        if self.sizes is not None and self.sweep is None:
-            raise InputError(f"expected sizes only with a sweep, got {self.sizes} without one")
-        if (self.tf32 or self.deterministic) and self.device != "gpu":
-            raise InputError(f"expected tf32 and deterministic only with a gpu, got {self.device}")
+        models, of_gpu = ", ".join(self.models), self.tf32 or self.deterministic
+        counts = {name: getattr(self, name) for name in ("batch_size", "rounds", "examples", "threads", "devices")}
+        for holds, expected, came in (
+            (models and {*self.models} <= {*PRESETS}, f"models out of {', '.join(PRESETS)}", models or "none"),
+            (self.contenders != (), "at least one contender", "none"),
+            *((count is None or count >= 1, f"{name} of 1 or more", count) for name, count in counts.items()),
+            (0 < self.turn_seconds < 600, "turn_seconds from 0 to 600", self.turn_seconds),
+            (self.sizes is None or min(self.sizes, default=0) >= 1, "sizes of 1 or more", self.sizes),
+            (self.sizes is None or self.sweep, "sizes only with a sweep", f"{self.sizes} without one"),
+            (self.device == "gpu" or not of_gpu, "tf32 and deterministic only with a gpu", self.device),
+        ):
+            if not holds:
+                raise InputError(f"expected {expected}, got {came}")
         select(self.contenders, self.device)
 
     @property

@@ -16,8 +16,7 @@ class Spread(NamedTuple):
 
 def spread(samples: Sequence[float]) -> Spread:
     """Median, lower and upper quartile."""
-    low, median, high = np.percentile(samples, [25, 50, 75]).tolist()
-    return Spread(median, low, high)
+    return Spread(*np.percentile(samples, [50, 25, 75]).tolist())
 
 
 def times_faster(samples: Sequence[float], reference: Sequence[float]) -> Spread:
@@ -27,7 +26,5 @@ def times_faster(samples: Sequence[float], reference: Sequence[float]) -> Spread
 
 def largest_gap(costs: Sequence[float | None], reference: Sequence[float | None]) -> float:
     """Largest relative difference of two runs' costs; infinite where one is not finite."""
-    gaps = [
-        float("inf") if a is None or b is None else abs(a - b) / abs(b) for a, b in zip(costs, reference, strict=True)
-    ]
-    return max(gaps)
+    pairs = zip(costs, reference, strict=True)
+    return max(float("inf") if a is None or b is None else abs(a - b) / abs(b) for a, b in pairs)

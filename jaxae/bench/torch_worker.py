@@ -17,29 +17,28 @@ from torch import Tensor
 from jaxae.bench.contenders import find
 from jaxae.bench.problem import PRESETS, Problem, read
 from jaxae.bench.runner import FrameworkInfo, Task, TimedRunner
-from jaxae.bench.worker import serve
 from jaxae.errors import InputError
 from jaxae.port.reference import reference_module
 from torch_ref import ImageDataset, Split, autoencoder_cost, cvae_cost, kl_divergence, to_float
 
-CostFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+# None lets the cost draw its own.
+Noise = Tensor | None
 
 
 class TorchRunner:
     """Steps of the reference's training, one model after another where there are several."""
 
     whole_epochs = False
+    devices = 1
 
     def __init__(self, task: Task):
         contender = find(task.contender)
         _configure(task)
-        self.devices = 1
         self._device = torch.device("cuda" if task.device == "gpu" else "cpu")
-        self._dtype = torch.bfloat16 if task.dtype == "bfloat16" else torch.float32
+        self._dtype = getattr(torch, task.dtype)
         problem = read(task.problem)
         self.epoch_steps = len(problem.order)
-        feed: Any = _LoaderFeed if contender.feed == "loader" else _IndexFeed
-        feed = feed(problem, self._device)
+        feed: Any = (_LoaderFeed if contender.feed == "loader" else _IndexFeed)(problem, self._device)
         kind = _GraphedTraining if contender.graph else _Training
         self._trainings = [kind(task, problem, feed, self._device) for _ in range(task.models)]
         self._drawn = task.drawn_noise
@@ -65,14 +64,11 @@ class TorchRunner:
 
     def compilations(self) -> int:
         """Programs compiled so far."""
-        counters = torch._dynamo.utils.counters["stats"]
-        return counters["unique_graphs"]
+        return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
     def device_memory(self) -> int | None:
         """Peak bytes on the devices; None on a CPU."""
-        if self._device.type == "cpu":
-            return None
-        return torch.cuda.max_memory_allocated()
+        return None if self._device.type == "cpu" else torch.cuda.max_memory_allocated()
 
     def multiply(self, size: int) -> float:
         """Seconds of one matrix product."""
@@ -87,8 +83,7 @@ class TorchRunner:
     @staticmethod
     def describe(device: str) -> FrameworkInfo:
         """Versions and device; InputError where the device is not there."""
-        there = torch.cuda.is_available()
-        if device == "gpu" and not there:
+        if device == "gpu" and not torch.cuda.is_available():
             raise InputError("expected a gpu that torch can use, got only: cpu")
         name = torch.cuda.get_device_name() if device == "gpu" else platform.machine()
         return FrameworkInfo({"torch": torch.__version__, "numpy": np.__version__}, name)
@@ -115,19 +110,17 @@ class _LoaderFeed:
     """Batches from a DataLoader, example by example, as the post's script has them."""
 
     def __init__(self, problem: Problem, device: torch.device):
-        split = Split(_nchw(problem.images), torch.from_numpy(problem.labels).long())
-        self._dataset = ImageDataset(split)
+        self._dataset = ImageDataset(Split(_nchw(problem.images), torch.from_numpy(problem.labels).long()))
         self._order = problem.order.tolist()
         self._noise = torch.from_numpy(problem.noise)
         self._device = device
 
     def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         while steps > 0:
-            order = self._order[:steps]
-            loader = torch.utils.data.DataLoader(self._dataset, batch_sampler=order)
+            loader = torch.utils.data.DataLoader(self._dataset, batch_sampler=self._order[:steps])
             for (images, labels), noise in zip(loader, self._noise, strict=False):
                 yield images.to(self._device), labels.to(self._device), noise.to(self._device)
-            steps -= len(order)
+            steps -= len(self._order)
 
 
 class _Training:
@@ -139,27 +132,19 @@ class _Training:
         self._model = reference_module(PRESETS[task.model].model).to(device)
         self._initial = {name: torch.from_numpy(a).to(device) for name, a in problem.torch.items()}
         # The post's loop has the plain optimizer; the others have torch's fastest.
-        settings: dict[str, Any] = {"fused": True, "capturable": capturable}
-        if contender.feed == "loader":
-            settings = {}
+        settings: dict[str, Any] = {} if contender.feed == "loader" else {"fused": True, "capturable": capturable}
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=task.learning_rate, **settings)
-        costs = {
-            ("ae", False): _ae_cost,
-            ("ae", True): _ae_cost_rewritten,
-            ("cvae", False): _cvae_cost,
-            ("cvae", True): _cvae_cost_rewritten,
-        }
         compute = contextlib.nullcontext
         if task.dtype == "bfloat16":
             compute = partial(torch.autocast, device.type, torch.bfloat16)
-        function = costs[task.model, contender.rewrite]
-        cost = partial(function, self._model, compute, task.beta)
+        plain, rewritten = {"ae": (_ae_cost, _ae_rewritten), "cvae": (_cvae_cost, _cvae_rewritten)}[task.model]
+        cost = partial(rewritten if contender.rewrite else plain, self._model, compute, task.beta)
         if contender.compiled:
             compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
             if device.type == "cpu" and not any(map(shutil.which, compilers)):
                 raise RuntimeError("no C++ compiler, which torch.compile needs on a cpu")
             cost = torch.compile(cost, dynamic=False)
-        self._cost: CostFunction = cost
+        self._cost: Callable[[Tensor, Tensor, Noise], Tensor] = cost
         self._costs: list[Tensor] = []
         self._given_noise = True
 
@@ -174,14 +159,14 @@ class _Training:
         self._given_noise = given_noise
 
     def run(self, steps: int) -> None:
-        costs = []
-        for images, labels, noise in self._feed.batches(steps):
-            cost = self._cost(images, labels, noise if self._given_noise else None)
-            self._optimizer.zero_grad()
-            cost.backward()
-            self._optimizer.step()
-            costs.append(cost.detach())
-        self._costs = costs
+        self._costs = [self._step(*batch) for batch in self._feed.batches(steps)]
+
+    def _step(self, images: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+        cost = self._cost(images, labels, noise if self._given_noise else None)
+        self._optimizer.zero_grad()
+        cost.backward()
+        self._optimizer.step()
+        return cost.detach()
 
     def costs(self, count: int) -> list[float]:
         return torch.stack(self._costs[-count:]).tolist()
@@ -217,44 +202,38 @@ class _GraphedTraining(_Training):
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
-                self._step()
+                self._step_on()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         self._optimizer.zero_grad(set_to_none=True)
         with torch.cuda.graph(graph):
-            self._step()
+            self._step_on()
         return graph
 
-    def _step(self) -> None:
+    def _step_on(self) -> None:
         feed = self._feed
         index = feed.order.index_select(0, self._counter).squeeze(0)
         images, labels = feed.images.index_select(0, index), feed.labels.index_select(0, index)
         noise = feed.noise.index_select(0, self._counter).squeeze(0)
-        cost = self._cost(images, labels, noise if self._given_noise else None)
-        self._optimizer.zero_grad()
-        cost.backward()
-        self._optimizer.step()
-        self._log.index_copy_(0, self._counter, cost.detach().reshape(1))
+        self._log.index_copy_(0, self._counter, self._step(images, labels, noise).reshape(1))
         self._counter.add_(1).remainder_(len(self._log))
 
 
-def _ae_cost(model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Tensor | None) -> Tensor:
+def _ae_cost(model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
     features = images.flatten(1)
     with compute():
         decoded = model(features)
     return autoencoder_cost(decoded.float(), features)
 
 
-def _ae_cost_rewritten(
-    model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Tensor | None
-) -> Tensor:
+def _ae_rewritten(model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
     features = images.flatten(1)
     with compute():
         logits = model.linear_2(model.encoder(features))
     return F.binary_cross_entropy_with_logits(logits.float(), features)
 
 
-def _cvae_cost(model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Tensor | None) -> Tensor:
+def _cvae_cost(model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
     if noise is None:
         noise = torch.randn(len(images), model.num_latent, device=images.device)
     with compute():
@@ -262,9 +241,7 @@ def _cvae_cost(model: Any, compute: Any, beta: float, images: Tensor, labels: Te
     return cvae_cost(mean.float(), log_var.float(), decoded.float(), images, beta)
 
 
-def _cvae_cost_rewritten(
-    model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Tensor | None
-) -> Tensor:
+def _cvae_rewritten(model: Any, compute: Any, beta: float, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
     """The same cost with the class planes, and the one-hot rows, looked up as biases."""
     if noise is None:
         noise = torch.randn(len(images), model.num_latent, device=images.device)
@@ -277,8 +254,7 @@ def _cvae_cost_rewritten(
         x = F.leaky_relu(model.enc_conv_3(x)).flatten(1)
         mean, log_var = model.z_mean(x), model.z_log_var(x)
         code = mean + noise * torch.exp(log_var / 2)
-        weight = model.dec_linear_1.weight
-        latent = model.num_latent
+        weight, latent = model.dec_linear_1.weight, model.num_latent
         bias = F.embedding(labels, weight[:, latent:].t() + model.dec_linear_1.bias)
         x = (F.linear(code, weight[:, :latent]) + bias).view(-1, 64, 2, 2)
         x = F.leaky_relu(model.dec_deconv_1(x))
@@ -293,12 +269,10 @@ def _configure(task: Task) -> None:
     torch.set_num_threads(task.threads)
     # XLA flushes denormal numbers to zero on a CPU, and so may torch.
     torch.set_flush_denormal(True)
-    torch.backends.cuda.matmul.allow_tf32 = task.tf32
-    torch.backends.cudnn.allow_tf32 = task.tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = task.tf32
     # XLA tries its kernels out too.
     torch.backends.cudnn.benchmark = not task.deterministic
-    if task.deterministic:
-        torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(task.deterministic)
 
 
 def _nchw(images: np.ndarray) -> Tensor:
@@ -306,6 +280,4 @@ def _nchw(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).reshape(-1, 1, *images.shape[1:3])
 
 
-def main() -> None:
-    """Answer the benchmark's questions."""
-    serve(TimedRunner(TorchRunner).handlers)
+HANDLERS = TimedRunner(TorchRunner).handlers

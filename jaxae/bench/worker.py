@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-import selectors
+import select
 import signal
 import subprocess
 import sys
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 # By the name of the question; what an answer holds must be what JSON has.
 Handlers = Mapping[str, Callable[..., Any]]
+# What went wrong; "missing" is a package.
 Trouble = Literal["input", "missing", "out of memory", "failed"]
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -23,17 +24,12 @@ import importlib, os, sys
 module, cores = sys.argv[1:]
 if cores and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, map(int, cores.split(",")))
-importlib.import_module(module).main()
+importlib.import_module("jaxae.bench.worker").serve(importlib.import_module(module).HANDLERS)
 """
 
 
 class WorkerError(Exception):
-    """A worker could not do what it was asked.
-
-    Attributes:
-        kind: "input", "missing" (a package), "out of memory" or "failed".
-        reason: One line about the trouble.
-    """
+    """A worker could not do what it was asked: the kind of trouble, and one line about it."""
 
     def __init__(self, kind: Trouble, reason: str):
         super().__init__(f"{kind}: {reason}")
@@ -41,11 +37,11 @@ class WorkerError(Exception):
         self.reason = reason
 
 
-class Worker:
+class Worker(contextlib.AbstractContextManager["Worker"]):
     """A process that answers questions; what it writes to its own output is kept for an error.
 
     Args:
-        module: Name of the module whose `main` answers in the process.
+        module: Name of the module whose `HANDLERS` answer in the process.
         cores: Numbers of the processor cores that the process may use; None leaves it all.
         environment: Environment variables on top of this process's own.
     """
@@ -60,6 +56,9 @@ class Worker:
             stderr=self._log,
             env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
         )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._questions, self._answers = self.process.stdin, self.process.stdout
 
     def ask(self, do: str, *, timeout: float = 900.0, **fields: Any) -> Any:
         """The answer to a question.
@@ -67,14 +66,15 @@ class Worker:
         Raises:
             WorkerError: If the worker cannot, dies, or takes longer than `timeout` seconds.
         """
-        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps({"do": do, **fields}).encode() + b"\n")
-            self.process.stdin.flush()
-        line = self._read_line(timeout)
-        if line is None:
+            self._questions.write(json.dumps({"do": do, **fields}, default=str).encode() + b"\n")
+            self._questions.flush()
+        ready, _, _ = select.select([self._answers], [], [], timeout)
+        if not ready:
             self.close()
             raise WorkerError("failed", f"no answer within {timeout:.0f} s")
+        # A line is written whole, so that what has begun to come will end.
+        line = self._answers.readline()
         if not line.endswith(b"\n"):
             raise self._death()
         reply = json.loads(line)
@@ -84,30 +84,16 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
+            self._questions.close()
         # It has nothing to save, and some runtimes take seconds to leave by themselves.
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        self._answers.close()
         self._log.close()
-
-    def __enter__(self) -> "Worker":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _read_line(self, timeout: float) -> bytes | None:
-        assert self.process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            if not selector.select(timeout):
-                return None
-        # A line is written whole, so that what has begun to come will end.
-        return self.process.stdout.readline()
 
     def _death(self) -> WorkerError:
         status = self.process.wait()
@@ -123,7 +109,7 @@ class Worker:
 
 
 def serve(handlers: Handlers) -> None:
-    """Answer questions from standard input until it ends; to be called in a worker process."""
+    """Answer questions from standard input until it ends; called in a worker process."""
     # Whatever libraries print must not mix with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -132,31 +118,25 @@ def serve(handlers: Handlers) -> None:
         try:
             reply = {"answer": handlers[request.pop("do")](**request)}
         except Exception as error:
-            reply = {"error": _kind(error), "reason": _first_line(error)}
+            reply = _trouble(error)
         answers.write(json.dumps(reply).encode() + b"\n")
         answers.flush()
 
 
-def _kind(error: Exception) -> Trouble:
-    if type(error).__name__ == "InputError":
-        return "input"
-    if isinstance(error, ModuleNotFoundError):
-        return "missing"
+def _trouble(error: Exception) -> dict[str, str]:
+    """An error as a reply: its kind, and its first line after its name; an InputError says all by itself."""
     name = type(error).__name__
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return "out of memory"
-    return "out of memory" if _speaks_of_memory(str(error)) else "failed"
+    line = next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), "")
+    if name == "InputError":
+        return {"error": "input", "reason": line or name}
+    kind: Trouble = "failed"
+    if isinstance(error, ModuleNotFoundError):
+        kind = "missing"
+    elif isinstance(error, MemoryError) or name == "OutOfMemoryError" or _speaks_of_memory(str(error)):
+        kind = "out of memory"
+    return {"error": kind, "reason": f"{name}: {line}" if line else name}
 
 
 def _speaks_of_memory(text: str) -> bool:
     signs = ("out of memory", "resource_exhausted", "can't allocate memory", "bad_alloc")
     return any(sign in text.lower() for sign in signs)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    # An InputError says what was expected by itself.
-    name = "" if _kind(error) == "input" else f"{type(error).__name__}: "
-    return name + lines[0][:200]

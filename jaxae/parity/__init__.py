@@ -1,7 +1,4 @@
-"""Parity: proof that two networks of the two frameworks compute the same thing, rung by rung.
-
-Needs torch.
-"""
+"""Parity: proof that two networks of the two frameworks compute the same thing, rung by rung; needs torch."""
 
 import lazy_loader
 

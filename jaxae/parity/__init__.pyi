@@ -1,7 +1,4 @@
-"""Parity: proof that two networks of the two frameworks compute the same thing, rung by rung.
-
-Needs torch.
-"""
+"""Parity: proof that two networks of the two frameworks compute the same thing, rung by rung; needs torch."""
 
 from .cases import CASES as CASES
 from .compare import compare as compare

@@ -2,9 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -29,27 +32,20 @@ class Call(NamedTuple):
 def record_torch(module: Any, call: Callable[[Any], Any]) -> tuple[Any, list[Call]]:
     """Call a torch module; its result, and the calls of all its submodules as they ended."""
     calls: list[Call] = []
-    numbered = _Numbering()
-    handles = []
     begun: list[list[np.ndarray]] = []
 
     # Inputs are noted before the call, which may overwrite them (ReLU(inplace=True)).
     def begin(_: Any, args: tuple, kwargs: dict) -> None:
         begun.append(_arrays((args, kwargs)))
 
-    for path, submodule in module.named_modules():
+    def end(path: str, submodule: Any, _: Any, result: Any) -> None:
+        calls.append(Call(path, type(submodule).__name__, begun.pop(), _arrays(result)))
 
-        def end(sub: Any, _: Any, result: Any, path: str = path) -> None:
-            name = type(sub).__name__
-            calls.append(Call(numbered(path), name, begun.pop(), _arrays(result)))
-
-        handles.append(submodule.register_forward_pre_hook(begin, with_kwargs=True))
-        handles.append(submodule.register_forward_hook(end))
-    try:
-        return call(module), calls
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks:
+        for path, submodule in module.named_modules():
+            hooks.enter_context(submodule.register_forward_pre_hook(begin, with_kwargs=True))
+            hooks.enter_context(submodule.register_forward_hook(partial(end, path)))
+        return call(module), _numbered(calls)
 
 
 def record_nnx(module: nnx.Module, call: Callable[[Any], Any]) -> tuple[Any, list[Call]]:
@@ -59,11 +55,10 @@ def record_nnx(module: nnx.Module, call: Callable[[Any], Any]) -> tuple[Any, lis
     subclass that notes down its calls.
     """
     calls: list[Call] = []
-    numbered = _Numbering()
     clone = nnx.clone(module)
     for path, submodule in list(nnx.iter_modules(clone)):
         if callable(submodule):
-            _note_calls(submodule, ".".join(map(str, path)), calls, numbered)
+            _note_calls(submodule, ".".join(map(str, path)), calls)
     graph, state = nnx.split(clone)
 
     @jax.jit
@@ -73,37 +68,36 @@ def record_nnx(module: nnx.Module, call: Callable[[Any], Any]) -> tuple[Any, lis
 
     result, arrays = jax.device_get(run(state))
     found = [one._replace(inputs=i, outputs=o) for one, (i, o) in zip(calls, arrays, strict=True)]
-    return result, found
+    return result, _numbered(found)
 
 
-def _note_calls(submodule: nnx.Module, path: str, calls: list[Call], numbered: "_Numbering") -> None:
+def _note_calls(submodule: nnx.Module, path: str, calls: list[Call]) -> None:
     kind: Any = type(submodule)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         inputs = _arrays((args, kwargs))
         result = kind.__call__(self, *args, **kwargs)
-        calls.append(Call(numbered(path), kind.__name__, inputs, _arrays(result)))
+        calls.append(Call(path, kind.__name__, inputs, _arrays(result)))
         return result
 
     noting = type(kind)(kind.__name__, (kind,), {"__call__": call})
     object.__setattr__(submodule, "__class__", noting)
 
 
-class _Numbering:
-    """Tells the calls of one submodule apart."""
-
-    def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
-
-    def __call__(self, path: str) -> str:
-        self._seen[path] += 1
-        return path if self._seen[path] == 1 else f"{path}#{self._seen[path]}"
+def _numbered(calls: list[Call]) -> list[Call]:
+    """The calls with those of one submodule told apart."""
+    seen: Counter[str] = Counter()
+    for index, call in enumerate(calls):
+        seen[call.path] += 1
+        if seen[call.path] > 1:
+            calls[index] = call._replace(path=f"{call.path}#{seen[call.path]}")
+    return calls
 
 
 def _arrays(tree: Any) -> list[Any]:
     """Floating arrays among the leaves: labels and flags are no numbers to compare."""
     leaves = [_from_torch(leaf) if hasattr(leaf, "detach") else leaf for leaf in jax.tree.leaves(tree)]
-    return [leaf for leaf in leaves if _is_float(leaf)]
+    return [leaf for leaf in leaves if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)]
 
 
 def _from_torch(leaf: Any) -> np.ndarray:
@@ -112,7 +106,3 @@ def _from_torch(leaf: Any) -> np.ndarray:
     leaf = leaf.float() if leaf.is_floating_point() and leaf.itemsize < 4 else leaf
     # A copy: an in-place operation would change what was noted.
     return np.array(leaf.numpy())
-
-
-def _is_float(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)

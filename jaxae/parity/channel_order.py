@@ -14,22 +14,14 @@ def align(call: Call, array: np.ndarray, like: np.ndarray | None) -> np.ndarray:
     Convolutions and their kind have channels on axis 1, and last in Flax. For other layers the
     shape decides, and where it fits either way, the values do.
     """
-    candidates = layouts(array)
-    if len(candidates) == 1:
-        return array
-    if any(kind in call.kind for kind in _CHANNELS_FIRST):
-        return candidates[1]
+    if array.ndim >= 3 and any(kind in call.kind for kind in _CHANNELS_FIRST):
+        return np.moveaxis(array, 1, -1)
     return closest(array, like)
 
 
 def closest(array: np.ndarray, like: np.ndarray | None) -> np.ndarray:
-    """The layout of an array that has the shape of another, or is nearest to its values."""
-    if like is None:
+    """An array, with axis 1 moved to the end where it then has the shape of another, or is nearer to its values."""
+    if like is None or array.ndim < 3:
         return array
-    fitting = [one for one in layouts(array) if one.shape == like.shape]
+    fitting = [one for one in (array, np.moveaxis(array, 1, -1)) if one.shape == like.shape]
     return min(fitting, key=lambda one: float(np.abs(one - like).max(initial=0)), default=array)
-
-
-def layouts(array: np.ndarray) -> list[np.ndarray]:
-    """An array as it is and, if it may have channels, with them moved from axis 1 to the end."""
-    return [array] if array.ndim < 3 else [array, np.moveaxis(array, 1, -1)]

@@ -1,7 +1,9 @@
 """Compare any torch network with its NNX twin, and find the first layer at which they part."""
 
 import copy
+import operator
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 # A network's one argument, or a tuple or list of them.
 Inputs = ArrayLike | Sequence[ArrayLike]
+Named = dict[str, np.ndarray]
 
 
 def compare(
@@ -44,40 +47,36 @@ def compare(
 ) -> Comparison:
     """Run a torch network and an NNX network on the same weights and inputs, layer beside layer.
 
-    Both are copied, and computed in float64 on the CPU; a layer that insists on another dtype is
-    held to that one's tolerance. Gradients are those of the sum of all results, each element
-    weighted by a fixed random number.
+    Both are copied, and computed in float64 on the CPU; a layer that insists on another dtype is held to that one's
+    tolerance. Gradients are those of the sum of all results, each element weighted by a fixed random number.
 
     Args:
         torch_module: Torch network.
         nnx_module: Twin of the torch network, whose weights it is given.
         inputs: Argument of the torch network, or a tuple of them: arrays.
-        nnx_inputs: Argument or arguments of the twin; by default those of torch, float arrays of
-            four or more axes with their channels moved to the end.
-        torch_call: Call of the torch network, `lambda module, *inputs: module(*inputs)[0]` say;
-            the result may be any tree of arrays.
+        nnx_inputs: Argument or arguments of the twin; by default those of torch, float arrays of four or more axes
+            with their channels moved to the end.
+        torch_call: Call of the torch network, `lambda module, *inputs: module(*inputs)[0]` say; the result may be any
+            tree of arrays.
         nnx_call: Call of the twin. Both results must have as many arrays, in one order.
         port: Whether to port the weights; otherwise both networks keep what they hold.
         names: Names of tensors in torch, as in `jaxae.port.from_torch`.
         flatten: Order of flattened images, as in `jaxae.port.from_torch`; by default torch's.
-        unflatten: Order of images made of vectors, as in `jaxae.port.from_torch`; by default
-            torch's.
+        unflatten: Order of images made of vectors, as in `jaxae.port.from_torch`; by default torch's.
         gradients: Whether to compare gradients too.
         train: Whether both run in training mode (batch statistics); dropout must be off.
-        tolerance: Largest relative gap of every layer; by default 1e-10 in float64, 1e-4 in
-            float32.
+        tolerance: Largest relative gap of every layer; by default 1e-10 in float64, 1e-4 in float32.
 
     Raises:
-        InputError: If the weights cannot be ported, the results do not correspond, or the inputs
-            are not arrays.
+        InputError: If the weights cannot be ported, the results do not correspond, or the inputs are not arrays.
     """
     import torch
 
-    arguments = _tuple(inputs)
-    twin_arguments = tuple(map(_channels_last, arguments)) if nnx_inputs is None else _tuple(nnx_inputs)
+    wide = _widened(inputs)
+    twin_wide = list(map(_channels_last, wide)) if nnx_inputs is None else _widened(nnx_inputs)
     # A port asks for the order of a flatten that shapes do not tell; torch's is the one to try.
     order: dict[str, Any] = {"flatten": flatten or "CHW", "unflatten": unflatten or "CHW"}
-    run_torch, run_nnx = torch_call or _call, nnx_call or _call
+    run_torch, run_nnx = torch_call or operator.call, nnx_call or operator.call
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         module = copy.deepcopy(torch_module).cpu().double().train(train)
         twin = _as_float64(nnx_module)
@@ -87,33 +86,28 @@ def compare(
             from_torch(twin, module.state_dict(), names=names, **order)
         rows = describe(twin, module.state_dict(), names=names, **order).rows
         paths = {_parent(row.flax): _parent(row.torch) for row in rows}
-        wide = [_widened(one) for one in arguments]
-        twin_wide = [jnp.asarray(_widened(one)) for one in twin_arguments]
-        result, calls = record_torch(module, lambda model: run_torch(model, *(torch.from_numpy(one) for one in wide)))
+        twin_wide = list(map(jnp.asarray, twin_wide))
+        result, calls = record_torch(module, lambda model: run_torch(model, *map(torch.from_numpy, wide)))
         twin_result, twin_calls = record_nnx(twin, lambda model: run_nnx(model, *twin_wide))
         forward, unpaired, notes = _pair_calls(calls, twin_calls, paths, tolerance)
         result = [leaf for leaf in jax.tree.leaves(result) if torch.is_tensor(leaf)]
-        twin_result = jax.tree.leaves(twin_result)
+        twin_result = [np.asarray(leaf) for leaf in jax.tree.leaves(twin_result)]
         if len(result) != len(twin_result):
             raise InputError(
                 f"expected results that correspond, got {len(result)} arrays from torch and "
                 f"{len(twin_result)} from NNX: pick them by torch_call and nnx_call"
             )
-        ends = [
-            closest(leaf.detach().numpy(), np.asarray(other)) for leaf, other in zip(result, twin_result, strict=True)
-        ]
-        forward += [
-            difference("", f"result {index}", RESULT, end, np.asarray(other), tolerance)
-            for index, (end, other) in enumerate(zip(ends, twin_result, strict=True))
-        ]
+        values = [leaf.detach().numpy() for leaf in result]
+        ends = list(map(closest, values, twin_result))
+        for index, (end, other) in enumerate(zip(ends, twin_result, strict=True)):
+            forward.append(difference("", f"result {index}", RESULT, end, other, tolerance))
         backward: list[Difference] = []
         if gradients and any(a.shape != b.shape for a, b in zip(ends, twin_result, strict=True)):
             notes.append("gradients were not compared: the results' shapes differ")
         elif gradients:
             rng = np.random.default_rng(0)
-            weights = [rng.standard_normal(tuple(leaf.shape)) for leaf in result]
-            pairs = zip(weights, result, ends, strict=True)
-            twin_weights = [_like(w, leaf.detach().numpy(), end) for w, leaf, end in pairs]
+            weights = [rng.standard_normal(value.shape) for value in values]
+            twin_weights = list(map(_like, weights, values, ends))
             wanted = _torch_gradients(module, result, weights)
             holder = _nnx_gradients(twin, lambda model: jax.tree.leaves(run_nnx(model, *twin_wide)), twin_weights)
             got, _ = to_arrays(holder, names=names, **order)
@@ -121,21 +115,13 @@ def compare(
     return Comparison((*forward, *backward), tuple(unpaired), tuple(notes))
 
 
-def _call(module: Callable[..., Any], *inputs: Any) -> Any:
-    return module(*inputs)
-
-
-def _tuple(inputs: Inputs) -> tuple[np.ndarray, ...]:
-    several = inputs if isinstance(inputs, tuple | list) else (inputs,)
-    arrays = tuple(map(_as_array, several))
+def _widened(inputs: Inputs) -> list[np.ndarray]:
+    several: Any = inputs if isinstance(inputs, tuple | list) else (inputs,)
+    arrays = [np.asarray(one.detach() if hasattr(one, "detach") else one) for one in several]
     for index, array in enumerate(arrays):
         if array.dtype.kind not in "fiub":
             raise InputError(f"expected arrays of numbers, got input {index} of {array.dtype}")
-    return arrays
-
-
-def _as_array(value: Any) -> np.ndarray:
-    return np.asarray(value.detach() if hasattr(value, "detach") else value)
+    return [np.array(array, np.float64 if array.dtype.kind == "f" else None, order="C") for array in arrays]
 
 
 def _channels_last(array: np.ndarray) -> np.ndarray:
@@ -143,29 +129,20 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(array, 1, -1)) if moves else array
 
 
-def _widened(array: np.ndarray) -> np.ndarray:
-    return np.array(array, np.float64 if array.dtype.kind == "f" else None, order="C")
-
-
 def _as_float64(module: nnx.Module) -> Any:
-    graph, state = nnx.split(module)
-
     def widen(leaf: Any) -> Any:
         floats = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
         return jnp.asarray(leaf, jnp.float64) if floats else leaf
 
+    graph, state = nnx.split(module)
     return nnx.merge(graph, jax.tree.map(widen, state))
 
 
 def _parent(names: str) -> str:
     """The layer of a tensor; of several tensors, the layer that they have in common."""
     parents = [name.split(".")[:-1] for name in names.split(" + ")]
-    common = []
-    for parts in zip(*parents, strict=False):
-        if len(set(parts)) > 1:
-            break
-        common.append(parts[0])
-    return ".".join(common)
+    shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*parents, strict=False))
+    return ".".join(part for part, *_ in shared)
 
 
 def _pair_calls(
@@ -182,19 +159,18 @@ def _pair_calls(
         # The whole is compared by its result, as the caller picks it.
         if not call.path or twin is None:
             continue
-        found = {
+        inputs, outputs = (
             # A twin may take more (a label), or give more (a carry), than can be told apart.
-            what: [
+            [
                 difference(call.path, call.kind, what, align(call, left, right), right, tolerance)
-                for left, right in zip(*sides, strict=False)
+                for left, right in zip(ours, theirs, strict=False)
             ]
-            for what, sides in ((INPUT, (call.inputs, twin.inputs)), (OUTPUT, (call.outputs, twin.outputs)))
-        }
-        same = {what: all(row.passed for row in rows) for what, rows in found.items()}
-        if found[OUTPUT] and same[OUTPUT] and not same[INPUT]:
+            for what, ours, theirs in ((INPUT, call.inputs, twin.inputs), (OUTPUT, call.outputs, twin.outputs))
+        )
+        if outputs and all(row.passed for row in outputs) and not all(row.passed for row in inputs):
             notes.append(f"{call.path} ({call.kind}) gives the same of inputs in another form")
-            found[INPUT] = []
-        rows += found[INPUT] + found[OUTPUT]
+            inputs = []
+        rows += inputs + outputs
     kinds = {call.path: call.kind for call in calls} | {p: c.kind for p, c in named.items()}
     alone = ({call.path for call in calls} ^ set(named)) - {""}
     return _in_order(rows), [f"{path} ({kinds[path]})" for path in sorted(alone)], notes
@@ -223,9 +199,7 @@ def _nnx_gradients(twin: Any, run: Callable[[Any], list], weights: list[jax.Arra
     return nnx.merge(graph, jax.jit(jax.grad(objective))(parameters), rest)
 
 
-def _torch_gradients(
-    module: "torch.nn.Module", result: "list[torch.Tensor]", weights: list[np.ndarray]
-) -> dict[str, np.ndarray]:
+def _torch_gradients(module: "torch.nn.Module", result: "list[torch.Tensor]", weights: list[np.ndarray]) -> Named:
     import torch
 
     module.zero_grad()
@@ -237,9 +211,7 @@ def _torch_gradients(
     }
 
 
-def _pair_gradients(
-    got: dict[str, np.ndarray], wanted: dict[str, np.ndarray], calls: Sequence[Call], tolerance: float | None
-) -> list[Difference]:
+def _pair_gradients(got: Named, wanted: Named, calls: Sequence[Call], tolerance: float | None) -> list[Difference]:
     """Gradients layer by layer, in the order of the backward pass."""
     order = {call.path: index for index, call in enumerate(calls)}
     kinds = {call.path: call.kind for call in calls}
@@ -250,15 +222,12 @@ def _pair_gradients(
     allowed = TOLERANCE["float64"] * 10 if tolerance is None else tolerance
     rows = []
     for path in sorted(layers, key=lambda path: -order.get(path, -1)):
-        gap = _layer_gap([(got[name], wanted[name]) for name in layers[path]], path)
+        pairs = [(got[name], wanted[name]) for name in layers[path]]
+        gap = Gap(float("inf"), float("inf"), path)
+        if all(left.shape == right.shape for left, right in pairs):
+            # Relative to the layer's largest: a bias before a batch norm has a gradient of nothing but rounding,
+            # which no two frameworks share.
+            ours, theirs = (np.concatenate([one.ravel() for one in side]) for side in zip(*pairs, strict=True))
+            gap = measure({path: ours}, {path: theirs})
         rows.append(Difference(path, kinds.get(path, ""), GRADIENT, gap, allowed))
     return rows
-
-
-def _layer_gap(tensors: list[tuple[np.ndarray, np.ndarray]], path: str) -> Gap:
-    # Relative to the layer's largest: a bias before a batch norm has a gradient of nothing but
-    # rounding, which no two frameworks share.
-    if any(left.shape != right.shape for left, right in tensors):
-        return Gap(float("inf"), float("inf"), path)
-    got, wanted = (np.concatenate([np.ravel(one) for one in side]) for side in zip(*tensors, strict=True))
-    return measure({path: got}, {path: wanted})

@@ -48,14 +48,10 @@ class Comparison:
         return all(row.passed for row in self.rows)
 
     def __str__(self) -> str:
-        text = [format_table(_TITLES, [row.cells() for row in self.rows])]
-        for title, first in (
-            ("first difference", self.first_difference),
-            ("first difference of gradients", self.first_gradient_difference),
-        ):
-            text.append(f"{title}: {'none' if first is None else first.sentence()}")
-        text += [f"without a counterpart: {path}" for path in self.unpaired]
-        return "\n".join([*text, *self.notes])
+        found = (("", self.first_difference), (" of gradients", self.first_gradient_difference))
+        first = [f"first difference{where}: {one.sentence() if one else 'none'}" for where, one in found]
+        alone = [f"without a counterpart: {path}" for path in self.unpaired]
+        return "\n".join([format_table(_TITLES, [row.cells() for row in self.rows]), *first, *alone, *self.notes])
 
 
 @dataclass(frozen=True)

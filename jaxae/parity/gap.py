@@ -17,8 +17,7 @@ class Gap(NamedTuple):
     Attributes:
         max_abs: Largest difference of any element.
         max_rel: Largest difference of any element relative to its tensor's largest magnitude.
-        where: Name of the tensor with the largest relative difference; a mismatch of shapes is
-            said here.
+        where: Name of the tensor with the largest relative difference; a mismatch of shapes is said here.
     """
 
     max_abs: float
@@ -41,8 +40,8 @@ def measure(actual: Tensors, expected: Tensors, scale: Tensors | None = None) ->
     for name, value in expected.items():
         least = 0.0 if scale is None else float(np.abs(_array(scale[name])).max(initial=0))
         gap = _measure_one(name, _array(actual[name]), _array(value), least)
-        where = gap.where if gap.max_rel >= worst.max_rel else worst.where
-        worst = Gap(max(gap.max_abs, worst.max_abs), max(gap.max_rel, worst.max_rel), where)
+        largest = max(gap, worst, key=lambda one: one.max_rel)
+        worst = largest._replace(max_abs=max(gap.max_abs, worst.max_abs))
     return worst
 
 

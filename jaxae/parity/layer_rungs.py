@@ -64,8 +64,7 @@ def layer_rows(dtype: Precision) -> Iterator[RungResult]:
 
     Gradients in float32 are held against torch's in float64.
     """
-    linear = [_linear(settings) for settings in LINEAR]
-    yield from _rows("Linear", dtype, linear)
+    yield from _rows("Linear", dtype, [_linear(settings) for settings in LINEAR])
     for lowering in ("plain", "matmul"):
         for kind, grid in (("Conv", CONV), ("ConvTranspose", CONV_TRANSPOSE)):
             cases = [_convolution(kind, lowering, settings) for settings in grid]
@@ -76,7 +75,7 @@ def condition_rows(dtype: Precision) -> Iterator[RungResult]:
     """A convolution that takes a class as a bias against one of an image with one-hot planes."""
     for lowering in ("plain", "matmul"):
         flax, reference, _ = _convolution("Conv", lowering, {"kernel_size": (4, 3), "stride": 2})
-        reference = reference.to(getattr(torch, dtype))
+        reference.to(getattr(torch, dtype))
         from_torch(flax, reference)
         rng = np.random.default_rng(0)
         image = rng.standard_normal((BATCH, HEIGHT, WIDTH, 1)).astype(dtype)
@@ -111,10 +110,9 @@ def activation_rows(dtype: Precision) -> Iterator[RungResult]:
 
 
 def _linear(settings: LayerSettings) -> tuple[Any, Any, tuple[int, ...]]:
-    inputs, outputs = settings["features"]
-    bias = settings.get("use_bias", True)
-    flax = _abstract(partial(layers.Linear, inputs, outputs, use_bias=bias))
-    return flax, torch.nn.Linear(inputs, outputs, bias=bias), (BATCH, 2, inputs)
+    features, bias = settings["features"], settings.get("use_bias", True)
+    flax = _abstract(partial(layers.Linear, *features, use_bias=bias))
+    return flax, torch.nn.Linear(*features, bias=bias), (BATCH, 2, features[0])
 
 
 def _convolution(kind: str, lowering: str, settings: LayerSettings) -> tuple[Any, Any, tuple[int, ...]]:
@@ -132,16 +130,14 @@ def _abstract(make: Callable[..., nnx.Module]) -> Any:
 
 def _rows(name: str, dtype: Precision, cases: list) -> Iterator[RungResult]:
     torch.manual_seed(0)
-    outputs, gradients = [], []
-    arrays, functions = [], []
+    wanted, arrays, functions = [], [], []
     for flax, reference, shape in cases:
         reference.reset_parameters()
         reference.to(getattr(torch, dtype))
         from_torch(flax, reference)
         x = np.random.default_rng(1).standard_normal(shape).astype(dtype)
         _, cotangent, exact = _torch_side(reference, x, torch.float64)
-        outputs.append(_torch_side(reference, x, getattr(torch, dtype))[0])
-        gradients.append(exact)
+        wanted.append((_torch_side(reference, x, getattr(torch, dtype))[0], exact))
         graph, state = nnx.split(flax)
         arrays.append((nnx.to_pure_dict(state), jnp.asarray(x), jnp.asarray(cotangent, dtype)))
         functions.append(partial(_flax_side, graph))
@@ -150,17 +146,15 @@ def _rows(name: str, dtype: Precision, cases: list) -> Iterator[RungResult]:
     def run(arrays: list) -> list:
         return [function(*each) for function, each in zip(functions, arrays, strict=True)]
 
-    found = run(arrays)
-    got: dict[str, Any] = {}
-    wanted: dict[str, Any] = {}
-    slopes: dict[str, Any] = {}
-    right: dict[str, Any] = {}
-    for index, (value, gradient) in enumerate(found):
-        got[f"case {index}"], wanted[f"case {index}"] = value, outputs[index]
-        slopes |= {f"case {index} {key}": leaf for key, leaf in gradient.items()}
-        right |= {f"case {index} {key}": leaf for key, leaf in gradients[index].items()}
-    yield RungResult("layers", name, dtype, measure(got, wanted), FORWARD[dtype])
-    yield RungResult("layers", f"{name}: gradients", dtype, measure(slopes, right), GRADIENT[dtype])
+    values, slopes = zip(*(_by_case(side) for side in (run(arrays), wanted)), strict=True)
+    yield RungResult("layers", name, dtype, measure(*values), FORWARD[dtype])
+    yield RungResult("layers", f"{name}: gradients", dtype, measure(*slopes), GRADIENT[dtype])
+
+
+def _by_case(found: list[tuple[Any, dict[str, Any]]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Outputs, and gradients, of all cases by name."""
+    values = {f"case {index}": value for index, (value, _) in enumerate(found)}
+    return values, {f"case {index} {key}": leaf for index, (_, own) in enumerate(found) for key, leaf in own.items()}
 
 
 def _torch_side(
@@ -178,16 +172,11 @@ def _torch_side(
     assert leaf.grad is not None
     kernel = weights["weight"].grad
     kernel = kernel.permute(2, 3, 1, 0) if image else kernel.T
-    gradients = {"x": leaf.grad.numpy(), "kernel": kernel.numpy()}
-    if "bias" in weights:
-        gradients["bias"] = weights["bias"].grad.numpy()
-    return y.detach().numpy(), cotangent, gradients
+    bias = {"bias": weights["bias"].grad.numpy()} if "bias" in weights else {}
+    return y.detach().numpy(), cotangent, {"x": leaf.grad.numpy(), "kernel": kernel.numpy(), **bias}
 
 
 def _flax_side(graph: Any, state: dict, x: jax.Array, cotangent: jax.Array) -> tuple:
-    def output(state: dict, x: jax.Array) -> jax.Array:
-        return nnx.merge(graph, state)(x)
-
-    y, pull = jax.vjp(output, state, x)
+    y, pull = jax.vjp(lambda state, x: nnx.merge(graph, state)(x), state, x)
     parameters, slope = pull(cotangent)
     return y, {"x": slope, **parameters}

@@ -1,6 +1,7 @@
 """Rungs of the losses: values and gradients against torch's functions, saturation included."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -33,44 +34,34 @@ def loss_rows(dtype: Precision) -> Iterator[RungResult]:
     at_ends[:2] = at_ends[:2] > 0.5
     logits = rng.uniform(-6, 6, shape).astype(dtype)
     logits[0, :, 0] = [-200, -90, -30, 0, 30, 90, 200]
-
-    def row(rung: str, got: dict, wanted: dict) -> RungResult:
-        return RungResult("losses", rung, dtype, measure(got, wanted), FORWARD[dtype])
-
-    bce = F.binary_cross_entropy
-    form = losses.bce_from_probabilities
-    for name, p, t in (("", inner, targets), (", saturated", ends, at_ends)):
-        got = _value_and_slopes(lambda p, t=t: form(p, jnp.asarray(t)).sum(), p)
-        wanted = _torch_side(lambda p, t=t: bce(p, torch.from_numpy(t), reduction="sum"), p)
-        yield row(f"BCE from probabilities, sum{name}", got, wanted)
-    got = _value_and_slopes(lambda p: form(p, jnp.asarray(targets)).mean() / 21, inner)
-    wanted = _torch_side(lambda p: bce(p, torch.from_numpy(targets)), inner)
-    yield row("BCE from probabilities, mean", got, wanted)
-
-    stable = F.binary_cross_entropy_with_logits
-    got = _value_and_slopes(lambda x: losses.bce_from_logits(x, jnp.asarray(targets)).sum(), logits)
-    wanted = _torch_side(lambda x: stable(x, torch.from_numpy(targets), reduction="sum"), logits)
-    yield row("BCE from logits, sum", got, wanted)
-
     mean, log_var = rng.standard_normal((2, 5, 4)).astype(dtype)
-    got = _value_and_slopes(lambda m, v: losses.kl_from_standard_normal(m, v).sum(), mean, log_var)
-    wanted = _torch_side(torch_ref.kl_divergence, mean, log_var)
-    yield row("KL divergence, sum", got, wanted)
+
+    def row(rung: str, ours: Callable[..., jax.Array], theirs: Callable, *arguments: np.ndarray) -> RungResult:
+        gap = measure(_value_and_slopes(ours, *arguments), _torch_side(theirs, *arguments))
+        return RungResult("losses", rung, dtype, gap, FORWARD[dtype])
+
+    form, from_logits, kl = losses.bce_from_probabilities, losses.bce_from_logits, losses.kl_from_standard_normal
+    bce, total = F.binary_cross_entropy, partial(F.binary_cross_entropy, reduction="sum")
+    total_of_logits = partial(F.binary_cross_entropy_with_logits, reduction="sum")
+    t, same_t = jnp.asarray(targets), torch.from_numpy(targets)
+    at, same_at = jnp.asarray(at_ends), torch.from_numpy(at_ends)
 
     def elbo(m: jax.Array, v: jax.Array, p: jax.Array) -> jax.Array:
-        reconstruction = form(p, jnp.asarray(targets))
-        return losses.negative_elbo(reconstruction, losses.kl_from_standard_normal(m, v), BETA).sum()
+        return losses.negative_elbo(form(p, t), kl(m, v), BETA).sum()
 
-    got = _value_and_slopes(elbo, mean, log_var, inner)
-    wanted = _torch_side(
-        lambda m, v, p: torch_ref.cvae_cost(m, v, p, torch.from_numpy(targets), BETA), mean, log_var, inner
-    )
-    yield row(f"beta-ELBO, beta {BETA}", got, wanted)
+    def cost(m: torch.Tensor, v: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+        return torch_ref.cvae_cost(m, v, p, same_t, BETA)
+
+    yield row("BCE from probabilities, sum", lambda p: form(p, t).sum(), lambda p: total(p, same_t), inner)
+    yield row("BCE from probabilities, sum, saturated", lambda p: form(p, at).sum(), lambda p: total(p, same_at), ends)
+    yield row("BCE from probabilities, mean", lambda p: form(p, t).mean() / 21, lambda p: bce(p, same_t), inner)
+    yield row("BCE from logits, sum", lambda x: from_logits(x, t).sum(), lambda x: total_of_logits(x, same_t), logits)
+    yield row("KL divergence, sum", lambda m, v: kl(m, v).sum(), torch_ref.kl_divergence, mean, log_var)
+    yield row(f"beta-ELBO, beta {BETA}", elbo, cost, mean, log_var, inner)
 
 
 def _value_and_slopes(function: Callable[..., jax.Array], *arguments: np.ndarray) -> dict[str, Any]:
-    positions = tuple(range(len(arguments)))
-    value, slopes = jax.value_and_grad(function, positions)(*map(jnp.asarray, arguments))
+    value, slopes = jax.value_and_grad(function, tuple(range(len(arguments))))(*map(jnp.asarray, arguments))
     return {"value": value} | {f"slope {index}": slope for index, slope in enumerate(slopes)}
 
 

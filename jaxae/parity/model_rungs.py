@@ -1,7 +1,5 @@
 """Rungs of whole networks: stages, forward pass, cost, gradients, one step of Adam."""
 
-import copy
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,9 +26,8 @@ def stage_row(pair: Pair, feed: Feed) -> RungResult:
     with torch.no_grad():
         _, calls = record_torch(pair.reference, lambda model: _call_torch(model, batch))
     _, twin_calls = record_nnx(pair.twin, lambda model: _call_twin(model, pair, feed))
-    stages = {call.path: call for call in calls if call.path}
     got = {call.path: call.outputs[0] for call in twin_calls if call.path}
-    wanted = {path: align(call, call.outputs[0], got.get(path)) for path, call in stages.items()}
+    wanted = {call.path: align(call, call.outputs[0], got.get(call.path)) for call in calls if call.path}
     return pair.result("stages", measure(got, wanted), FORWARD[pair.dtype])
 
 
@@ -58,8 +55,7 @@ def forward_row(pair: Pair, feed: Feed, *, rung: str = "forward pass") -> RungRe
 
 def reparameterization_row(pair: Pair) -> RungResult:
     """A code of given mean, log variance and eps."""
-    dtype = np.dtype(pair.dtype)
-    mean, log_var, eps = np.random.default_rng(3).standard_normal((3, 5, 4)).astype(dtype)
+    mean, log_var, eps = np.random.default_rng(3).standard_normal((3, 5, 4)).astype(pair.dtype)
     twin = pair.twin
     assert isinstance(twin, ConditionalVAE)
     wanted = pair.reference.reparameterize(*map(torch.from_numpy, (mean, log_var, eps)))
@@ -70,18 +66,16 @@ def reparameterization_row(pair: Pair) -> RungResult:
 def step_rows(pair: Pair, feed: Feed) -> Iterator[RungResult]:
     """One step of training from the same start: cost, gradients, parameters, both moments.
 
-    The gradient that the compiled step takes is read off Adam's first moment, a tenth of it.
-    In float32, gradients and step are held against torch's in float64 from the same weights, for
-    torch's own float32 may be the farther one: a bias's gradient, summed over all pixels, by 2e-4,
-    and so its second moment by 4e-4.
+    The gradient that the compiled step takes is read off Adam's first moment, a tenth of it. In float32, gradients
+    and step are held against torch's in float64 from the same weights, for torch's own float32 may be the farther
+    one: a bias's gradient, summed over all pixels, by 2e-4, and so its second moment by 4e-4.
     """
-    exact, truth = _torch_step(pair, feed, torch.float64)
-    own, expected = _torch_step(pair, feed, pair.torch_dtype)
+    exact, truth = _torch_step(pair.copied("float64"), feed)
+    own, expected = _torch_step(pair.copied(), feed)
     found = next(jax_steps(pair, feed))
 
     def row(rung: str, gap: Gap, tolerance: float, note: str = "") -> RungResult:
-        note = note if pair.dtype == "float32" else ""
-        return pair.result(rung, gap, tolerance, note)
+        return pair.result(rung, gap, tolerance, note if pair.dtype == "float32" else "")
 
     yield row("cost", measure({"cost": found.cost}, {"cost": expected.cost}), FORWARD[pair.dtype])
     gradients = {name: 10 * value for name, value in found.first_moments.items()}
@@ -96,31 +90,20 @@ def step_rows(pair: Pair, feed: Feed) -> Iterator[RungResult]:
 
 def adam_row(pair: Pair, feed: Feed) -> RungResult:
     """One step of Adam on torch's gradients: parameters and both moments."""
-    stepped = _own(pair)
-    expected = next(torch_steps(stepped, feed))
-    gradients = {name: jnp.array(value) for name, value in stepped.named_gradients().items()}
-    optimizer = optax.adam(pair.config.train.learning_rate)
-    start = pair.reference.state_dict()
-    parameters = {name: jnp.array(value) for name, value in start.items()}
-    updates, state = optimizer.update(gradients, optimizer.init(parameters))
-    moments: Any = state[0]  # type: ignore[index]
+    own, expected = _torch_step(pair.copied(), feed)
+    gradients = {name: jnp.array(value) for name, value in own.items()}
+    optimizer: Any = optax.adam(pair.config.train.learning_rate)
+    parameters = {name: jnp.array(value) for name, value in pair.reference.state_dict().items()}
+    updates, (moments, *_) = optimizer.update(gradients, optimizer.init(parameters))
     found = (0.0, optax.apply_updates(parameters, updates), moments.mu, moments.nu)
     gap = measure(_flat(found), _flat(expected))
     return pair.result("Adam step, same gradients", gap, ADAM_IDENTICAL[pair.dtype])
 
 
-def _own(pair: Pair, dtype: torch.dtype | None = None) -> Pair:
-    """The pair with a torch network of its own, to be stepped, in this dtype."""
-    model = copy.deepcopy(pair.reference).to(dtype or pair.torch_dtype)
-    wide = "float64" if dtype == torch.float64 else pair.dtype
-    return dataclasses.replace(pair, reference=model, dtype=wide)
-
-
-def _torch_step(pair: Pair, feed: Feed, dtype: torch.dtype) -> tuple[dict[str, torch.Tensor], Snapshot]:
-    """Torch's gradients of the first batch, and what its step leaves, computed in this dtype."""
-    own = _own(pair, dtype)
-    snapshot = next(torch_steps(own, feed))
-    return own.named_gradients(), snapshot
+def _torch_step(pair: Pair, feed: Feed) -> tuple[dict[str, torch.Tensor], Snapshot]:
+    """The gradients of the first batch that the step of a pair's torch network leaves, and its tensors."""
+    snapshot = next(torch_steps(pair, feed))
+    return {name: value.grad for name, value in pair.reference.named_parameters() if value.grad is not None}, snapshot
 
 
 def _flat(snapshot: Any) -> dict[str, Any]:
@@ -130,9 +113,7 @@ def _flat(snapshot: Any) -> dict[str, Any]:
 
 
 def _call_torch(model: Any, batch: TorchBatch) -> Any:
-    if batch.eps is None:
-        return model(batch.images)
-    return model(batch.images, batch.labels, batch.eps)
+    return model(batch.images) if batch.eps is None else model(batch.images, batch.labels, batch.eps)
 
 
 def _call_twin(model: Any, pair: Pair, feed: Feed) -> Any:

@@ -1,16 +1,14 @@
 """Mutations: deliberate mistakes on one side of a pair, each of which must fail a rung."""
 
-import copy
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
 import torch
-import torch.nn.functional as F
 
-import torch_ref
-from jaxae.parity.pair import Cost, Pair, TorchBatch
+from jaxae.parity.pair import Pair, TorchBatch, vae_cost
 from jaxae.parity.settings import check_name
 
 Mutation = Callable[[Pair], Pair]
@@ -18,16 +16,16 @@ Mutation = Callable[[Pair], Pair]
 
 def perturbed_weight(pair: Pair) -> Pair:
     """One element of one bias off by a ten-thousandth of the largest weight beside it."""
-    model = copy.deepcopy(pair.reference)
-    layer = model.linear_2 if not pair.is_vae else model.z_mean
+    pair = pair.copied()
+    layer = pair.reference.z_mean if pair.is_vae else pair.reference.linear_2
     with torch.no_grad():
         layer.bias[1] += 1e-4 * layer.weight.abs().max()
-    return replace(pair, reference=model)
+    return pair
 
 
 def reshaped_kernel(pair: Pair) -> Pair:
     """A linear kernel reshaped to the other framework's shape where it ought to be transposed."""
-    layer = "linear_2" if not pair.is_vae else "z_mean"
+    layer = "z_mean" if pair.is_vae else "linear_2"
     kernel = pair.parameters[layer]["kernel"]
     return _with_kernel(pair, layer, kernel.T.reshape(kernel.shape))
 
@@ -40,13 +38,12 @@ def swapped_axes(pair: Pair) -> Pair:
 
 def dropped_kl(pair: Pair) -> Pair:
     """A cost without the KL term."""
-    return replace(pair, cost=_cost_with(lambda mean, log_var: 0.0 * mean.sum()))
+    return replace(pair, cost=partial(vae_cost, beta=0.0))
 
 
 def averaged_kl(pair: Pair) -> Pair:
     """The KL term as a mean over latent dimensions where it ought to be a sum."""
-    kl = torch_ref.kl_divergence
-    return replace(pair, cost=_cost_with(lambda mean, log_var: kl(mean, log_var) / mean.shape[1]))
+    return replace(pair, cost=partial(vae_cost, beta=1 / pair.program.num_latent))
 
 
 def autodiff_bce(pair: Pair) -> Pair:
@@ -62,14 +59,12 @@ def autodiff_bce(pair: Pair) -> Pair:
 
 def eps_inside_root(pair: Pair) -> Pair:
     """Adam that adds eps to the second moment rather than to its root."""
-    rate = pair.config.train.learning_rate
-    return replace(pair, optimizer=lambda parameters: _WrongAdam(parameters, rate))
+    return replace(pair, optimizer=partial(_WrongAdam, rate=pair.config.train.learning_rate))
 
 
 def uncorrected_moments(pair: Pair) -> Pair:
     """Adam without the correction of its moments' bias towards zero."""
-    rate = pair.config.train.learning_rate
-    return replace(pair, optimizer=lambda parameters: _WrongAdam(parameters, rate, False))
+    return replace(pair, optimizer=partial(_WrongAdam, rate=pair.config.train.learning_rate, corrected=False))
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -99,15 +94,6 @@ def _with_kernel(pair: Pair, layer: str, kernel: jax.Array) -> Pair:
     return replace(pair, parameters={**pair.parameters, layer: changed})
 
 
-def _cost_with(kl: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Cost:
-    def cost(model: Any, batch: TorchBatch) -> torch.Tensor:
-        mean, log_var, _, decoded = model(batch.images, batch.labels, batch.eps)
-        target = torch_ref.reconstruction_target(model, batch.images, batch.labels)
-        return kl(mean, log_var) + F.binary_cross_entropy(decoded, target, reduction="sum")
-
-    return cost
-
-
 class _WrongAdam(torch.optim.Optimizer):
     """Adam with its common defaults, and a mistake."""
 
@@ -121,8 +107,7 @@ class _WrongAdam(torch.optim.Optimizer):
             for leaf in group["params"]:
                 state = self.state[leaf]
                 if not state:
-                    zeros = torch.zeros_like(leaf)
-                    state.update(step=0, exp_avg=zeros, exp_avg_sq=zeros.clone())
+                    state.update(step=0, exp_avg=torch.zeros_like(leaf), exp_avg_sq=torch.zeros_like(leaf))
                 state["step"] += 1
                 first, second = state["exp_avg"], state["exp_avg_sq"]
                 first.lerp_(leaf.grad, 0.1)

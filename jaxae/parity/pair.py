@@ -1,7 +1,9 @@
 """A pair: one of the post's networks in both frameworks, with the same weights and inputs."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,14 +55,10 @@ class Pair:
     its place: torch runs eagerly, and no compiled program can hide the change.
 
     Attributes:
-        name: Name of the case.
-        config: Settings of the network and its training.
         dtype: Dtype in which both compute.
         reference: Torch module.
         parameters: Parameters of the twin, ported from the torch module.
         program: Compiled training step of the twin, with torch's form of the cross-entropy.
-        cost: Cost of a batch in torch.
-        optimizer: Maker of torch's optimizer.
         patterns: Name in torch and einops pattern to torch's axes, by the dotted name of each of
             the twin's parameters.
     """
@@ -90,6 +88,11 @@ class Pair:
         """The dtype in torch's terms."""
         return getattr(torch, self.dtype)
 
+    def copied(self, dtype: Precision | None = None) -> "Pair":
+        """The pair with a torch network of its own to be trained, in this dtype where one is given."""
+        own = replace(self, dtype=dtype or self.dtype)
+        return replace(own, reference=copy.deepcopy(self.reference).to(own.torch_dtype))
+
     def batch(self, feed: Feed, step: int) -> TorchBatch:
         """What torch is given at a step."""
         rows = feed.order[step][feed.order[step] >= 0]
@@ -110,25 +113,18 @@ class Pair:
         leaves = named_leaves(tree)
         return {name: rearrange(np.asarray(leaves[path]), pattern) for path, (name, pattern) in self.patterns.items()}
 
-    def named_gradients(self) -> dict[str, torch.Tensor]:
-        """The gradients that torch's backward has left."""
-        named = dict(self.reference.named_parameters())
-        return {name: value.grad for name, value in named.items() if value.grad is not None}
-
 
 def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering = "auto") -> Pair:
     """Both networks of a case, with the weights that torch draws after `manual_seed(seed)`.
 
     float64 needs JAX's x64.
     """
-    config = CASES[name].replace(dtype=dtype, replay="torch-1")
-    if name != "Autoencoder":
-        config = config.replace(lowering=lowering)
+    config = CASES[name].replace(dtype=dtype, replay="torch-1", lowering="auto" if name == "Autoencoder" else lowering)
     torch.manual_seed(seed)
     reference = reference_module(config.model).to(getattr(torch, dtype))
     twin = build(config.model, rngs=nnx.Rngs(0))
     from_torch(twin, reference, flatten="CHW", unflatten="CHW")
-    rate = config.train.learning_rate
+    rows = describe(twin, flatten="CHW", unflatten="CHW").rows
     return Pair(
         name,
         config,
@@ -137,19 +133,9 @@ def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering 
         parameters_of(twin),
         program_of(config, make_mesh(devices=1)),
         autoencoder_cost if name == "Autoencoder" else vae_cost,
-        lambda parameters: torch.optim.Adam(parameters, lr=rate),
-        _patterns(twin),
+        partial(torch.optim.Adam, lr=config.train.learning_rate),
+        {row.flax: (row.torch, " -> ".join(reversed(row.pattern.split(" -> ")))) for row in rows},
     )
-
-
-def _patterns(twin: Model) -> dict[str, tuple[str, str]]:
-    rows = describe(twin, flatten="CHW", unflatten="CHW").rows
-    return {row.flax: (row.torch, _reversed(row.pattern)) for row in rows}
-
-
-def _reversed(pattern: str) -> str:
-    before, after = pattern.split(" -> ")
-    return f"{after} -> {before}"
 
 
 def autoencoder_cost(model: Any, batch: TorchBatch) -> torch.Tensor:
@@ -157,11 +143,11 @@ def autoencoder_cost(model: Any, batch: TorchBatch) -> torch.Tensor:
     return torch_ref.autoencoder_cost(model(batch.images), batch.images)
 
 
-def vae_cost(model: Any, batch: TorchBatch) -> torch.Tensor:
+def vae_cost(model: Any, batch: TorchBatch, beta: float = 1.0) -> torch.Tensor:
     """The post's cost of the VAEs, a sum over the batch."""
     mean, log_var, _, decoded = model(batch.images, batch.labels, batch.eps)
     target = torch_ref.reconstruction_target(model, batch.images, batch.labels)
-    return torch_ref.cvae_cost(mean, log_var, decoded, target)
+    return torch_ref.cvae_cost(mean, log_var, decoded, target, beta)
 
 
 def make_feed(*, steps: int, batch_size: int, num_latent: int = 50, seed: int = 0) -> Feed:

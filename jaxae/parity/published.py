@@ -99,12 +99,9 @@ class PublishedComparison:
     @property
     def epoch_gaps(self) -> list[float]:
         """Relative difference of the two means over each epoch's lines."""
-        gaps = []
-        for _, group in groupby(self.lines, key=lambda line: line.epoch):
-            own = list(group)
-            published = fmean(line.published for line in own)
-            gaps.append(abs(fmean(line.replayed for line in own) - published) / published)
-        return gaps
+        epochs = [list(group) for _, group in groupby(self.lines, key=lambda line: line.epoch)]
+        means = [(fmean(x.replayed for x in lines), fmean(x.published for x in lines)) for lines in epochs]
+        return [abs(replayed - published) / published for replayed, published in means]
 
     @property
     def passed(self) -> bool:
@@ -123,10 +120,7 @@ def published_logs() -> list[PublishedLog]:
     pytorch_ipynb/autoencoder (MIT licence).
     """
     logs = json.loads(_FILE.read_text())["logs"]
-    return [
-        PublishedLog(name, config, tuple((epoch, batch, cost) for epoch, batch, cost in logs[name]))
-        for name, config in _CONFIGS.items()
-    ]
+    return [PublishedLog(name, config, tuple(map(tuple, logs[name]))) for name, config in _CONFIGS.items()]
 
 
 def replay_published(
@@ -146,14 +140,9 @@ def replay_published(
         steps: Number of steps to replay; by default as many as the log has epochs of.
         report: Function that is called with the lines of each epoch as it ends.
     """
-    config = log.config
-    schedule = make_schedule(config, len(dataset.train.labels))
-    trainer = Trainer.start(
-        program_of(config, make_mesh(batch_size=config.train.batch_size)),
-        schedule.init_parameters(),
-        dataset.train,
-        hyperparameters_of(config),
-    )
+    schedule = make_schedule(log.config, len(dataset.train.labels))
+    program = program_of(log.config, make_mesh(batch_size=log.config.train.batch_size))
+    trainer = Trainer.start(program, schedule.init_parameters(), dataset.train, hyperparameters_of(log.config))
     lines: list[PublishedLine] = []
     left = steps
     for epoch, group in groupby(log.costs, key=lambda line: line[0]):

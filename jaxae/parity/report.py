@@ -3,7 +3,9 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from jaxae.errors import InputError
 from jaxae.parity.ladder import LadderResult
@@ -13,7 +15,6 @@ from jaxae.storage.files import whole_or_absent, write_text
 from jaxae.tables import format_table
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 _TITLES = ("model", "rung", "dtype", "max abs", "max rel", "tolerance", "verdict", "largest at; notes")
@@ -26,19 +27,17 @@ def table(rows: Sequence[RungResult], *, style: Literal["plain", "markdown"] = "
 
 def verdict(rows: Sequence[RungResult]) -> str:
     """One sentence: how many rungs hold, and which do not."""
-    failed = [row for row in rows if not row.passed]
+    failed = [f"{row.model}, {row.rung} ({row.dtype})" for row in rows if not row.passed]
     if not failed:
         return f"{len(rows)} comparisons, all within their tolerance"
-    return f"{len(failed)} of {len(rows)} comparisons beyond their tolerance, the first: " + (
-        f"{failed[0].model}, {failed[0].rung} ({failed[0].dtype})"
-    )
+    return f"{len(failed)} of {len(rows)} comparisons beyond their tolerance, the first: {failed[0]}"
 
 
 def write_json(result: LadderResult, path: Path) -> None:
     """Write rows, and the trajectories' curves, as JSON, whole or absent."""
     document = {
         "rows": [row.to_json() for row in result.rows],
-        "curves": [_curve_to_json(curve) for curve in result.curves],
+        "curves": [{**vars(curve), "quantities": _rounded(curve)} for curve in result.curves],
     }
     write_text(path, json.dumps(document, indent=1, allow_nan=False))
 
@@ -54,24 +53,21 @@ def write_plot(curves: Sequence[Curve], path: Path) -> None:
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(curve.model for curve in curves))
-    figure = Figure(figsize=(11, 3.4 * -(-len(names) // 2) + 0.6), layout="constrained")
+    lines = -(-len(names) // 2)
+    figure = Figure(figsize=(11, 3.4 * lines + 0.6), layout="constrained")
     figure.suptitle("Largest error of a training trajectory, relative to a tensor's largest magnitude")
-    panels = figure.subplots(-(-len(names) // 2), 2, squeeze=False, sharey=True).ravel()
+    panels = figure.subplots(lines, 2, squeeze=False, sharey=True).ravel()
     for panel, name in zip(panels, names, strict=False):
-        for curve in curves:
-            if curve.model == name:
-                _draw(panel, curve)
+        for curve in (curve for curve in curves if curve.model == name):
+            _draw(panel, curve)
         panel.set(title=name, xlabel="training step", ylabel="relative error", yscale="log")
         panel.grid(alpha=0.3)
         panel.axhline(1e-9, color="black", linewidth=0.6)
         panel.annotate("tolerance in float64", (1, 1e-9), fontsize=7, va="bottom")
     for panel in panels[len(names) :]:
         panel.axis("off")
-    entries: dict[str, Artist] = {}
-    for panel in panels:
-        handles, labels = panel.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=2, fontsize=8)
+    entries = {curve.get_label(): curve for panel in panels for curve in panel.get_legend_handles_labels()[0]}
+    figure.legend(handles=list(entries.values()), loc="outside lower center", ncols=2, fontsize=8)
     with whole_or_absent(path) as temporary:
         try:
             figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=130)
@@ -92,10 +88,9 @@ def _draw(panel: "Axes", curve: Curve) -> None:
     name, style, shade = _STYLES[curve.who, curve.dtype]
     for quantity, width in (("parameters", 1.4), ("cost", 0.7)):
         values = curve.quantities[quantity]
-        steps = range(1, len(values) + 1)
         # An error of exactly zero has no place on a logarithmic axis.
-        shown = [value if value > 0 else float("nan") for value in values]
-        label = f"{quantity}: {name}"
+        shown = np.where(values > 0, values, np.nan)
+        steps, label = range(1, len(values) + 1), f"{quantity}: {name}"
         panel.plot(steps, shown, linestyle=style, color=shade, linewidth=width, label=label)
 
 
@@ -113,14 +108,8 @@ def _cells(row: RungResult) -> list[str]:
     ]
 
 
-def _curve_to_json(curve: Curve) -> dict[str, Any]:
+def _rounded(curve: Curve) -> dict[str, list[float | None]]:
     return {
-        "model": curve.model,
-        "dtype": curve.dtype,
-        "who": curve.who,
-        "against": curve.against,
-        "quantities": {
-            name: [float(f"{value:.3e}") if value < float("inf") else None for value in values]
-            for name, values in curve.quantities.items()
-        },
+        name: [float(f"{value:.3e}") if value < float("inf") else None for value in values]
+        for name, values in curve.quantities.items()
     }

@@ -33,16 +33,7 @@ class RungResult:
 
     def to_json(self) -> dict[str, str | float | bool | None]:
         """As plain JSON values; a gap that is no number is null."""
-        return {
-            "model": self.model,
-            "rung": self.rung,
-            "dtype": self.dtype,
-            "max_abs": _finite(self.gap.max_abs),
-            "max_rel": _finite(self.gap.max_rel),
-            "tolerance": self.tolerance,
-            "passed": self.passed,
-        }
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
+        names = {"model": self.model, "rung": self.rung, "dtype": self.dtype}
+        sizes = {"max_abs": self.gap.max_abs, "max_rel": self.gap.max_rel}
+        finite = {name: size if math.isfinite(size) else None for name, size in sizes.items()}
+        return {**names, **finite, "tolerance": self.tolerance, "passed": self.passed}

@@ -22,9 +22,8 @@ class LadderSettings:
         steps: Number of training steps of each trajectory.
         full: Whether to replay five epochs of MNIST too: about an hour on two cores.
         data_dir: Folder of MNIST's IDX files or of prepared TFDS data.
-        mutation: Name of a deliberate mistake, to see rungs fail: perturbed-weight,
-            reshaped-kernel, swapped-axes, dropped-kl, averaged-kl, autodiff-bce, eps-inside-root
-            or uncorrected-moments.
+        mutation: Name of a deliberate mistake, to see rungs fail: perturbed-weight, reshaped-kernel, swapped-axes,
+            dropped-kl, averaged-kl, autodiff-bce, eps-inside-root or uncorrected-moments.
     """
 
     models: tuple[str, ...] = tuple(CASES)

@@ -1,7 +1,6 @@
 """How far the frameworks may be apart on each rung, relative to a tensor's largest magnitude.
 
-Measured gaps stand beside these in the report. float64 leaves no room for a wrong formula; float32
-measures rounding.
+Measured gaps stand beside these in the report. float64 leaves no room for a wrong formula; float32 measures rounding.
 """
 
 # float64: rounding of sums of up to some thousand terms. float32: the same in its epsilon, 1.2e-7.

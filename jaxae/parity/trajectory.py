@@ -1,8 +1,7 @@
 """Trajectories: a thousand training steps of both frameworks from one start, side by side."""
 
-import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -105,13 +104,11 @@ def trajectory_rows(pair: Pair, feed: Feed, single: Pair | None = None) -> tuple
 
     A pair in float32 of the same start walks along where one is given: see `_drift`.
     """
-    walks = [torch_steps(_copied(pair), feed), jax_steps(pair, feed)]
+    walks = [torch_steps(pair.copied(), feed), jax_steps(pair, feed)]
     if single is not None:
-        walks += [torch_steps(_copied(single), feed), jax_steps(single, feed)]
-    found: list[list[list[Gap]]] = []
-    for truth, *others in zip(*walks, strict=True):
-        found.append([gaps(other, truth) for other in others])
-    exact, *rest = ([step[who] for step in found] for who in range(len(walks) - 1))
+        walks += [torch_steps(single.copied(), feed), jax_steps(single, feed)]
+    found = [[gaps(other, truth) for other in others] for truth, *others in zip(*walks, strict=True)]
+    exact, *rest = map(list, zip(*found, strict=True))
     curves = [_curve(pair, "jax", "torch", exact)]
     judged, note = len(exact), f"{len(exact)} steps"
     if any(gap.max_rel > TRAJECTORY for step in exact for gap in step):
@@ -128,25 +125,19 @@ def trajectory_rows(pair: Pair, feed: Feed, single: Pair | None = None) -> tuple
         rows.append(pair.result(f"trajectory: {name}", largest, TRAJECTORY, note))
     if single is not None:
         theirs, ours = rest
-        curves += [_curve(single, "torch", "torch in float64", theirs)]
-        curves += [_curve(single, "jax", "torch in float64", ours)]
+        curves += [_curve(single, who, "torch in float64", own) for who, own in (("torch", theirs), ("jax", ours))]
         rows.append(_drift(single, ours, theirs))
     return rows, curves
 
 
-def _copied(pair: Pair) -> Pair:
-    """The pair with a torch network of its own, for training changes it."""
-    return replace(pair, reference=copy.deepcopy(pair.reference))
-
-
 def _own_sensitivity(pair: Pair, feed: Feed) -> list[list[Gap]]:
     """How far torch parts from itself, step by step, when one bit of one weight is changed."""
-    nudged = _copied(pair)
+    nudged = pair.copied()
     with torch.no_grad():
         weight = next(nudged.reference.parameters()).view(-1)
         largest = weight.abs().argmax()
         weight[largest] = torch.nextafter(weight[largest], torch.zeros_like(weight[largest]))
-    walks = zip(torch_steps(_copied(pair), feed), torch_steps(nudged, feed), strict=True)
+    walks = zip(torch_steps(pair.copied(), feed), torch_steps(nudged, feed), strict=True)
     return [gaps(other, truth) for truth, other in walks]
 
 
@@ -164,8 +155,7 @@ def _drift(pair: Pair, ours: list[list[Gap]], theirs: list[list[Gap]]) -> RungRe
         f"mean of {len(ours)} steps; torch's own: {torch_drift:.1e}; "
         f"parameters at the end: {ours[-1][1].max_rel:.0e}, torch's {theirs[-1][1].max_rel:.0e}"
     )
-    allowed = max(10 * torch_drift, DRIFT)
-    return pair.result("trajectory: drift of cost", gap, allowed, note)
+    return pair.result("trajectory: drift of cost", gap, max(10 * torch_drift, DRIFT), note)
 
 
 def _curve(pair: Pair, who: str, against: str, found: list[list[Gap]]) -> Curve:
