@@ -133,7 +133,7 @@ def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any,
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def draw_images(axes: Sequence[Any], images: Float[np.ndarray, "n 28 28 1"], name: str = "") -> None:
+def draw_images(axes: Sequence[Any] | np.ndarray, images: Float[np.ndarray, "n 28 28 1"], name: str = "") -> None:
     """Draw an image on each axis, black for 1, without ticks; the name stands left of the first."""
     for axis, image in zip(axes, images, strict=True):
         axis.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)

@@ -9,10 +9,10 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import Any
 
 from jaxae.errors import InputError
 from jaxae.storage.files import whole_or_absent
@@ -95,7 +95,7 @@ class _Inert:
 class _Walker(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
     """Walks a pickle without importing anything and notes the storages that it declares."""
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: BufferedIOBase):
         super().__init__(file, encoding="utf-8")
         self.storages: dict[Any, int] = {}
 
@@ -118,13 +118,13 @@ class _Walker(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
         return _Inert()
 
 
-def _walk(file: IO[bytes]) -> dict[Any, int]:
+def _walk(file: BufferedIOBase) -> dict[Any, int]:
     walker = _Walker(file)
     walker.load()
     return walker.storages
 
 
-def _check_sizes(file: IO[bytes], size: int) -> None:
+def _check_sizes(file: BufferedIOBase, size: int) -> None:
     if file.read(4) == b"PK\x03\x04":
         _check_zip(file, size)
         return
@@ -136,7 +136,7 @@ def _check_sizes(file: IO[bytes], size: int) -> None:
         raise _DamagedError(f"it declares {total} bytes of tensors, but has {size}")
 
 
-def _check_zip(file: IO[bytes], size: int) -> None:
+def _check_zip(file: BufferedIOBase, size: int) -> None:
     with zipfile.ZipFile(file) as archive:
         records = {info.filename: info for info in archive.infolist()}
         if len(records) < len(archive.infolist()):

@@ -9,8 +9,9 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
@@ -91,7 +92,7 @@ def weight_metadata(layout: Layout, **more: str) -> dict[str, str]:
     }
 
 
-def _header(file: IO[bytes]) -> dict[str, Any]:
+def _header(file: BufferedIOBase) -> dict[str, Any]:
     """The header's JSON: the package neither tells the order of tensors nor refuses twins."""
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length), object_pairs_hook=_without_twins)

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
@@ -45,7 +45,7 @@ def split_classes(dataset: Dataset) -> list[Normal]:
     return [Normal(kind, own[held_out:], own[:held_out]) for kind, own in chosen]
 
 
-def auroc(normal: Scores, anomalous: Scores) -> float:
+def auroc(normal: Scores, anomalous: Float[np.ndarray, " m"]) -> float:
     """Chance that an anomaly scores higher than a normal image."""
     from sklearn.metrics import roc_auc_score
 

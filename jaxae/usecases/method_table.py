@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TextIO, TypeVar, get_type_hints
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TextIO, TypeVar, get_type_hints, runtime_checkable
 
 from jaxae.storage.files import refuse_unwritable, write_text
 from jaxae.tables import format_table
@@ -118,6 +118,7 @@ class MethodTable(Generic[Row]):
         return f"{shown} *" if self.wins(row, column) else shown
 
 
+@runtime_checkable
 class UseCaseResult(Protocol):
     """What a use case gives: a table, and a figure of it."""
 

@@ -183,7 +183,7 @@ def _trainings(dataset: Dataset, settings: ReduceSettings) -> list[RunConfig]:
     return configs
 
 
-def _by_pca(size: int, train: Rows, test: Rows, seed: int) -> ReducedSet:
+def _by_pca(size: int, train: Rows, test: Float[np.ndarray, "m pixels"], seed: int) -> ReducedSet:
     if size > min(train.shape):
         raise InputError(f"expected a code of at most {min(train.shape)} dimensions, got {size}")
     fitted = fit_pca(train, size, seed=seed, solver="randomized")

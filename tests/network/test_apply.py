@@ -90,7 +90,7 @@ def test_any_number_of_rows_is_what_the_model_makes_of_each(name, count):
             bce_from_logits(model.decode_logits(mean + np.exp(log_var / 2) * eps[None], label)[..., :1], x)
             for eps in draws
         ]
-        expected = np.mean(costs, 0) + kl_from_standard_normal(mean, log_var)
+        expected = np.mean(costs, 0) + kl_from_standard_normal(jnp.asarray(mean), jnp.asarray(log_var))
     np.testing.assert_allclose(again.reshape(decoded.shape), decoded, atol=1e-6)
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
 

@@ -37,6 +37,7 @@ def detector(rows: np.ndarray) -> AutoencoderOutlierDetector:
 
 
 @parametrize_with_checks([AutoencoderTransformer(**QUICK), AutoencoderOutlierDetector(**QUICK)])
+@pytest.mark.usefixtures("unchecked")
 def test_scikit_learn_check(estimator, check):
     check(estimator)
 
@@ -157,6 +158,7 @@ class TestTransformer:
             ({"corrupt": 0.5}, "expected corrupt to be callable"),
         ],
     )
+    @pytest.mark.usefixtures("unchecked")
     def test_refuses_bad_settings(self, rows, settings, message):
         with pytest.raises(InputError, match=message):
             AutoencoderTransformer(**settings).fit(rows)
@@ -206,6 +208,7 @@ class TestOutlierDetector:
         assert np.array_equal(copy.decision_function(rows), detector.decision_function(rows))
 
     @pytest.mark.parametrize("contamination", [0, 0.6, -0.1, float("nan"), "auto"])
+    @pytest.mark.usefixtures("unchecked")
     def test_refuses_bad_contamination(self, rows, contamination):
         with pytest.raises(InputError, match="contamination above 0 up to"):
             AutoencoderOutlierDetector(contamination=contamination).fit(rows)

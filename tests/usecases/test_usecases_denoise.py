@@ -118,6 +118,7 @@ class TestMeasures:
         assert ssim(images, images) == pytest.approx(1)
         assert ssim(images, 1 - images) < 0.2
 
+    @pytest.mark.usefixtures("unchecked")
     def test_shapes_are_compared(self):
         for measure in (mean_psnr, ssim):
             with pytest.raises(InputError, match="expected images"):

@@ -54,6 +54,7 @@ def test_the_judge_knows_real_images_and_not_wrong_labels(judge, digits):
     assert judge.judge(noise, labels)[1] > 10
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_frechet_distance_of_known_gaussians():
     generator = np.random.default_rng(0)
     first = generator.normal(size=(50_000, 2)) * [1, 2]
