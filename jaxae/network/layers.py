@@ -1,7 +1,7 @@
 """Linear, Conv and ConvTranspose that mean what torch's mean, in Flax's layout.
 
-Images are NHWC. Parameters are named `kernel` and `bias`; a fresh layer is drawn as torch draws its
-own: weight and bias both uniform within 1 / sqrt(fan_in).
+Images are NHWC. Parameters are named `kernel` and `bias`; a fresh layer is drawn as torch draws its own: weight and
+bias both uniform within 1 / sqrt(fan_in).
 """
 
 import math
@@ -34,8 +34,8 @@ class _TorchDraw:
     """Draws a layer's weight, then its bias, from torch's stream, as `reset_parameters` does."""
 
     def __init__(self, generator: Generator, fan_in: int):
-        # torch takes the weight's bound through a gain, sqrt(3) * sqrt(2 / 6) / sqrt(fan_in), which
-        # rounds otherwise than the bias's 1 / sqrt(fan_in); a replay wants its very bits.
+        # torch takes the weight's bound through a gain, sqrt(3) * sqrt(2 / 6) / sqrt(fan_in), which rounds otherwise
+        # than the bias's 1 / sqrt(fan_in); a replay wants its very bits.
         self._weight_bound = math.sqrt(3.0) * (math.sqrt(2.0 / 6.0) / math.sqrt(fan_in))
         self._bias_bound = 1 / math.sqrt(fan_in)
         self._generator = generator
@@ -118,9 +118,9 @@ class Conv(nnx.Module):
     ) -> Float[Array, "batch h2 w2 out"]:
         """Convolve; with a label, as if its one-hot planes were appended to the channels of x.
 
-        A constant plane under a convolution without padding adds the same number everywhere: the
-        sum of that channel's kernel. So the planes become a bias of each class, exactly. A label
-        outside the planes has none of them set.
+        A constant plane under a convolution without padding adds the same number everywhere: the sum of that
+        channel's kernel. So the planes become a bias of each class, exactly. A label outside the planes has none of
+        them set.
         """
         kernel, bias = self.kernel[...], None if self.bias is None else self.bias[...]
         if label is not None:

@@ -1,7 +1,7 @@
 """The post's two networks as Flax modules: parameters and wiring.
 
-Attributes are named as in the post's PyTorch modules, so that `enc_conv_1.kernel` here is
-`enc_conv_1.weight` there. Modules hold no random state: noise comes in as an argument.
+Attributes are named as in the post's PyTorch modules, so that `enc_conv_1.kernel` here is `enc_conv_1.weight` there.
+Modules hold no random state: noise comes in as an argument.
 """
 
 from functools import cache, partial
@@ -50,8 +50,8 @@ class VAEOutput(NamedTuple):
 class Autoencoder(nnx.Module):
     """The post's plain autoencoder: linear layers `linear_1`, `linear_2`, ..., then a sigmoid.
 
-    `linear_1` starts as the post has it, weight from N(0, 0.1) and bias zero; all other layers keep
-    torch's defaults (the post means to initialise `linear_2` too, and draws `linear_1` twice).
+    `linear_1` starts as the post has it, weight from N(0, 0.1) and bias zero; all other layers keep torch's defaults
+    (the post means to initialise `linear_2` too, and draws `linear_1` twice).
     """
 
     linear_1: Linear
@@ -68,8 +68,7 @@ class Autoencoder(nnx.Module):
     def reset_parameters(self, generator: Generator) -> None:
         """Redraw the parameters from torch's stream, in the order of the post's constructor.
 
-        `linear_1` is drawn over with N(0, 0.1) twice: after its own creation, and after that of
-        `linear_2`.
+        `linear_1` is drawn over with N(0, 0.1) twice: after its own creation, and after that of `linear_2`.
         """
         for number, layer in enumerate(self._layers(), 1):
             layer.reset_parameters(generator)
@@ -133,10 +132,9 @@ class Autoencoder(nnx.Module):
 class ConditionalVAE(nnx.Module):
     """The post's convolutional VAE of 28 by 28 images, conditioned on a class label.
 
-    Its side runs 28, 12, 5, 2 through the encoder and 2, 4, 11, 28 through the decoder. The class
-    enters as one-hot planes beside the image and as a one-hot vector beside the code. With
-    `num_classes=0` it is the plain VAE, which takes no label (Kingma and Welling 2014,
-    arXiv:1312.6114; the condition is that of Sohn et al. 2015).
+    Its side runs 28, 12, 5, 2 through the encoder and 2, 4, 11, 28 through the decoder. The class enters as one-hot
+    planes beside the image and as a one-hot vector beside the code. With `num_classes=0` it is the plain VAE, which
+    takes no label (Kingma and Welling 2014, arXiv:1312.6114; the condition is that of Sohn et al. 2015).
     """
 
     def __init__(self, config: ConditionalVAEConfig | None = None, *, rngs: nnx.Rngs):
@@ -260,8 +258,8 @@ class ConditionalVAE(nnx.Module):
     ) -> Float[Array, "steps 28 28 c"]:
         """Decode the straight line between the posterior means of two images, ends included.
 
-        With a condition, `label` holds the two images' classes; the first half of the way is
-        decoded as the first, the rest as the second.
+        With a condition, `label` holds the two images' classes; the first half of the way is decoded as the first,
+        the rest as the second.
         """
         mean, _ = self.encode(jnp.stack([first, second]), label)
         way = _line(mean[0], mean[1], steps)

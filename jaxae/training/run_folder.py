@@ -1,9 +1,8 @@
 """The run folder: what a training keeps on disk, where, and what a resumed one must find there.
 
-config.json          model, training and data settings
-metrics.jsonl        a line for each logged step and each epoch's test set
-checkpoints/         the newest three, by step
-weights.safetensors  the trained weights in Flax's layout, once the training has ended
+config.json          model, training and data settings metrics.jsonl        a line for each logged step and each
+epoch's test set checkpoints/         the newest three, by step weights.safetensors  the trained weights in Flax's
+layout, once the training has ended
 *.png                figures
 """
 
@@ -48,8 +47,8 @@ class RunFolder:
         """A folder ready for a training: a new one, or to resume one of the same settings.
 
         Raises:
-            InputError: If the folder holds a run that is not to be resumed, a run of other
-                settings, or other files, or if it cannot be written.
+            InputError: If the folder holds a run that is not to be resumed, a run of other settings, or other files,
+                or if it cannot be written.
         """
         folder = cls(path)
         if folder.config_file.exists():
