@@ -1,8 +1,9 @@
 """The run folder: what a training keeps on disk, where, and what a resumed one must find there.
 
-config.json          model, training and data settings metrics.jsonl        a line for each logged step and each
-epoch's test set checkpoints/         the newest three, by step weights.safetensors  the trained weights in Flax's
-layout, once the training has ended
+config.json          model, training and data settings
+metrics.jsonl        a line for each logged step and each epoch's test set
+checkpoints/         the newest three, by step
+weights.safetensors  the trained weights in Flax's layout, once the training has ended
 *.png                figures
 """
 
