@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from jaxae.errors import InputError
 
 Activation = Literal["leaky_relu", "relu", "tanh"]
+Initialization = Literal["post", "intended", "torch"]
 ComputeDtype = Literal["float32", "bfloat16", "float64"]
 Lowering = Literal["auto", "plain", "matmul"]
 Replay = Literal["no", "torch-1", "torch"]
@@ -74,6 +75,9 @@ class AutoencoderConfig(_Checked):
         hidden: Widths of the layers from the input to the code: (32,) is the post's 784-32-784, (128, 32) is
             784-128-32-128-784.
         activation: Function after every layer but the last, which the sigmoid follows.
+        initialization: Layers whose fresh weights are of N(0, 0.1), with biases of zero, where the others have torch's
+            defaults: "post" is linear_1 alone, as the post's code has it; "intended" is linear_1 and linear_2, which
+            it means; "torch" is none.
         lowering: Form of the layers as XLA operations; the function computed is the same. "auto" is "plain", as there
             are no convolutions.
     """
@@ -81,6 +85,7 @@ class AutoencoderConfig(_Checked):
     num_features: int = 784
     hidden: tuple[int, ...] = (32,)
     activation: Activation = "leaky_relu"
+    initialization: Initialization = "post"
     lowering: Lowering = "auto"
 
     def __post_init__(self) -> None:

@@ -70,6 +70,11 @@ class Linear(_Layer):
         self.lowering: Lowering = lowering
         self._draw_parameters((in_features, out_features), out_features, use_bias=use_bias, rngs=rngs)
 
+    def zero_bias(self) -> None:
+        """Set the bias, if any, to zero."""
+        if self.bias is not None:
+            self.bias.set_value(jnp.zeros_like(self.bias[...]))
+
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Multiply by the kernel and add the bias."""
         fast = _is_matmul(self.lowering) and x.ndim == 2
