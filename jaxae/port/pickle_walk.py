@@ -6,6 +6,7 @@ are unfolded (tuples of a tuple twice, of that twice, ..., are short on disk and
 """
 
 import pickletools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -81,7 +82,8 @@ def declared_storages(stream: BytesIO) -> dict[str, int]:
         del stack[marks.pop() :]
         return parts
 
-    for count, (operation, argument, _) in enumerate(pickletools.genops(stream)):
+    operations: Iterator[tuple[Any, Any, Any]] = pickletools.genops(stream)
+    for count, (operation, argument, _) in enumerate(operations):
         name = operation.name
         if count >= _MOST_OPERATIONS:
             raise RefusedPickleError(f"it has more than {_MOST_OPERATIONS} parts")

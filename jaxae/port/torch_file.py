@@ -15,7 +15,7 @@ from typing import Any
 
 from jaxae.errors import InputError
 from jaxae.port.pickle_walk import RefusedPickleError, declared_storages
-from jaxae.storage.files import whole_or_absent
+from jaxae.storage.files import open_regular, whole_or_absent
 
 # A pickle of tensors alone is a few megabytes; the tensors' bytes lie beside it.
 _LARGEST_PICKLE = 1 << 26
@@ -29,7 +29,7 @@ def read(path: Path) -> Any:
     """
     torch = import_torch(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             _check_sizes(file, path.stat().st_size)
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -338,7 +338,7 @@ class TestSavedArrays:
             ({"test_labels": np.array([0, 1, 2**40]), "num_classes": np.asarray(2**41)}, "got 1099511627776"),
             ({"num_classes": np.asarray(5)}, "0 to 4, got 5"),
             ({"num_classes": np.asarray("ten")}, "num_classes"),
-            ({"test_images": np.array([None])}, "cannot be read"),
+            ({"test_images": np.array([None])}, "expected a sound .npz"),
         ],
     )
     def test_unfit_arrays_are_refused(self, tmp_path: Path, change: dict, message: str) -> None:
@@ -352,11 +352,11 @@ class TestSavedArrays:
     def test_other_files_are_refused(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "a.npz"
         path.write_bytes(content)
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match=r"expected a sound \.npz"):
             load(str(path))
         np.save(tmp_path / "b.npy", np.zeros(3))
         (tmp_path / "b.npy").rename(path)
-        with pytest.raises(InputError, match=r"expected a \.npz file"):
+        with pytest.raises(InputError, match=r"expected a sound \.npz"):
             load(str(path))
 
     def test_every_truncation_is_refused(self, tmp_path: Path) -> None:
