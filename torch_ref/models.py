@@ -26,6 +26,7 @@ class Autoencoder(torch.nn.Module):
     """
 
     linear_1: torch.nn.Linear
+    linear_2: torch.nn.Linear
 
     def __init__(self, num_features: int, num_hidden_1: int | Sequence[int] = 32, *, activation: str = "leaky_relu"):
         super().__init__()

@@ -55,6 +55,7 @@ class Autoencoder(nnx.Module):
     """
 
     linear_1: Linear
+    linear_2: Linear
 
     def __init__(self, config: AutoencoderConfig | None = None, *, rngs: nnx.Rngs):
         self.config = config or AutoencoderConfig()

@@ -364,7 +364,7 @@ def test_a_ladder_of_nothing_is_refused(fields):
 @pytest.mark.parametrize("write", [report.write_json, report.write_plot])
 def test_a_failed_write_leaves_nothing(write, tmp_path, monkeypatch):
     """A disk that fills while a file is written leaves neither it nor a part of it."""
-    steps = dict.fromkeys(trajectory.QUANTITIES, np.ones(2))
+    steps: dict[str, np.ndarray] = dict.fromkeys(trajectory.QUANTITIES, np.ones(2))
     curves = [trajectory.Curve("VAE", "float64", "jax", "torch", steps)]
     content = LadderResult(curves=curves) if write is report.write_json else curves
 
