@@ -29,7 +29,7 @@ Flags = Annotated[Given, tyro.conf.arg(name="")]
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
-def default(told: str) -> Any:
+def default(told: str) -> object:
     """Say in the help what a flag whose default is None stands for."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {told})")
 
@@ -143,7 +143,7 @@ class TrainFlags(DataFlags):
         return cls(epochs=train.epochs, batch_size=train.batch_size, learning_rate=train.learning_rate, seed=train.seed)
 
 
-def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> None:
+def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -> None:
     """Train one of the post's models as the flags say, and keep the run.
 
     Figures are drawn after the first epoch and renewed while they take a fiftieth of the time; a summary on standard

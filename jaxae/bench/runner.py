@@ -7,9 +7,9 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from jaxae.bench.worker import Handlers
+from jaxae.bench.worker import Handlers, JSONValue
 from jaxae.config import ComputeDtype
 
 
@@ -111,7 +111,7 @@ class TimedRunner:
         own = (self.prepare, self.gate, self.calibrate, self.turn, self.multiply, self.finish)
         return {"describe": self._kind.describe, **{answer.__name__: answer for answer in own}}
 
-    def prepare(self, **task: Any) -> tuple[float, int]:
+    def prepare(self, **task: JSONValue) -> tuple[float, int]:
         """Set the contender up; seconds that its first step took beyond a later one, and number of its devices."""
         self._runner = self._kind(Task(**task))
         seconds = []

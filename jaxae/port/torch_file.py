@@ -32,7 +32,7 @@ class _DamagedError(Exception):
     """Why a file is refused, in a clause about it."""
 
 
-def read(path: Path) -> Any:
+def read(path: Path) -> object:
     """What torch saved, tensors on the CPU.
 
     Raises:

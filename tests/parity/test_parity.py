@@ -295,7 +295,7 @@ def test_red_when_saturated_pixels_are_differentiated_otherwise():
 
     def saturated(pair: Pair) -> Pair:
         with torch.no_grad():
-            pair.reference.linear_2.weight.mul_(300)
+            pair.reference.get_parameter("linear_2.weight").mul_(300)
         kernel = 300 * pair.parameters["linear_2"]["kernel"]
         linear = {**pair.parameters["linear_2"], "kernel": kernel}
         return dataclasses.replace(pair, parameters={**pair.parameters, "linear_2": linear})
