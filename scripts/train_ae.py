@@ -20,7 +20,7 @@ def main(
     Args:
         flags: Flags of any training.
         hidden: Widths of the layers from the input to the code.
-        activation: Function after every layer but the last.
+        activation: Activation after every layer but the last.
     """
     train("ae", AUTOENCODER, flags, hidden=hidden, activation=activation)
 

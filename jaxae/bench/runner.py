@@ -155,7 +155,7 @@ class TimedRunner:
         return Turn(seconds * 1e3, compiled, idle)
 
     def multiply(self, size: int, repeats: int) -> float:
-        """Floating-point operations a second of the fastest of some matrix products."""
+        """Floating-point operations per second of the fastest of some matrix products."""
         seconds = min(self._runner.multiply(size) for _ in range(repeats))
         self._rest()
         return 2 * size**3 / seconds
@@ -172,7 +172,7 @@ class TimedRunner:
         self._runner.wait()
 
     def _timed(self) -> float:
-        """Seconds a step."""
+        """Seconds per step."""
         self._take(max(2, min(self._steps // 10, 20)), given_noise=False)
         gc.disable()
         try:

@@ -84,7 +84,7 @@ class Autoencoder(nnx.Module):
         """Codes of examples, which may come as images: they are flattened here."""
         x = jnp.asarray(x).reshape(len(x), -1)
         if x.shape[1] != self.config.num_features:
-            raise InputError(f"expected {self.config.num_features} features an example, got {x.shape[1]}")
+            raise InputError(f"expected {self.config.num_features} features per example, got {x.shape[1]}")
         for layer in self._layers()[: len(self.config.hidden)]:
             x = self._activate(layer(x))
         return x
@@ -280,7 +280,7 @@ class ConditionalVAE(nnx.Module):
                 f"expected labels exactly where there are classes, got {came} for {self.config.num_classes} classes"
             )
         if label is not None and label.shape != (batch,):
-            raise InputError(f"expected {batch} labels, one an example, got {list(label.shape)}")
+            raise InputError(f"expected {batch} labels, one per example, got {list(label.shape)}")
         return label if label is None else jnp.asarray(label)
 
 

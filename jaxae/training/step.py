@@ -148,7 +148,7 @@ def _run_steps(
 
     adam = state.optimizer[0]
     # All that does not depend on parameters, for all steps at once: in the loop, noise is many
-    # small kernels a step, and XLA fuses the corrections' powers into the loop over parameters.
+    # small kernels per step, and XLA fuses the corrections' powers into the loop over parameters.
     steps = plan.first_step + jnp.arange(num_steps)
     order = jnp.asarray(plan.order)
     noise = noise_of_steps(program, plan, steps, order)

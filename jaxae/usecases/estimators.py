@@ -90,7 +90,7 @@ class _AutoencoderEstimator(BaseEstimator):
         return with_parameters(self.config_, self.parameters_)
 
     def _train(self, train: TrainConfig, rows: Float[np.ndarray, "n features"]) -> tuple[Parameters, list[float]]:
-        """The trained parameters, and the mean cost of each epoch in nats a row."""
+        """The trained parameters, and the mean cost of each epoch in nats per row."""
         program = Program(self.config_, make_mesh(batch_size=train.batch_size), corrupt=self.corrupt)
         schedule = KeySchedule(train.seed, len(rows), train.batch_size, model=self.config_)
         # Another number of rows, within a factor of two, runs the same compiled program.
@@ -126,11 +126,11 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     Args:
         hidden: Widths from the features to the code; the last is the code's.
-        activation: After every layer but the last: leaky_relu, relu or tanh.
-        epochs: Passes over the rows.
-        batch_size: Rows a step.
-        learning_rate: Adam's.
-        corrupt: Makes of a key and a row what the network is shown of it, such as
+        activation: Activation after every layer but the last: leaky_relu, relu or tanh.
+        epochs: Number of passes over the rows.
+        batch_size: Number of rows per step.
+        learning_rate: Adam's learning rate.
+        corrupt: Function of a key and a row to the row that the network is shown, such as
             `jaxae.usecases.corruption.Gaussian()`; frozen, hashable, and picklable to be pickled.
         random_state: Random state of weights and order; an int makes `fit` repeat itself.
         verbose: 1 shows a bar on standard error where that is a terminal, 2 prints each epoch's mean cost too.
@@ -138,7 +138,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     Attributes:
         config_: The network's settings.
         parameters_: Its parameters, as a nested dict of NumPy arrays.
-        loss_curve_: Mean cost of each epoch, in nats a row, summed over features.
+        loss_curve_: Mean cost of each epoch, in nats per row, summed over features.
         data_min_: Least value of each feature in `fit`.
         data_range_: Greatest less least.
         n_features_in_: Features seen in `fit`.

@@ -373,7 +373,7 @@ REFUSED = [
         lambda: torch.nn.ConvTranspose1d(4, 6, 3, groups=2),
         "nnx.ConvTranspose has no groups",
     ),
-    (lambda: nnx.PReLU(), lambda: torch.nn.PReLU(4), "one slope, not one a channel"),
+    (lambda: nnx.PReLU(), lambda: torch.nn.PReLU(4), "one slope, not one per channel"),
     (
         lambda: nnx.Conv(2, 3, (3,), padding="SAME", rngs=RNGS),
         lambda: torch.nn.Conv1d(2, 3, 3, padding=1, padding_mode="replicate"),
