@@ -268,7 +268,7 @@ def compare_generation(
             "The aggregated posterior draws a training image, then a code of its posterior. Rejection sampling "
             "proposes codes of the prior, and accepts them by the exact ratio of the aggregated posterior's density "
             "to the prior's, over its 0.99 quantile.",
-            f"The mixture has {mixture_components} Gaussians of full covariance a class, by up to 50 rounds of EM. "
+            f"The mixture has {mixture_components} Gaussians of full covariance per class, by up to 50 rounds of EM. "
             "The quantile of the rejection was chosen by the judge's figures on the post's model; nothing else was.",
         ),
         group="kind",
