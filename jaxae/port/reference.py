@@ -16,7 +16,9 @@ def reference_module(config: ModelConfig) -> "torch.nn.Module":
     import torch_ref
 
     if isinstance(config, AutoencoderConfig):
-        return torch_ref.Autoencoder(config.num_features, config.hidden, activation=config.activation)
+        return torch_ref.Autoencoder(
+            config.num_features, config.hidden, activation=config.activation, initialization=config.initialization
+        )
     return torch_ref.ConditionalVariationalAutoencoder(
         28 * 28,
         config.num_latent,
