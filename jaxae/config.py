@@ -212,7 +212,7 @@ class RunConfig(_Checked):
     train: TrainConfig
     data: str = "digits"
 
-    def replace(self, **changes: Any) -> "RunConfig":
+    def replace(self, **changes: object) -> "RunConfig":
         """This configuration with fields of the model, the training or itself changed by name.
 
         Raises:

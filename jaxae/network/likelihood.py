@@ -37,7 +37,7 @@ def importance_weighted_log_likelihood(
         images: Pixels in [0, 1].
         labels: Classes, where the model has them.
         key: Key of the codes' noise.
-        num_samples: K, codes an image.
+        num_samples: K, the number of codes per image.
         pixels: What p(x | z) is. "binarized": the pixels, rounded to 0 or 1, are Bernoulli: a probability, comparable
             with other models of binarized images. "continuous": they are continuous Bernoulli on [0, 1], a density,
             which may exceed 1 (Loaiza-Ganem and Cunningham 2019, arXiv:1907.06845). "cross-entropy": what training

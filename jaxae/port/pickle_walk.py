@@ -67,7 +67,7 @@ def declared_storages(stream: BytesIO) -> dict[str, int]:
     """
     stack: list[Any] = []
     marks: list[int] = []
-    memo: dict[int, Any] = {}
+    memo: dict[object, Any] = {}
     storages: dict[str, int] = {}
 
     def pop(count: int) -> list[Any]:
@@ -103,7 +103,7 @@ def declared_storages(stream: BytesIO) -> dict[str, int]:
             last = parts[-1] if name == "STACK_GLOBAL" else ""
             stack.append(_Made(kept, last if isinstance(last, str) else "").hold(parts))
         elif name == "GLOBAL":
-            stack.append(_Made(name=argument.rpartition(" ")[2]))
+            stack.append(_Made(name=str(argument).rpartition(" ")[2]))
         elif name == "BINPERSID":
             _note_storage(pop(1)[0], storages)
             stack.append(_Made())

@@ -21,7 +21,7 @@ from jaxae.storage.files import open_regular, whole_or_absent
 _LARGEST_PICKLE = 1 << 26
 
 
-def read(path: Path) -> Any:
+def read(path: Path) -> object:
     """What torch saved, tensors on the CPU.
 
     Raises:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -414,7 +415,7 @@ class TestPixels:
             (np.zeros((0, 28, 28, 1), np.uint8), "at least one image"),
         ],
     )
-    def test_unfit_images_are_refused(self, images: object, message: str) -> None:
+    def test_unfit_images_are_refused(self, images: Any, message: str) -> None:
         with pytest.raises(InputError, match=message):
             check_images(images)
 
@@ -429,7 +430,7 @@ class TestPixels:
             ([True], "vector of integers, got bool"),
         ],
     )
-    def test_unfit_labels_are_refused(self, labels: object, message: str) -> None:
+    def test_unfit_labels_are_refused(self, labels: Any, message: str) -> None:
         with pytest.raises(InputError, match=message):
             check_labels(labels, 10)
 

@@ -371,7 +371,7 @@ def test_own_models_are_known_by_their_tensors(tmp_path, config):
 
 
 def test_a_run_directory_is_read(tmp_path):
-    from jaxae.network.models import parameters_of
+    from jaxae.network.models import Autoencoder, parameters_of
     from jaxae.training.run_folder import save_weights
 
     model = build(AUTOENCODER.model, rngs=nnx.Rngs(3))
@@ -381,4 +381,5 @@ def test_a_run_directory_is_read(tmp_path):
     port.load(again, tmp_path)
     assert same(model, again)
     assert recognise(read_source(tmp_path)) == AUTOENCODER.model
+    assert isinstance(again, Autoencoder)
     assert jnp.isfinite(again.linear_1.kernel[...]).all()
