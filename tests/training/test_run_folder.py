@@ -30,9 +30,12 @@ def test_metrics_are_appended_and_cut_back(tmp_path):
     folder = RunFolder.open(tmp_path / "run", CONFIG)
     folder.write_metrics([])
     for step in range(3):
-        folder.append_metrics({"step": step})
-    assert folder.truncate_metrics(2) == [{"step": 0}, {"step": 1}]
-    assert folder.metrics_file.read_text() == '{"step": 0}\n{"step": 1}\n'
+        folder.append_metrics({"epoch": 1, "step": step, "time": 2.5})
+    assert [line["step"] for line in folder.truncate_metrics(2)] == [0, 1]
+    assert folder.metrics_file.read_text().splitlines() == [
+        '{"epoch": 1, "step": 0, "time": 2.5}',
+        '{"epoch": 1, "step": 1, "time": 2.5}',
+    ]
 
 
 def test_weights_come_back_and_others_are_refused(tmp_path, parameters):
