@@ -1,12 +1,15 @@
 """What command lines share: one line for the user's errors, and the flags of data and trainings."""
 
+import contextlib
+import io
+import re
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -37,12 +40,12 @@ def default(told: str) -> Any:
 def run(main: Callable[..., None]) -> None:
     """Parse the command line for a function, call it, and exit.
 
-    Its docstring and arguments make the help. InputError ends with one line and status 2, divergence with one line
-    and status 1, a signal with 128 and its number; warnings are one line each.
+    Its docstring and arguments make the help. InputError, or a command line that does not parse, ends with one line
+    and status 2, divergence with one line and status 1, a signal with 128 and its number; warnings are one line each.
     """
     warnings.showwarning = _show_warning
     try:
-        tyro.cli(main, prog=Path(sys.argv[0]).name)
+        _parse(main)()
     except InputError as error:
         _leave(f"error: {error}", 2)
     except DivergenceError as error:
@@ -55,6 +58,33 @@ def run(main: Callable[..., None]) -> None:
         # The reader of standard output has gone; nobody is left to tell.
         sys.stderr.close()
         sys.exit(128 + signal.SIGPIPE)
+
+
+def _parse(main: Callable[..., None]) -> Callable[[], None]:
+    """The function with its arguments from the command line, to be called.
+
+    Raises:
+        InputError: If the command line does not parse.
+    """
+
+    @wraps(main)
+    def bind(*args: Any, **keywords: Any) -> Callable[[], None]:
+        return partial(main, *args, **keywords)
+
+    prog, said = Path(sys.argv[0]).name, io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(bind, prog=prog)
+    except SystemExit as exit:
+        if not exit.code:
+            raise
+    # tyro draws a box: a title, then sections between rules, the last ones on help.
+    title, _, box = re.sub("[╭╮╰╯│]", " ", said.getvalue()).strip("─- \n").partition("\n")
+    sections = [" ".join(section.split()) for section in re.split("[─-]{5,}", box)]
+    told = "; ".join(one for one in sections if one and not re.match("(For full|Argument) helptext", one))
+    title = title.strip("─- ").lower()
+    told = re.sub(f"^{title}:? ", "", told, flags=re.IGNORECASE)
+    raise InputError(f"expected what {prog} --help lists, got {title}: {told}")
 
 
 def _leave(line: str, status: int) -> None:

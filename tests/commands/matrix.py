@@ -1,0 +1,307 @@
+"""The commands to run: for each script, values of its flags that are no closed set, and what must be refused.
+
+A value that does not begin with "--" follows its flag; "" leaves the flag out; one that does may bring other flags with
+it. In braces stand the files and folders of `files.py`. The first value is the one that other flags are tried beside.
+"""
+
+import shlex
+from dataclasses import dataclass
+
+from .covering import cover, pairs_of, singles_of
+from .flags import Flag, commands_of
+
+DATA = ("{npz}", "--data mnist --data-dir {idx}", "digits")
+EVERYWHERE = {
+    "--data": DATA,
+    "--data-dir": (),
+    "--devices": ("", "1", "2"),
+    "--json": ("table.json", ""),
+    "--figure": ("figure.png", ""),
+    "--seed": ("", "7"),
+    "--pretrained": (),
+    "--also": (),
+}
+TRAINING = EVERYWHERE | {
+    "--epochs": ("1", "0", "2"),
+    "--batch-size": ("200", "37", "1"),
+    "--learning-rate": ("", "0"),
+    "--run-dir": ("run", ""),
+    "--log-every": ("", "1"),
+    "--checkpoint-seconds": ("", "0"),
+    "--seeds": ("1", "2", "3"),
+}
+USE_CASE = EVERYWHERE | {
+    "--epochs": ("1", "0", "2"),
+    "--batch-size": ("64", "37", "1"),
+    "--learning-rate": ("", "0.01"),
+    "--hidden": ("8", "12 4"),
+}
+OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "train_ae": TRAINING | {"--hidden": ("", "6 3")},
+    "train_cvae": TRAINING | {"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "0", "10", "12")},
+    "anomaly": USE_CASE
+    | {
+        "--run-dir": ("", "{classes}"),
+        "--vae-epochs": ("0", "1", "None"),
+        "--num-latent": ("2", "1"),
+        "--contamination": ("", "0.5"),
+        "--label": ("", "0"),
+    },
+    "denoise": USE_CASE
+    | {
+        "--run-dir": ("", "{ae}", "--pretrained ae-mnist", "--keep kept"),
+        "--keep": (),
+        "--deviation": ("", "0"),
+        "--share": ("", "1"),
+        "--side": ("", "1"),
+        "--blocks": ("", "1"),
+        "--measured": ("5", "60"),
+        "--image": ("", "--image {character} --out clean.png", "--image {sheet} --out clean.png"),
+        "--out": (),
+    },
+    "features": USE_CASE
+    | {
+        "--run-dir": ("{ae}", "", "--run-dir {vae} --also {ae} {deep}", "--pretrained vae-2d-mnist"),
+        "--trees": ("2", "1"),
+    },
+    "generate": USE_CASE
+    | {
+        "--run-dir": ("{cvae}", "", "--run-dir {cvae} --also {wide}", "--pretrained cvae-mnist"),
+        "--out": ("", "samples.png", "samples.npz"),
+        "--label": ("", "0", "9"),
+        "--count": ("20", "1", "11"),
+    },
+    "pretrain": USE_CASE
+    | {
+        "--run-dir": ("{ae}", "", "--pretrained ae-mnist"),
+        "--labels": ("10", "10 20"),
+        "--seeds": ("1", "2"),
+        "--learning-rates": ("0.01", "0.001 0.1"),
+        "--steps": ("2", "1"),
+        "--validation": ("", "1"),
+    },
+    "reduce": USE_CASE
+    | {
+        "--run-dir": ("", "{ae}", "{deep}", "--pretrained ae-mnist"),
+        "--sizes": ("2", "1 3"),
+        "--neighbours": ("", "1", "300"),
+        "--mapped": ("60", "5"),
+    },
+    "compress rate": USE_CASE
+    | {
+        "--run-dir": ("{ae}", "--run-dir {vae} --also {ae} {deep}", "--pretrained vae-2d-mnist"),
+        "--steps": ("8", "0.5 100"),
+    },
+    "compress compress": EVERYWHERE
+    | {
+        "source": ("{sheet}", "{images}", "{character}"),
+        "destination": ("coded",),
+        "--run-dir": ("{ae}", "{vae}", ""),
+        "--data": DATA[:2],
+        "--step": ("", "0.5", "100"),
+    },
+    "compress decompress": {
+        "source": ("{coded}",),
+        "destination": ("plain.png", "plain.npy", "plain.npz", "plain.pgm"),
+        "--run-dir": ("{ae}",),
+    },
+    "port_weights": {
+        "src": (
+            "{ae}",
+            "{cvae}",
+            "{deep}/weights.safetensors",
+            "{torch}",
+            "{net} --model tests.commands.network:make --flatten layers.2=2,28,28 --names layers.0=front",
+        ),
+        "dst": ("out.safetensors", "out.pt", "out.pth", "--inspect"),
+        "--inspect": (),
+        "--model": (),
+        "--flatten": (),
+        "--unflatten": ("",),
+        "--names": (),
+    },
+    "benchmark": EVERYWHERE
+    | {
+        "--data": ("digits", "--data mnist --data-dir {idx}", "{npz}"),
+        "--batch-size": ("32", "7"),
+        "--rounds": ("1", "2"),
+        "--turn-seconds": ("0.01",),
+        "--contenders": ("jax_step", "jax_epoch jax_epoch_all jax_plain"),
+        "--sweep": ("", "--sweep batch --sizes 8 16", "--sweep models --sizes 1 2"),
+        "--sizes": (),
+        "--examples": ("64", "50"),
+        "--threads": ("", "1"),
+        "--plot": ("", "plot.png"),
+        "--compare": ("", "{benchmark}"),
+    },
+    "check_parity": {
+        "--models": ("ae", "vae"),
+        "--rungs": ("losses", "layers", "initialisation step"),
+        "--steps": ("2",),
+        "--full": ("",),  # an hour
+        "--data-dir": ("",),
+        "--mutation": ("",),  # status 1: tests/parity
+        "--workers": ("1", "2"),
+        "--json": ("", "rows.json"),
+        "--plot": ("", "plot.png"),
+    },
+}
+# Values that do not go here, or not together ("&"), by scripts ("" is all that have the flags): what the script then says.
+REFUSED: dict[str, dict[str, str]] = {
+    "": {"--device gpu": "expected a gpu that JAX can use, got only: cpu"},
+    "train_ae train_cvae": {
+        "--resume & --seeds 2": "expected one seed with --resume",
+        "--resume & --seeds 3": "expected one seed with --resume",
+        "--batch-size 201": "expected a batch size of at most the 200 training examples, got 201",
+    },
+    "benchmark": {
+        "--tf32": "expected tf32 and deterministic only with a gpu, got cpu",
+        "--deterministic": "expected tf32 and deterministic only with a gpu, got cpu",
+        "--sizes 8": "expected sizes only with a sweep",
+    },
+    "port_weights": {"--verify & --inspect": "expected DST to write to, or --inspect alone"},
+    "train_cvae": {
+        "--num-classes 0 & --reconstruct-condition": "expected num_classes above 0",
+        "--num-classes 9": "expected labels of the model's 9 classes, got a data set of 10",
+    },
+}
+OUTPUTS = ("--json", "--figure", "--plot", "--out", "destination", "dst")
+PARSED = "expected what .* --help lists, got "
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command, and how it must end.
+
+    Attributes:
+        script: Name of the script, without .py.
+        argv: Its arguments, with the names of files in braces.
+        refusal: Regular expression of the one line that refuses it; "" if it must succeed.
+        again: Whether it is run in the folder of the job before.
+    """
+
+    script: str
+    argv: tuple[str, ...]
+    refusal: str = ""
+    again: bool = False
+
+    @property
+    def process(self) -> tuple[str, ...]:
+        """What a process has but once: jobs that differ in it need one each. What is refused never gets there."""
+        if self.refusal:
+            return ()
+        words = " ".join(self.argv)
+        double = "--dtype float64" in words or ("--replay torch" in words and "--dtype" not in words)
+        devices = words.partition("--devices ")[2][:1]
+        return ("float64" if double else "", devices)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A script, or a subcommand of one, with what can be typed for each of its flags."""
+
+    script: str
+    subcommand: str
+    flags: tuple[Flag, ...]
+
+    @property
+    def name(self) -> str:
+        """Name in the tables here."""
+        return f"{self.script} {self.subcommand}".strip()
+
+    @property
+    def refused(self) -> dict[frozenset[str], str]:
+        """Values that are refused together."""
+        names = {flag.name for flag in self.flags}
+        return {
+            frozenset(values.split(" & ")): message
+            for scripts, table in REFUSED.items()
+            for values, message in table.items()
+            if self.script in scripts.split() or (not scripts and values.split()[0] in names)
+        }
+
+    @property
+    def domains(self) -> list[tuple[str, ...]]:
+        """What can be typed for each flag, the first being the one that others are tried beside."""
+        table = OPEN_FLAGS[self.name]
+        whole = []
+        for flag in self.flags:
+            values = table[flag.name] if flag.name in table else flag.choices
+            typed = (flag.name,) if flag.name.startswith("--") else ()
+            # What brings flags of its own, or is a closed set's, is typed as it stands.
+            spelt = (one if not one or one.startswith("--") else " ".join((*typed, one)) for one in values)
+            if values:
+                whole.append(tuple(spelt))
+        return whole
+
+    def undescribed(self) -> set[str]:
+        """Flags of which the table here does not say what to type, and rows of the table that are no flags."""
+        table = OPEN_FLAGS[self.name]
+        brought = {word for values in table.values() for value in values for word in value.split()}
+        known = {flag.name for flag in self.flags}
+        silent = {flag.name for flag in self.flags if not (flag.choices or table.get(flag.name))} - brought
+        foreign = set(table) - known - set(EVERYWHERE) - set(TRAINING) - set(USE_CASE)
+        return silent | foreign
+
+    def job(self, values: tuple[str, ...], refusal: str = "") -> Job:
+        """The job that types these values."""
+        words = [word for value in values for word in shlex.split(value)]
+        return Job(self.script, (*([self.subcommand] if self.subcommand else []), *words), refusal)
+
+    def rows(self, *, whole: bool) -> list[tuple[str, ...]]:
+        """Rows that hold every pair of values; in short, every value."""
+        domains, forbidden = self.domains, list(self.refused)
+        wanted = pairs_of(domains, forbidden) if whole else singles_of(domains, forbidden)
+        return cover(domains, wanted, forbidden)
+
+    def good_jobs(self, *, whole: bool) -> list[Job]:
+        """Jobs that must succeed; one that resumes comes after the one that it resumes."""
+        jobs = []
+        for row in self.rows(whole=whole):
+            if "--resume" in row:
+                jobs.append(self.job(tuple(value for value in row if value != "--resume")))
+            job = self.job(row)
+            jobs.append(Job(job.script, job.argv, again="--resume" in row))
+        return jobs
+
+    def bad_jobs(self) -> list[Job]:
+        """Jobs that must be refused in one line, with nothing written."""
+        base = {flag: values[0] for flag, values in zip(self._typed_flags, self.domains, strict=True)}
+        jobs = []
+
+        def add(flag_values: dict[str, str], refusal: str) -> None:
+            jobs.append(self.job(tuple((base | flag_values).values()), refusal))
+
+        for together, message in self.refused.items():
+            add({value.split()[0]: value for value in together}, message)
+        add({"": "--no-such-flag"}, PARSED)
+        for flag in self.flags:
+            dashed = flag.name.startswith("--")
+            if dashed and any(flag.choices) and all(" " in one for one in flag.choices if one):
+                add({flag.name: f"{flag.name} nonsense"}, PARSED)
+            if flag.number:
+                add({flag.name: f"{flag.name} nonsense"}, PARSED)
+                add({flag.name: f"{flag.name} -1"}, "expected .*, got ")
+            if flag.number == "float":
+                add({flag.name: f"{flag.name} nan"}, "expected .*, got ")
+            if flag.name in OUTPUTS:
+                typed = f"{flag.name} " if dashed else ""
+                add({flag.name: f"{typed}{{folder}}"}, "expected the name of a file to write, got the folder ")
+                add({flag.name: f"{typed}nowhere/file.png"}, "expected a folder that can be written to, got nowhere")
+            if flag.name in ("source", "src"):
+                add({flag.name: "{nowhere}"}, "expected .*, got .*nowhere")
+            if flag.name in ("--data", "--data-dir", "--run-dir", "--compare") and "train" not in self.script:
+                add({flag.name: f"{flag.name} {{nowhere}}"}, "expected .*, got .*")
+            if flag.name == "--pretrained":
+                add({"--run-dir": f"{flag.name} nonsense"}, "expected .*, got .*nonsense")
+        return jobs
+
+    @property
+    def _typed_flags(self) -> list[str]:
+        table = OPEN_FLAGS[self.name]
+        return [flag.name for flag in self.flags if (table[flag.name] if flag.name in table else flag.choices)]
+
+
+def all_commands(scripts: list[str]) -> list[Command]:
+    """The commands of scripts, by name."""
+    return [Command(script, name, flags) for script in scripts for name, flags in commands_of(script).items()]
