@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxae.cli import default
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, RunConfig, TrainConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, RunConfig, TrainConfig, read_config
 from jaxae.data.dataset import Dataset, Split
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
@@ -122,7 +122,7 @@ def detect(dataset: Dataset, settings: AnomalySettings, *, mesh: Mesh | None = N
     No method is shown an anomaly in training. Standard error is told of each method that is done.
 
     Raises:
-        InputError: If a class is too small, or there is none of the figure's label.
+        InputError: If a class is too small or has no run, or there is none of the figure's label.
     """
     normals = split_classes(dataset)
     test, labels = as_unit_float(dataset.test.images), dataset.test.labels
@@ -132,6 +132,9 @@ def detect(dataset: Dataset, settings: AnomalySettings, *, mesh: Mesh | None = N
         label = 8 if 8 in kinds else kinds[-1]
     if label not in kinds:
         raise InputError(f"expected a label of {', '.join(map(str, kinds))}, got {label}")
+    if settings.model_dir is not None:
+        for kind in kinds:  # before the minutes that the baselines take
+            read_config(settings.model_dir / f"class-{kind}" / "config.json")
     ours = f"autoencoder {_sizes(settings.hidden)}, {{}}"
     found: dict[str, dict[int, tuple[float, float, float]]] = {}
     tuned: dict[str, str] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from .covering import pairs_of
 from .flags import SCRIPTS
 from .matrix import all_commands
+from .outcome import Outcome
 from .runner import Runner
 
 
@@ -26,15 +27,19 @@ def main() -> None:
     commands = all_commands(given.scripts or names)
     good = [job for one in commands for job in one.good_jobs(whole=not given.short)] if given.only != "bad" else []
     bad = [job for one in commands for job in one.bad_jobs()] if given.only != "good" else []
+    wrong = []
+
+    def show(outcome: Outcome) -> None:
+        faults = outcome.faults()
+        if faults:
+            wrong.append(outcome)
+        if faults or given.times:
+            print(f"{outcome.seconds:6.1f} s  {outcome.job.script}.py {' '.join(outcome.job.argv)}")
+        print(end="".join(f"    {line}\n" for fault in faults for line in fault.strip().splitlines()), flush=True)
+
     with tempfile.TemporaryDirectory() as folder:
-        runner = Runner(Path(folder), given.workers)
-        outcomes = [*runner.prepare(), *runner.run([*good, *bad])]
-        wrong = {outcome: faults for outcome in outcomes if (faults := outcome.faults())}
-    for outcome in outcomes if given.times else ():
-        print(f"{outcome.seconds:6.1f} s  {outcome.job.script} {' '.join(outcome.job.argv)}")
-    for outcome, faults in wrong.items():
-        print(f"{outcome.job.script}.py {' '.join(outcome.job.argv)}")
-        print(*(f"    {line}" for fault in faults for line in fault.strip().splitlines()), sep="\n")
+        runner = Runner(Path(folder), given.workers, show)
+        outcomes = runner.run([*good, *bad])
     pairs = sum(len(pairs_of(one.domains, list(one.refused))) for one in commands)
     print(f"{len(outcomes)} commands ({len(bad)} to be refused), {pairs} pairs of values, {len(wrong)} with faults")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,7 +1,9 @@
 """Small files that commands are given: data sets, pictures, weights, and runs that the scripts themselves make."""
 
+import re
 import shutil
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -51,21 +53,27 @@ def _write_idx(path: Path, values: np.ndarray) -> None:
     path.write_bytes(struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes())
 
 
-def first_jobs() -> list[Job]:
-    """The commands that make runs and the like for others."""
-    brief = ("--data", "{npz}", "--epochs", "1", "--batch-size", "50")
-    return [
-        Job("train_ae", (*brief, "--run-dir", "{ae}")),
-        Job("train_ae", (*brief, "--hidden", "6", "3", "--run-dir", "{deep}")),
-        Job("train_cvae", (*brief, "--num-latent", "3", "--run-dir", "{cvae}")),
-        Job("train_cvae", (*brief, "--num-latent", "5", "--run-dir", "{wide}")),
-        Job("train_cvae", (*brief, "--num-latent", "3", "--num-classes", "0", "--run-dir", "{vae}")),
-        Job("port_weights", ("{cvae}", "{torch}")),
-        Job("compress", ("compress", "{sheet}", "{coded}", "--run-dir", "{ae}")),
-    ]
+BRIEF = ("--data", "{npz}", "--epochs", "1", "--batch-size", "50")
+MADE = {
+    "ae": Job("train_ae", (*BRIEF, "--run-dir", "{ae}")),
+    "deep": Job("train_ae", (*BRIEF, "--hidden", "6", "3", "--run-dir", "{deep}")),
+    "cvae": Job("train_cvae", (*BRIEF, "--num-latent", "3", "--run-dir", "{cvae}")),
+    "wide": Job("train_cvae", (*BRIEF, "--num-latent", "5", "--run-dir", "{wide}")),
+    "vae": Job("train_cvae", (*BRIEF, "--num-latent", "3", "--num-classes", "0", "--run-dir", "{vae}")),
+    "torch": Job("port_weights", ("{cvae}", "{torch}"), writes=("{torch}",)),
+    "coded": Job("compress", ("compress", "{sheet}", "{coded}", "--run-dir", "{ae}"), writes=("{coded}",)),
+}
+
+
+def first_jobs(jobs: Iterable[Job]) -> list[Job]:
+    """The commands that make what these jobs are given."""
+    needed = {name for job in jobs for word in job.argv for name in re.findall(r"{(\w+)}", word)}
+    needed |= {"ae"} if needed & {"coded", "classes"} else set()
+    needed |= {"cvae"} if "torch" in needed else set()
+    return [job for name, job in MADE.items() if name in needed]
 
 
 def copy_classes(paths: dict[str, str]) -> None:
     """Make a folder of one run for each class, as `scripts/anomaly.py` takes it."""
-    for label in range(10):
+    for label in range(10 if Path(paths["ae"]).exists() else 0):
         shutil.copytree(paths["ae"], Path(paths["classes"]) / f"class-{label}")

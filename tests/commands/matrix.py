@@ -5,7 +5,9 @@ it. In braces stand the files and folders of `files.py`. The first value is the 
 """
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .covering import cover, pairs_of, singles_of
 from .flags import Flag, commands_of
@@ -36,6 +38,7 @@ USE_CASE = EVERYWHERE | {
     "--learning-rate": ("", "0.01"),
     "--hidden": ("8", "12 4"),
 }
+OWN_NETWORK = "{net} --model tests.commands.network:make --flatten layers.2=2,28,28 --names layers.0=front"
 OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "train_ae": TRAINING | {"--hidden": ("", "6 3")},
     "train_cvae": TRAINING | {"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "0", "10", "12")},
@@ -111,7 +114,7 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
             "{cvae}",
             "{deep}/weights.safetensors",
             "{torch}",
-            "{net} --model tests.commands.network:make --flatten layers.2=2,28,28 --names layers.0=front",
+            OWN_NETWORK,
         ),
         "dst": ("out.safetensors", "out.pt", "out.pth", "--inspect"),
         "--inspect": (),
@@ -154,12 +157,18 @@ REFUSED: dict[str, dict[str, str]] = {
         "--resume & --seeds 3": "expected one seed with --resume",
         "--batch-size 201": "expected a batch size of at most the 200 training examples, got 201",
     },
+    "anomaly": {"--pretrained ae-mnist": "expected a run directory with a config.json, got no "},
     "benchmark": {
         "--tf32": "expected tf32 and deterministic only with a gpu, got cpu",
         "--deterministic": "expected tf32 and deterministic only with a gpu, got cpu",
         "--sizes 8": "expected sizes only with a sweep",
     },
-    "port_weights": {"--verify & --inspect": "expected DST to write to, or --inspect alone"},
+    "port_weights": {
+        "--verify & --inspect": "expected DST to write to, or --inspect alone",
+        "--to flax & out.pt": "expected",
+        "--to flax & out.pth": "expected",
+        f"--verify & {OWN_NETWORK}": "expected one of jaxae's own models to verify, got another",
+    },
     "train_cvae": {
         "--num-classes 0 & --reconstruct-condition": "expected num_classes above 0",
         "--num-classes 9": "expected labels of the model's 9 classes, got a data set of 10",
@@ -178,12 +187,14 @@ class Job:
         argv: Its arguments, with the names of files in braces.
         refusal: Regular expression of the one line that refuses it; "" if it must succeed.
         again: Whether it is run in the folder of the job before.
+        writes: Files that it is told to write.
     """
 
     script: str
     argv: tuple[str, ...]
     refusal: str = ""
     again: bool = False
+    writes: tuple[str, ...] = ()
 
     @property
     def process(self) -> tuple[str, ...]:
@@ -237,16 +248,19 @@ class Command:
     def undescribed(self) -> set[str]:
         """Flags of which the table here does not say what to type, and rows of the table that are no flags."""
         table = OPEN_FLAGS[self.name]
-        brought = {word for values in table.values() for value in values for word in value.split()}
+        brought = {word for values in (*table.values(), *self.refused) for value in values for word in value.split()}
         known = {flag.name for flag in self.flags}
         silent = {flag.name for flag in self.flags if not (flag.choices or table.get(flag.name))} - brought
         foreign = set(table) - known - set(EVERYWHERE) - set(TRAINING) - set(USE_CASE)
         return silent | foreign
 
-    def job(self, values: tuple[str, ...], refusal: str = "") -> Job:
-        """The job that types these values."""
-        words = [word for value in values for word in shlex.split(value)]
-        return Job(self.script, (*([self.subcommand] if self.subcommand else []), *words), refusal)
+    def job(self, values: Mapping[str, str], refusal: str = "", *, again: bool = False) -> Job:
+        """The job that types these values, by their flags."""
+        words = [word for value in values.values() for word in shlex.split(value)]
+        writes = [word for flag, word in pairwise(words) if flag in OUTPUTS]
+        writes += [value for flag, value in values.items() if flag in OUTPUTS and value[:1] not in ("", "-")]
+        subcommand = (self.subcommand,) if self.subcommand else ()
+        return Job(self.script, (*subcommand, *words), refusal, again, tuple(writes))
 
     def rows(self, *, whole: bool) -> list[tuple[str, ...]]:
         """Rows that hold every pair of values; in short, every value."""
@@ -258,10 +272,10 @@ class Command:
         """Jobs that must succeed; one that resumes comes after the one that it resumes."""
         jobs = []
         for row in self.rows(whole=whole):
+            values = dict(zip(self._typed_flags, row, strict=True))
             if "--resume" in row:
-                jobs.append(self.job(tuple(value for value in row if value != "--resume")))
-            job = self.job(row)
-            jobs.append(Job(job.script, job.argv, again="--resume" in row))
+                jobs.append(self.job(values | {"--resume": ""}))
+            jobs.append(self.job(values, again="--resume" in row))
         return jobs
 
     def bad_jobs(self) -> list[Job]:
@@ -270,7 +284,7 @@ class Command:
         jobs = []
 
         def add(flag_values: dict[str, str], refusal: str) -> None:
-            jobs.append(self.job(tuple((base | flag_values).values()), refusal))
+            jobs.append(self.job(base | flag_values, refusal))
 
         for together, message in self.refused.items():
             add({value.split()[0]: value for value in together}, message)
@@ -290,8 +304,10 @@ class Command:
                 add({flag.name: f"{typed}nowhere/file.png"}, "expected a folder that can be written to, got nowhere")
             if flag.name in ("source", "src"):
                 add({flag.name: "{nowhere}"}, "expected .*, got .*nowhere")
-            if flag.name in ("--data", "--data-dir", "--run-dir", "--compare") and "train" not in self.script:
-                add({flag.name: f"{flag.name} {{nowhere}}"}, "expected .*, got .*")
+            if flag.name in ("--data", "--compare") or (flag.name == "--run-dir" and "train" not in self.script):
+                add({flag.name: f"{flag.name} {{nowhere}}"}, "expected .*, got ")
+            if flag.name == "--data-dir" and "--data" in base:
+                add({"--data": "--data mnist --data-dir {nowhere}"}, "expected a data_dir that can be read, got ")
             if flag.name == "--pretrained":
                 add({"--run-dir": f"{flag.name} nonsense"}, "expected .*, got .*nonsense")
         return jobs

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .matrix import OUTPUTS, Job
+from .matrix import Job
 
 TOLD = re.compile(r"^(?:figures in|kept in) (?P<folder>.+): (?P<names>.+)$", re.MULTILINE)
-EXPECTED_WARNINGS = ("was trained on",)
+EXPECTED_WARNINGS = ("was trained on", "no checkpoint in")
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,14 @@ class Outcome:
 
     Attributes:
         folder: Folder that it ran in.
+        writes: Files that it was told to write.
         broken: Traceback of an error that the script did not mean to raise.
         seconds: Processor time.
     """
 
     job: Job
     folder: Path
+    writes: tuple[Path, ...]
     status: int
     out: str
     err: str
@@ -60,22 +62,15 @@ class Outcome:
         for line in self.err.splitlines():
             if line.startswith("warning:") and not any(known in line for known in EXPECTED_WARNINGS):
                 yield line
-        if not (self.out or self.err or self._wrote_a_file()):
-            yield "nothing said or written"
         yield from (f"named, but not there: {path}" for path in self._named() if not path.exists())
         for path in self.folder.rglob("*"):
             yield from _faults_of_a_file(path)
-
-    def _wrote_a_file(self) -> bool:
-        return any(path.is_file() for path in self.folder.rglob("*"))
 
     def _named(self) -> Iterator[Path]:
         """Files that the command was told to write, or says that it wrote."""
         for match in TOLD.finditer(self.err):
             yield from (self.folder / match["folder"] / name.strip() for name in match["names"].split(","))
-        for flag, value in zip(self.job.argv, self.job.argv[1:], strict=False):
-            if flag in OUTPUTS:
-                yield self.folder / value
+        yield from self.writes
 
 
 def _faults_of_a_file(path: Path) -> Iterator[str]:

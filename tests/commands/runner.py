@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,24 +25,22 @@ class Runner:
     Attributes:
         root: Folder of everything.
         workers: Number of children at once.
+        done: Function that is told of each outcome.
         peak_kib: Largest resident memory that a child had.
     """
 
     root: Path
     workers: int = 2
+    done: Callable[[Outcome], None] = lambda outcome: None
     paths: dict[str, str] = field(default_factory=dict)
     peak_kib: int = 0
     number: int = 0
 
-    def prepare(self) -> list[Outcome]:
-        """Write the files, and run the commands that make more of them."""
-        self.paths = write_files(self.root / "files")
-        outcomes = self._child(first_jobs())
-        copy_classes(self.paths)
-        return outcomes
-
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Run jobs, in any order but those that go on from the one before."""
+        """Run jobs, in any order but those that go on from the one before; first, what makes files for them."""
+        self.paths = write_files(self.root / "files")
+        outcomes = self._child(first_jobs(jobs))
+        copy_classes(self.paths)
         groups: dict[tuple[str, ...], list[Job]] = defaultdict(list)
         for job in jobs:
             groups[job.process].append(job)
@@ -54,7 +53,7 @@ class Runner:
                 chunks.append(group[:end])
                 group = group[end:]
         with ThreadPoolExecutor(self.workers) as pool:
-            return [outcome for outcomes in pool.map(self._child, chunks) for outcome in outcomes]
+            return [*outcomes, *(outcome for found in pool.map(self._child, chunks) for outcome in found)]
 
     def _child(self, jobs: list[Job]) -> list[Outcome]:
         lines, folders = [], []
@@ -71,16 +70,29 @@ class Runner:
             "OPENBLAS_NUM_THREADS": "1",
             "COLUMNS": "200",
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.commands.child"],
-            input="\n".join(lines),
-            capture_output=True,
-            text=True,
-            cwd=REPOSITORY,
-            env=environment,
-        )
-        *answers, last = [json.loads(line) for line in done.stdout.splitlines()] or [{}]
-        if len(answers) != len(jobs):
-            raise RuntimeError(f"a child died after {len(answers)} of {len(jobs)} commands: {done.stderr[-2000:]}")
-        self.peak_kib = max(self.peak_kib, last["peak_kib"])
-        return [Outcome(job, folder, **answer) for job, folder, answer in zip(jobs, folders, answers, strict=True)]
+        outcomes = []
+        with (
+            tempfile.TemporaryFile("w+") as complaints,
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.commands.child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                text=True,
+                cwd=REPOSITORY,
+                env=environment,
+            ) as child,
+        ):
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write("\n".join(lines))
+            child.stdin.close()
+            for job, folder in zip(jobs, folders, strict=True):
+                if not (answer := child.stdout.readline()):
+                    complaints.seek(0)
+                    raise RuntimeError(f"a process died of {job}: {complaints.read()[-2000:]}")
+                writes = tuple(folder / name.format(**self.paths) for name in job.writes)
+                outcomes.append(Outcome(job, folder, writes, **json.loads(answer)))
+                self.done(outcomes[-1])
+            self.peak_kib = max(self.peak_kib, json.loads(child.stdout.readline())["peak_kib"])
+        return outcomes
