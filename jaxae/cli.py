@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import shlex
 import signal
 import sys
 import time
@@ -219,7 +220,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
         after_epoch=figures.renew,
     )
     figures.draw(result.model, result.metrics)
-    print(_summary(config, result.metrics, figures), file=sys.stderr)
+    print(_summary(config, result.metrics, figures, flags), file=sys.stderr)
 
 
 @dataclass
@@ -249,7 +250,7 @@ class _Figures:
         self.seconds += time.perf_counter() - begun
 
 
-def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures) -> str:
+def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures, flags: TrainFlags) -> str:
     """What was trained, how well, where it is, and what to try next."""
     from jaxae.training.progress import duration
 
@@ -263,14 +264,21 @@ def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures)
         lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms})")
     lines.append(f"kept in {folder}: weights.safetensors, config.json, metrics.jsonl, checkpoints/")
     lines += [f"figures: {', '.join(figures.names)}", "try next:"]
+    classes = figures.dataset.num_classes
     if isinstance(config.model, AutoencoderConfig):
         jobs = ["reduce.py", "features.py"]
-    elif config.model.num_classes:
-        jobs = ["generate.py --label 7 --count 16 --out sevens.png", "generate.py --figure gallery.png"]
-    else:
+    elif not config.model.num_classes:
         jobs = ["features.py", "compress.py rate"]
-    lines += [f"  python scripts/{job} --run-dir {folder} --data {config.data}" for job in jobs]
-    return "\n".join([*lines, f"  python scripts/port_weights.py {folder} {folder.name}.pt --verify"])
+    elif config.model.num_classes == classes:
+        label = min(7, classes - 1)
+        jobs = [f"generate.py --label {label} --count 16 --out samples.png", "generate.py --figure gallery.png"]
+    else:  # of other classes than the data's, which generate.py refuses
+        jobs = []
+    given = ["--run-dir", str(folder), "--data", flags.data]
+    given += ["--data-dir", str(flags.data_dir)] if flags.data_dir else []
+    lines += [f"  python scripts/{job} {shlex.join(given)}" for job in jobs]
+    ported = shlex.join([str(folder), f"{folder.name}.pt", "--verify"])
+    return "\n".join([*lines, f"  python scripts/port_weights.py {ported}"])
 
 
 def _train_many(config: RunConfig, dataset: "Dataset", folder: Path, mesh: "Mesh", flags: TrainFlags) -> None:

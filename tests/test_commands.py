@@ -64,7 +64,9 @@ def test_a_fault_of_a_file_is_found(tmp_path):
     (tmp_path / "table.json").write_text('{"auroc": NaN}')
     well = {"status": 0, "out": "Epoch", "err": "", "broken": "", "seconds": 0.0}
     assert "no NaN" in Outcome(Job("anomaly", ()), tmp_path, (), **well).faults()[0]
-    refused = Outcome(Job("anomaly", (), "expected"), tmp_path, (), **(well | {"status": 2, "err": "error: expected\n"}))
+    refused = Outcome(
+        Job("anomaly", (), "expected"), tmp_path, (), **(well | {"status": 2, "err": "error: expected\n"})
+    )
     assert any("written though refused: table.json" in one for one in refused.faults())
 
 
@@ -72,5 +74,9 @@ def test_every_value_runs_to_its_end_and_nonsense_is_refused(tmp_path: Path):
     """The short form; `python -m tests.commands` is the whole, with every pair of values."""
     jobs = [job for one in COMMANDS if one.script not in OTHERWISE_RUN for job in one.good_jobs(whole=False)]
     jobs += [job for one in COMMANDS for job in one.bad_jobs()]
-    wrong = {" ".join((one.job.script, *one.job.argv)): faults for one in Runner(tmp_path).run(jobs) if (faults := one.faults())}
+    wrong = {
+        " ".join((one.job.script, *one.job.argv)): faults
+        for one in Runner(tmp_path).run(jobs)
+        if (faults := one.faults())
+    }
     assert not wrong, "\n".join(f"{command}\n    {faults}" for command, faults in wrong.items())

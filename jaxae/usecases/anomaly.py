@@ -52,6 +52,11 @@ class AnomalySettings(UseCaseSettings):
     def __post_init__(self) -> None:
         if not 0 < self.contamination < 1:
             raise InputError(f"expected a contamination between 0 and 1, got {self.contamination}")
+        # What the trainings refuse, before the minutes that the baselines take.
+        for epochs in (self.epochs, self.vae_epochs or 0):
+            TrainConfig(epochs, 1, self.learning_rate, self.seed)
+        AutoencoderConfig(hidden=self.hidden)
+        ConditionalVAEConfig(num_latent=self.num_latent)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def main() -> None:
         print(end="".join(f"    {line}\n" for fault in faults for line in fault.strip().splitlines()), flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        runner = Runner(Path(folder), given.workers, show)
+        runner = Runner(Path(folder), given.workers, follow=not given.short and given.only != "bad", done=show)
         outcomes = runner.run([*good, *bad])
     pairs = sum(len(pairs_of(one.domains, list(one.refused))) for one in commands)
     print(f"{len(outcomes)} commands ({len(bad)} to be refused), {pairs} pairs of values, {len(wrong)} with faults")

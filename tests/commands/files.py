@@ -39,8 +39,7 @@ def write_files(root: Path) -> dict[str, str]:
     random = np.random.default_rng(0)
     shapes = {"front.weight": (2, 1, 3, 3), "front.bias": (2,), "layers.2.weight": (3, 1568), "layers.2.bias": (3,)}
     save_file(
-        {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()},
-        root / "net.safetensors",
+        {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}, root / "net.safetensors"
     )
     (root / "folder").mkdir()
     names = ("idx", "folder", "ae", "deep", "cvae", "wide", "vae", "classes", "coded", "nowhere")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,11 @@ class Outcome:
             return list(self._faults_of_a_refusal() if self.job.refusal else self._faults_of_a_success())
         except (OSError, ValueError) as error:
             return [f"{type(error).__name__}: {error}"]
+
+    def proposed(self) -> Iterator[Job]:
+        """The commands that it says to try next."""
+        for script, words in re.findall(r"^  python scripts/(\w+)\.py (.+)$", self.err, re.MULTILINE):
+            yield Job(script, tuple(shlex.split(words)))
 
     def _faults_of_a_refusal(self) -> Iterator[str]:
         if self.status != 2:

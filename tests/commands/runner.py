@@ -25,12 +25,14 @@ class Runner:
     Attributes:
         root: Folder of everything.
         workers: Number of children at once.
+        follow: Whether the commands that a training proposes to try next are run too.
         done: Function that is told of each outcome.
         peak_kib: Largest resident memory that a child had.
     """
 
     root: Path
     workers: int = 2
+    follow: bool = False
     done: Callable[[Outcome], None] = lambda outcome: None
     paths: dict[str, str] = field(default_factory=dict)
     peak_kib: int = 0
@@ -41,6 +43,7 @@ class Runner:
         self.paths = write_files(self.root / "files")
         outcomes = self._child(first_jobs(jobs))
         copy_classes(self.paths)
+        jobs = [*jobs, *(job for one in outcomes if self.follow for job in one.proposed())]
         groups: dict[tuple[str, ...], list[Job]] = defaultdict(list)
         for job in jobs:
             groups[job.process].append(job)
