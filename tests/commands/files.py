@@ -37,7 +37,7 @@ def write_files(root: Path) -> dict[str, str]:
     Image.fromarray(np.block([list(pictures[:3]), list(pictures[3:6])])).save(root / "sheet.png")
     np.save(root / "images.npy", pictures[:5])
     random = np.random.default_rng(0)
-    shapes = {"front.weight": (2, 1, 3, 3), "front.bias": (2,), "layers.2.weight": (3, 1568), "layers.2.bias": (3,)}
+    shapes = {"front.weight": (2, 1, 3, 3), "front.bias": (2,), "2.weight": (3, 1568), "2.bias": (3,)}
     save_file(
         {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}, root / "net.safetensors"
     )

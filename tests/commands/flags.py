@@ -48,7 +48,7 @@ def commands_of(script: str) -> dict[str, tuple[Flag, ...]]:
     hints = get_type_hints(main, include_extras=True)
     found: dict[str, tuple[Flag, ...]] = {}
     own: list[Flag] = []
-    for name, parameter in inspect.signature(main).parameters.items():
+    for name in inspect.signature(main).parameters:
         kind, _ = _bare(hints[name])
         variants = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
         if variants and all(dataclasses.is_dataclass(_bare(one)[0]) for one in variants):

@@ -113,9 +113,14 @@ class Command:
             jobs.append(self.job(values, again="--resume" in row))
         return jobs
 
+    @property
+    def base(self) -> dict[str, str]:
+        """The first value of each flag."""
+        return {flag: values[0] for flag, values in zip(self._typed_flags, self.domains, strict=True)}
+
     def bad_jobs(self) -> list[Job]:
         """Jobs that must be refused in one line, with nothing written."""
-        base = {flag: values[0] for flag, values in zip(self._typed_flags, self.domains, strict=True)}
+        base = self.base
         jobs = []
 
         def add(flag_values: dict[str, str], refusal: str) -> None:
@@ -133,7 +138,7 @@ class Command:
                 add({flag.name: f"{flag.name} -1"}, "expected .*, got ")
             if flag.number == "float":
                 add({flag.name: f"{flag.name} nan"}, "expected .*, got ")
-            if flag.name in OUTPUTS:
+            if flag.name in OUTPUTS and flag.name in base:
                 typed = f"{flag.name} " if dashed else ""
                 add({flag.name: f"{typed}{{folder}}"}, "expected the name of a file to write, got the folder ")
                 add({flag.name: f"{typed}nowhere/file.png"}, "expected a folder that can be written to, got nowhere")

@@ -56,19 +56,19 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "features": USE_CASE
     | {
-        "--run-dir": ("{ae}", "", "--run-dir {vae} --also {ae} {deep}", "--pretrained vae-2d-mnist"),
+        "--run-dir": ("", "{ae}", "--run-dir {vae} --also {ae} {deep}", "--pretrained vae-2d-mnist"),
         "--trees": ("2", "1"),
     },
     "generate": USE_CASE
     | {
-        "--run-dir": ("{cvae}", "", "--run-dir {cvae} --also {wide}", "--pretrained cvae-mnist"),
+        "--run-dir": ("", "{cvae}", "--run-dir {cvae} --also {wide}", "--pretrained cvae-mnist"),
         "--out": ("", "samples.png", "samples.npz"),
         "--label": ("", "0", "9"),
         "--count": ("20", "1", "11"),
     },
     "pretrain": USE_CASE
     | {
-        "--run-dir": ("{ae}", "", "--pretrained ae-mnist"),
+        "--run-dir": ("", "{ae}", "--pretrained ae-mnist"),
         "--labels": ("10", "10 20"),
         "--seeds": ("1", "2"),
         "--learning-rates": ("0.01", "0.001 0.1"),
@@ -148,6 +148,13 @@ REFUSED: dict[str, dict[str, str]] = {
         "--tf32": "expected tf32 and deterministic only with a gpu, got cpu",
         "--deterministic": "expected tf32 and deterministic only with a gpu, got cpu",
         "--sizes 8": "expected sizes only with a sweep",
+    },
+    "denoise": {
+        "--image {character} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
+        "--image {sheet} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
+        "--image {nowhere} --out clean.png & --corruption gaussian": "expected an image or array file, got no ",
+        "--image {sheet} --out {folder} & --corruption gaussian": "expected the name of a file to write, got ",
+        "--image {sheet} & --corruption gaussian": "expected both --image and --out, or neither, got one",
     },
     "port_weights": {
         "--verify & --inspect": "expected DST to write to, or --inspect alone",
