@@ -148,7 +148,7 @@ class Command:
                 add({flag.name: f"{flag.name} {{nowhere}}"}, "expected .*, got ")
             if flag.name == "--data-dir" and "--data" in base:
                 add({"--data": "--data mnist --data-dir {nowhere}"}, "expected a data_dir that can be read, got ")
-            if flag.name == "--pretrained":
+            if flag.name == "--pretrained" and "--run-dir" in base:
                 add({"--run-dir": f"{flag.name} nonsense"}, "expected .*, got .*nonsense")
         return jobs
 

@@ -91,7 +91,7 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     | {
         "source": ("{sheet}", "{images}", "{character}"),
         "destination": ("coded",),
-        "--run-dir": ("{ae}", "{vae}", ""),
+        "--run-dir": ("", "{ae}", "{vae}"),
         "--data": DATA[:2],
         "--step": ("", "0.5", "100"),
     },
@@ -124,7 +124,7 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--compare": ("", "{benchmark}"),
     },
     "check_parity": {
-        "--models": ("ae", "vae"),
+        "--models": ("Autoencoder", "VAE", "'ConditionalVAE, 11 channels'"),
         "--rungs": ("losses", "layers", "initialisation step"),
         "--steps": ("2",),
         "--full": ("",),  # an hour
@@ -137,7 +137,7 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # Values that do not go here, or not together ("&"), by scripts ("" is all that have them): what the script then says.
 REFUSED: dict[str, dict[str, str]] = {
-    "": {"--device gpu": "expected a gpu that JAX can use, got only: cpu"},
+    "": {"--device gpu": "expected a (gpu that JAX can use|framework that can train here), got .*only: cpu"},
     "train_ae train_cvae": {
         "--resume & --seeds 2": "expected one seed with --resume",
         "--resume & --seeds 3": "expected one seed with --resume",
