@@ -127,7 +127,7 @@ class Command:
             jobs.append(self.job(base | flag_values, refusal))
 
         for together, message in self.refused.items():
-            add({value.split()[0]: value for value in together}, message)
+            add({self._owner(value): value for value in together}, message)
         add({"": "--no-such-flag"}, PARSED)
         for flag in self.flags:
             dashed = flag.name.startswith("--")
@@ -140,8 +140,9 @@ class Command:
                 add({flag.name: f"{flag.name} nan"}, "expected .*, got ")
             if flag.name in OUTPUTS and flag.name in base:
                 typed = f"{flag.name} " if dashed else ""
-                add({flag.name: f"{typed}{{folder}}"}, "expected the name of a file to write, got the folder ")
-                add({flag.name: f"{typed}nowhere/file.png"}, "expected a folder that can be written to, got nowhere")
+                usual = (base[flag.name] or "file.png").split()[-1]
+                add({flag.name: f"{typed}{{folder}}"}, "expected (the name of a file to write|a file that ends in)")
+                add({flag.name: f"{typed}nowhere/{usual}"}, "expected a folder that can be written to, got nowhere")
             if flag.name in ("source", "src"):
                 add({flag.name: "{nowhere}"}, "expected .*, got .*nowhere")
             if flag.name in ("--data", "--compare") or (flag.name == "--run-dir" and "train" not in self.script):
@@ -151,6 +152,11 @@ class Command:
             if flag.name == "--pretrained" and "--run-dir" in base:
                 add({"--run-dir": f"{flag.name} nonsense"}, "expected .*, got .*nonsense")
         return jobs
+
+    def _owner(self, value: str) -> str:
+        """Name of the flag that a value is of."""
+        owners = (flag for flag, values in zip(self._typed_flags, self.domains, strict=True) if value in values)
+        return next(owners, value.split()[0])
 
     @property
     def _typed_flags(self) -> list[str]:

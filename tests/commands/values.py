@@ -30,7 +30,7 @@ USE_CASE = EVERYWHERE | {
     "--learning-rate": ("", "0.01"),
     "--hidden": ("8", "12 4"),
 }
-OWN_NETWORK = "{net} --model tests.commands.network:make --flatten layers.2=2,28,28 --names layers.0=front"
+OWN_NETWORK = "{net} --names layers.0=front --flatten layers.2=2,28,28 --model tests.commands.network:make"
 OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "train_ae": TRAINING | {"--hidden": ("", "6 3")},
     "train_cvae": TRAINING | {"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "0", "10", "12")},
@@ -152,7 +152,7 @@ REFUSED: dict[str, dict[str, str]] = {
     "denoise": {
         "--image {character} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
         "--image {sheet} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
-        "--image {nowhere} --out clean.png & --corruption gaussian": "expected an image or array file, got no ",
+        "--image {nowhere} --out clean.png & --corruption gaussian": "expected an image file, got no ",
         "--image {sheet} --out {folder} & --corruption gaussian": "expected the name of a file to write, got ",
         "--image {sheet} & --corruption gaussian": "expected both --image and --out, or neither, got one",
     },
