@@ -1,7 +1,7 @@
 """Settings of models and trainings: frozen, validated, to and from JSON; the post's as presets.
 
-The presets are those of the notebooks that the post derives from (`rasbt/deeplearning-models`,
-`ae-basic` and `ae-cnn-cvae`).
+The presets are those of the notebooks that the post derives from (`rasbt/deeplearning-models`, `ae-basic` and
+`ae-cnn-cvae`).
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from jaxae.errors import InputError
 
 Activation = Literal["leaky_relu", "relu", "tanh"]
+Initialization = Literal["post", "intended", "torch"]
 ComputeDtype = Literal["float32", "bfloat16", "float64"]
 Lowering = Literal["auto", "plain", "matmul"]
 Replay = Literal["no", "torch-1", "torch"]
@@ -71,16 +72,20 @@ class AutoencoderConfig(_Checked):
 
     Attributes:
         num_features: Number of features of one example, 784 for the post's images.
-        hidden: Widths of the layers from the input to the code: (32,) is the post's 784-32-784,
-            (128, 32) is 784-128-32-128-784.
+        hidden: Widths of the layers from the input to the code: (32,) is the post's 784-32-784, (128, 32) is
+            784-128-32-128-784.
         activation: Function after every layer but the last, which the sigmoid follows.
-        lowering: Form of the layers as XLA operations; the function computed is the same. "auto" is
-            "plain", as there are no convolutions.
+        initialization: Layers whose fresh weights are of N(0, 0.1), with biases of zero, where the others have torch's
+            defaults: "post" is linear_1 alone, as the post's code has it; "intended" is linear_1 and linear_2, which
+            it means; "torch" is none.
+        lowering: Form of the layers as XLA operations; the function computed is the same. "auto" is "plain", as there
+            are no convolutions.
     """
 
     num_features: int = 784
     hidden: tuple[int, ...] = (32,)
     activation: Activation = "leaky_relu"
+    initialization: Initialization = "post"
     lowering: Lowering = "auto"
 
     def __post_init__(self) -> None:
@@ -110,12 +115,12 @@ class ConditionalVAEConfig(_Checked):
     Attributes:
         num_latent: Number of dimensions of the latent code.
         num_classes: Number of classes of the condition; 0 makes the plain VAE.
-        reconstruct_condition: Whether the one-hot planes of the class are reconstructed beside the
-            image (1 + num_classes output channels), which the post has commented out.
-        output_leaky_relu: Whether leaky_relu is applied to the last deconvolution before the
-            sigmoid, as the post's code does.
-        lowering: Form of the convolutions as XLA operations; the function computed is the same.
-            "auto" takes what was measured to be the fastest on the backend.
+        reconstruct_condition: Whether the one-hot planes of the class are reconstructed beside the image (1 +
+            num_classes output channels), which the post has commented out.
+        output_leaky_relu: Whether leaky_relu is applied to the last deconvolution before the sigmoid, as the post's
+            code does.
+        lowering: Form of the convolutions as XLA operations; the function computed is the same. "auto" takes what was
+            measured to be the fastest on the backend.
     """
 
     num_latent: int = 50
@@ -159,9 +164,8 @@ class TrainConfig(_Checked):
         seed: Seed of initial weights, batch order and noise.
         beta: Weight of the KL term; 1 is the ELBO. The plain autoencoder has no such term.
         dtype: Dtype of the network's arithmetic; parameters are float32 for "bfloat16".
-        replay: Random stream to repeat: "no" is JAX's own; "torch-1" and "torch" draw weights,
-            order and noise as torch would after `torch.manual_seed(seed)`, under the DataLoader of
-            torch 1.x or of today.
+        replay: Random stream to repeat: "no" is JAX's own; "torch-1" and "torch" draw weights, order and noise as
+            torch would after `torch.manual_seed(seed)`, under the DataLoader of torch 1.x or of today.
     """
 
     epochs: int
@@ -188,8 +192,8 @@ class TrainConfig(_Checked):
     def from_probabilities(self) -> bool:
         """Whether the cross-entropy is torch's, from probabilities, rather than from logits.
 
-        A replay repeats torch's numbers, clamp and saturation included; any other training is
-        better off with the logits (their gradient does not vanish where the sigmoid saturates).
+        A replay repeats torch's numbers, clamp and saturation included; any other training is better off with the
+        logits (their gradient does not vanish where the sigmoid saturates).
         """
         return self.replay != "no"
 
@@ -208,7 +212,7 @@ class RunConfig(_Checked):
     train: TrainConfig
     data: str = "digits"
 
-    def replace(self, **changes: Any) -> "RunConfig":
+    def replace(self, **changes: object) -> "RunConfig":
         """This configuration with fields of the model, the training or itself changed by name.
 
         Raises:

@@ -16,7 +16,7 @@ from .checkpoint import check_writable, save_checkpoint
 from .data import Dataset, load_arrays, load_idx
 from .errors import InputError
 from .loops import evaluate, train_autoencoder, train_cvae
-from .models import ACTIVATIONS, Autoencoder, ConditionalVariationalAutoencoder
+from .models import ACTIVATIONS, INITIALIZATIONS, Autoencoder, ConditionalVariationalAutoencoder
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,6 +57,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     ae.set_defaults(epochs=5, batch_size=256, learning_rate=0.005, seed=123)
     ae.add_argument("--hidden", type=int, nargs="+", default=[32], metavar="SIZE", help="default: 32")
     ae.add_argument("--activation", choices=tuple(ACTIVATIONS), default="leaky_relu")
+    ae.add_argument("--initialization", choices=INITIALIZATIONS, default="post", help="layers drawn from N(0, 0.1)")
     cvae.set_defaults(epochs=50, batch_size=128, learning_rate=0.001, seed=0)
     cvae.add_argument("--num-latent", type=int, default=50, help="default: 50")
     cvae.add_argument("--num-classes", type=int, default=10, help="default: 10; 0: the plain VAE")
@@ -115,7 +116,9 @@ def run(settings: argparse.Namespace) -> None:
 def _model(settings: argparse.Namespace) -> Autoencoder | ConditionalVariationalAutoencoder:
     try:
         if settings.command == "ae":
-            return Autoencoder(28 * 28, settings.hidden, activation=settings.activation)
+            return Autoencoder(
+                28 * 28, settings.hidden, activation=settings.activation, initialization=settings.initialization
+            )
         return ConditionalVariationalAutoencoder(
             28 * 28,
             settings.num_latent,

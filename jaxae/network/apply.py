@@ -1,9 +1,9 @@
 """A trained model applied to many rows: encode, decode, reconstruct, score.
 
-Each is one compiled function, to which a model's settings are static and its parameters arguments:
-models of the same settings share a program, and none has weights baked in. Rows go through in parts
-of one size: any number of rows, in little memory, runs few programs. Inputs are cast to the
-parameters' dtype. Shapes come from the arrays and the settings.
+Each is one compiled function, to which a model's settings are static and its parameters arguments: models of the same
+settings share a program, and none has weights baked in. Rows go through in parts of one size: any number of rows, in
+little memory, runs few programs. Inputs are cast to the parameters' dtype. Shapes come from the arrays and the
+settings.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.losses import bce_from_logits, kl_from_standard_normal
 from jaxae.network.models import Autoencoder, ConditionalVAE, Model, with_parameters
-from jaxae.network.parameters import Parameters, parameters_of
+from jaxae.network.parameters import ArrayTree, Parameters, parameters_of
 
 Labels = Int[np.ndarray, " n"] | None
 # Rows per call of a compiled function, where the caller has no wish of its own.
@@ -127,15 +127,15 @@ def check_unconditional(model: Model) -> None:
 
 
 def map_rows(
-    function: Callable[..., Any],
+    function: Callable[..., ArrayTree],
     *arrays: Shaped[np.ndarray, "n ..."],
     least: int = _FEWEST_ROWS,
     most: int = _MOST_ROWS,
-) -> Any:
+) -> ArrayTree:
     """Apply a function to parts of rows, and join what it makes of them.
 
-    A part is `most` rows, or where there are fewer the next power of two, filled up with rows of
-    zeros whose results are dropped.
+    A part is `most` rows, or where there are fewer the next power of two, filled up with rows of zeros whose results
+    are dropped.
 
     Args:
         function: Function of as many arrays, to an array or a tree of arrays, row by row.

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import torch
 
+import torch_ref
 from jaxae.network.models import AutoencoderOutput, ConditionalVAE, VAEOutput, with_parameters
 from jaxae.network.parameters import Parameters
 from jaxae.parity.calls import record_nnx, record_torch
@@ -58,6 +59,7 @@ def reparameterization_row(pair: Pair) -> RungResult:
     mean, log_var, eps = np.random.default_rng(3).standard_normal((3, 5, 4)).astype(pair.dtype)
     twin = pair.twin
     assert isinstance(twin, ConditionalVAE)
+    assert isinstance(pair.reference, torch_ref.ConditionalVariationalAutoencoder)
     wanted = pair.reference.reparameterize(*map(torch.from_numpy, (mean, log_var, eps)))
     gap = measure({"code": twin.reparameterize(*map(jnp.asarray, (mean, log_var, eps)))}, {"code": wanted})
     return pair.result("reparameterization, same eps", gap, FORWARD[pair.dtype])

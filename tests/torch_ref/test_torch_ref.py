@@ -93,7 +93,7 @@ class TestAutoencoder:
             "linear_4.bias": (784,),
         }
         assert model.linear_1.weight.std().item() == pytest.approx(0.1, rel=0.03)
-        assert model.linear_3.bias.any()
+        assert model.get_parameter("linear_3.bias").any()
         assert model.encoder(torch.rand(5, 784)).shape == (5, 32)
 
     @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ class TestCosts:
         mean, log_var = generator.normal(size=(2, 3, 7))
         bce = -(t * np.log(p) + (1 - t) * np.log(1 - p)).sum()
         kl = 0.5 * (mean**2 + np.exp(log_var) - log_var - 1).sum()
-        cost = torch_ref.cvae_cost(*map(torch.from_numpy, (mean, log_var, p, t)), beta)
+        cost = torch_ref.cvae_cost(*map(torch.from_numpy, (mean, log_var, p, t)), beta=beta)
         assert cost.item() == pytest.approx(bce + beta * kl, rel=1e-13)
 
     def test_logarithms_are_clamped_at_100(self):
