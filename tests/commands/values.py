@@ -46,8 +46,8 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     | {
         "--run-dir": ("", "{ae}", "--pretrained ae-mnist", "--keep kept"),
         "--keep": (),
-        "--deviation": ("", "0"),
-        "--share": ("", "1"),
+        "--deviation": ("", "1"),
+        "--share": ("", "0.9"),
         "--side": ("", "1"),
         "--blocks": ("", "1"),
         "--measured": ("5", "60"),
