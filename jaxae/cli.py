@@ -1,7 +1,9 @@
 """What command lines share: one line for the user's errors, and the flags of data and trainings."""
 
 import contextlib
+import errno
 import io
+import os
 import re
 import shlex
 import signal
@@ -45,6 +47,9 @@ def run(main: Callable[..., None]) -> None:
     and status 2, divergence with one line and status 1, a signal with 128 and its number; warnings are one line each.
     """
     warnings.showwarning = _show_warning
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started this
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  it is open as long as the process
     try:
         _parse(main)()
     except InputError as error:
@@ -56,9 +61,13 @@ def run(main: Callable[..., None]) -> None:
     except KeyboardInterrupt:
         _leave("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
-        # The reader of standard output has gone; nobody is left to tell.
-        sys.stderr.close()
+        _drop_output()  # its reader has gone, and nobody is left to tell
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        _drop_output()
+        _leave(f"error: expected room for what is written, on the disk or on standard output, got {error}", 2)
 
 
 def _parse(main: Callable[..., None]) -> Callable[[], None]:
@@ -86,6 +95,11 @@ def _parse(main: Callable[..., None]) -> Callable[[], None]:
     title = title.strip("─- ").lower()
     told = re.sub(f"^{title}:? ", "", told, flags=re.IGNORECASE)
     raise InputError(f"expected what {prog} --help lists, got {title}: {told}")
+
+
+def _drop_output() -> None:
+    """Point standard output nowhere: what is left in its buffer would fail once more as Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(line: str, status: int) -> None:
