@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import torch
 
-from jaxae.network.models import AutoencoderOutput, ConditionalVAE, VAEOutput, with_parameters
+from jaxae.network.models import AutoencoderOutput, with_parameters
 from jaxae.network.parameters import Parameters
+from jaxae.network.vae import VAE, VAEOutput
 from jaxae.parity.calls import record_nnx, record_torch
 from jaxae.parity.channel_order import align
 from jaxae.parity.gap import Gap, measure
@@ -57,7 +58,7 @@ def reparameterization_row(pair: Pair) -> RungResult:
     """A code of given mean, log variance and eps."""
     mean, log_var, eps = np.random.default_rng(3).standard_normal((3, 5, 4)).astype(pair.dtype)
     twin = pair.twin
-    assert isinstance(twin, ConditionalVAE)
+    assert isinstance(twin, VAE)
     wanted = pair.reference.reparameterize(*map(torch.from_numpy, (mean, log_var, eps)))
     gap = measure({"code": twin.reparameterize(*map(jnp.asarray, (mean, log_var, eps)))}, {"code": wanted})
     return pair.result("reparameterization, same eps", gap, FORWARD[pair.dtype])
