@@ -8,6 +8,7 @@ Two presets are those of the notebooks that the post derives from (`rasbt/deeple
 import dataclasses
 import json
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
 from numbers import Integral, Real
@@ -105,8 +106,8 @@ class AutoencoderConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class VAEConfig(_Checked):
-    """What the settings of every VAE of 28 by 28 images hold.
+class VAEConfig(_Checked, ABC):
+    """What the settings of every VAE of 28 by 28 images hold; a network's own come beside them.
 
     Attributes:
         num_latent: Number of dimensions of the latent code.
@@ -130,9 +131,9 @@ class VAEConfig(_Checked):
         return self.num_latent
 
     @property
+    @abstractmethod
     def num_output_channels(self) -> int:
         """Channels of the reconstruction: the image, and the planes of a reconstructed condition."""
-        return 1
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class ConditionalVAEConfig(VAEConfig):
 
     @property
     def num_output_channels(self) -> int:
-        """Channels of the reconstruction: the image, and the condition where it is asked for."""
+        """Channels of the reconstruction: the image, and the planes of a reconstructed condition."""
         return 1 + (self.num_classes if self.reconstruct_condition else 0)
 
 
@@ -180,8 +181,14 @@ class DenseVAEConfig(VAEConfig):
         super().__post_init__()
         _require_widths(self.hidden)
 
+    @property
+    def num_output_channels(self) -> int:
+        """Channels of the reconstruction: the image alone."""
+        return 1
 
-ModelConfig = AutoencoderConfig | ConditionalVAEConfig | DenseVAEConfig
+
+ModelConfig = AutoencoderConfig | VAEConfig
+_KINDS = {kind.__name__: kind for kind in (AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig)}
 
 
 @dataclass(frozen=True)
@@ -283,13 +290,12 @@ class RunConfig(_Checked):
         Raises:
             InputError: If a part is missing, unknown or out of range.
         """
-        kinds = {kind.__name__: kind for kind in get_args(ModelConfig)}
         try:
             model = dict(document["model"])
             kind = model.pop("kind")
-            if kind not in kinds:
-                raise InputError(f"expected a model of kind {' or '.join(kinds)}, got {kind!r}")
-            return cls(kinds[kind](**model), TrainConfig(**document["train"]), document["data"])
+            if kind not in _KINDS:
+                raise InputError(f"expected a model of kind {' or '.join(_KINDS)}, got {kind!r}")
+            return cls(_KINDS[kind](**model), TrainConfig(**document["train"]), document["data"])
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"expected a jaxae configuration, got one where {error}") from error
 

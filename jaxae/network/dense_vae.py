@@ -6,9 +6,16 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jaxae.config import DenseVAEConfig
-from jaxae.network.layers import ACTIVATIONS, Linear, activate, flatten_as_torch, unflatten_as_torch
+from jaxae.network.layers import (
+    ACTIVATIONS,
+    Conv,
+    ConvTranspose,
+    Linear,
+    activate,
+    flatten_as_torch,
+    unflatten_as_torch,
+)
 from jaxae.network.vae import VAE
-from jaxae.torch_rng.generator import Generator
 
 
 class DenseVAE(VAE):
@@ -34,10 +41,8 @@ class DenseVAE(VAE):
         for number, sizes in enumerate(pairwise(out_of), 1):
             add(f"dec_linear_{number}", *sizes)
 
-    def reset_parameters(self, generator: Generator) -> None:
-        """Redraw the parameters from torch's stream, in the order of the torch module's constructor."""
-        for layer in (*self._encoder(), self.z_mean, self.z_log_var, *self._decoder()):
-            layer.reset_parameters(generator)
+    def _layers(self) -> list[Linear | Conv | ConvTranspose]:
+        return [*self._encoder(), self.z_mean, self.z_log_var, *self._decoder()]
 
     def _features(
         self, x: Float[Array, "batch 28 28 1"], label: Int[Array, " batch"] | None

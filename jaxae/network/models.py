@@ -146,9 +146,8 @@ class ConditionalVAE(VAE):
             16, config.num_output_channels, 6, stride=3, padding=4, lowering=lowering, rngs=rngs
         )
 
-    def reset_parameters(self, generator: Generator) -> None:
-        """Redraw the parameters from torch's stream, in the order of the post's constructor."""
-        for layer in (
+    def _layers(self) -> list[Linear | Conv | ConvTranspose]:
+        return [
             self.enc_conv_1,
             self.enc_conv_2,
             self.enc_conv_3,
@@ -158,8 +157,7 @@ class ConditionalVAE(VAE):
             self.dec_deconv_1,
             self.dec_deconv_2,
             self.dec_deconv_3,
-        ):
-            layer.reset_parameters(generator)
+        ]
 
     def _features(
         self, x: Float[Array, "batch 28 28 1"], label: Int[Array, " batch"] | None
@@ -189,6 +187,7 @@ def build(config: ModelConfig, *, rngs: nnx.Rngs) -> Model:
         return Autoencoder(config, rngs=rngs)
     if isinstance(config, DenseVAEConfig):
         return DenseVAE(config, rngs=rngs)
+    assert isinstance(config, ConditionalVAEConfig)
     return ConditionalVAE(config, rngs=rngs)
 
 

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxae.config import VAEConfig
 from jaxae.errors import InputError
-from jaxae.network.layers import Linear
+from jaxae.network.layers import Conv, ConvTranspose, Linear
+from jaxae.torch_rng.generator import Generator
 
 # What a model is given: arrays on devices, tracers, and arrays of NumPy.
 Input = Array | np.ndarray
@@ -38,8 +39,7 @@ class VAE(nnx.Module):
 
     The class enters the decoder as a one-hot vector beside the code. With `num_classes=0` it is the
     plain VAE, which takes no label (Kingma and Welling 2014, arXiv:1312.6114; the condition is that
-    of Sohn et al. 2015). Attributes beside these are the layers of a network, which computes the two
-    abstract methods by them.
+    of Sohn et al. 2015). A network's layers are attributes beside these.
 
     Attributes:
         config: Settings of the network.
@@ -50,6 +50,15 @@ class VAE(nnx.Module):
     config: VAEConfig
     z_mean: Linear
     z_log_var: Linear
+
+    def reset_parameters(self, generator: Generator) -> None:
+        """Redraw the parameters from torch's stream, in the order of the torch module's constructor."""
+        for layer in self._layers():
+            layer.reset_parameters(generator)
+
+    @abstractmethod
+    def _layers(self) -> list[Linear | Conv | ConvTranspose]:
+        """The layers in the order of the torch module's constructor."""
 
     @abstractmethod
     def _features(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxae.config import AutoencoderConfig, ModelConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, ModelConfig
 
 
 def reference_module(config: ModelConfig) -> Any:
@@ -14,6 +14,11 @@ def reference_module(config: ModelConfig) -> Any:
 
     if isinstance(config, AutoencoderConfig):
         return torch_ref.Autoencoder(config.num_features, config.hidden, activation=config.activation)
+    if isinstance(config, DenseVAEConfig):
+        return torch_ref.DenseVariationalAutoencoder(
+            config.num_latent, config.num_classes, config.hidden, activation=config.activation
+        )
+    assert isinstance(config, ConditionalVAEConfig)
     return torch_ref.ConditionalVariationalAutoencoder(
         28 * 28,
         config.num_latent,
