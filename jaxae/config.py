@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from jaxae.errors import InputError
 
 Activation = Literal["leaky_relu", "relu", "tanh"]
+Initialization = Literal["post", "intended", "torch"]
 ComputeDtype = Literal["float32", "bfloat16", "float64"]
 Lowering = Literal["auto", "plain", "matmul"]
 Replay = Literal["no", "torch-1", "torch"]
@@ -77,16 +78,20 @@ class AutoencoderConfig(_Checked):
 
     Attributes:
         num_features: Number of features of one example, 784 for the post's images.
-        hidden: Widths of the layers from the input to the code: (32,) is the post's 784-32-784,
-            (128, 32) is 784-128-32-128-784.
+        hidden: Widths of the layers from the input to the code: (32,) is the post's 784-32-784, (128, 32) is
+            784-128-32-128-784.
         activation: Function after every layer but the last, which the sigmoid follows.
-        lowering: Form of the layers as XLA operations; the function computed is the same. "auto" is
-            "plain", as there are no convolutions.
+        initialization: Layers whose fresh weights are of N(0, 0.1), with biases of zero, where the others have torch's
+            defaults: "post" is linear_1 alone, as the post's code has it; "intended" is linear_1 and linear_2, which
+            it means; "torch" is none.
+        lowering: Form of the layers as XLA operations; the function computed is the same. "auto" is "plain", as there
+            are no convolutions.
     """
 
     num_features: int = 784
     hidden: tuple[int, ...] = (32,)
     activation: Activation = "leaky_relu"
+    initialization: Initialization = "post"
     lowering: Lowering = "auto"
 
     def __post_init__(self) -> None:
@@ -112,8 +117,8 @@ class VAEConfig(_Checked, ABC):
     Attributes:
         num_latent: Number of dimensions of the latent code.
         num_classes: Number of classes of the condition; 0 makes the plain VAE.
-        lowering: Form of the layers as XLA operations; the function computed is the same.
-            "auto" takes what was measured to be the fastest on the backend.
+        lowering: Form of the layers as XLA operations; the function computed is the same. "auto" takes what was
+            measured to be the fastest on the backend.
     """
 
     num_latent: int = 50
@@ -204,9 +209,8 @@ class TrainConfig(_Checked):
         binarize: Whether a pixel is 1 with its grey value as the probability, else 0, drawn anew at
             each step; the test set's draws stay the same. A replay has none.
         dtype: Dtype of the network's arithmetic; parameters are float32 for "bfloat16".
-        replay: Random stream to repeat: "no" is JAX's own; "torch-1" and "torch" draw weights,
-            order and noise as torch would after `torch.manual_seed(seed)`, under the DataLoader of
-            torch 1.x or of today.
+        replay: Random stream to repeat: "no" is JAX's own; "torch-1" and "torch" draw weights, order and noise as
+            torch would after `torch.manual_seed(seed)`, under the DataLoader of torch 1.x or of today.
     """
 
     epochs: int
@@ -235,8 +239,8 @@ class TrainConfig(_Checked):
     def from_probabilities(self) -> bool:
         """Whether the cross-entropy is torch's, from probabilities, rather than from logits.
 
-        A replay repeats torch's numbers, clamp and saturation included; any other training is
-        better off with the logits (their gradient does not vanish where the sigmoid saturates).
+        A replay repeats torch's numbers, clamp and saturation included; any other training is better off with the
+        logits (their gradient does not vanish where the sigmoid saturates).
         """
         return self.replay != "no"
 

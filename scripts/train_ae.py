@@ -5,7 +5,7 @@ from typing import Annotated
 import tyro
 
 from jaxae.cli import TrainFlags, run, train
-from jaxae.config import AUTOENCODER, Activation
+from jaxae.config import AUTOENCODER, Activation, Initialization
 
 DEFAULTS = TrainFlags.of(AUTOENCODER)
 
@@ -14,6 +14,7 @@ def main(
     flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = DEFAULTS,
     hidden: tuple[int, ...] = (32,),
     activation: Activation = "leaky_relu",
+    initialization: Initialization = "post",
 ) -> None:
     """Train the post's plain autoencoder; by default as the original notebook does.
 
@@ -21,8 +22,10 @@ def main(
         flags: Flags of any training.
         hidden: Widths of the layers from the input to the code.
         activation: Function after every layer but the last.
+        initialization: Layers whose fresh weights are of N(0, 0.1): linear_1 as in the post's code, linear_1 and
+            linear_2 as intended there, or none as torch has it.
     """
-    train("ae", AUTOENCODER, flags, hidden=hidden, activation=activation)
+    train("ae", AUTOENCODER, flags, hidden=hidden, activation=activation, initialization=initialization)
 
 
 if __name__ == "__main__":

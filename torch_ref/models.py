@@ -14,6 +14,7 @@ from torch import Tensor
 from .errors import InputError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"leaky_relu": F.leaky_relu, "relu": F.relu, "tanh": torch.tanh}
+INITIALIZATIONS = ("post", "intended", "torch")
 
 
 class Autoencoder(torch.nn.Module):
@@ -22,18 +23,35 @@ class Autoencoder(torch.nn.Module):
     Several hidden sizes are mirrored: (128, 32) is 784-128-32-128-784. The activation (slope 0.01
     for leaky_relu) follows every layer but the last, which a sigmoid follows.
 
-    `settings` holds the constructor's arguments. Raises InputError for sizes below one and for
-    an unknown activation.
+    `initialization` tells which layers start from N(0, 0.1), with biases of zero: "post" is linear_1
+    alone, as the post's code has it; "intended" is linear_1 and linear_2, which it means; "torch" is none.
+
+    `settings` holds the constructor's arguments. Raises InputError for sizes below one, an unknown
+    activation or initialization.
     """
 
     linear_1: torch.nn.Linear
 
-    def __init__(self, num_features: int, num_hidden_1: int | Sequence[int] = 32, *, activation: str = "leaky_relu"):
+    def __init__(
+        self,
+        num_features: int,
+        num_hidden_1: int | Sequence[int] = 32,
+        *,
+        activation: str = "leaky_relu",
+        initialization: str = "post",
+    ):
         super().__init__()
         hidden = [num_hidden_1] if isinstance(num_hidden_1, int) else list(num_hidden_1)
         if not hidden or min(num_features, *hidden) < 1:
             raise InputError(f"expected layer sizes of at least one, got {num_features} features and {hidden}")
-        self.settings = {"num_features": num_features, "num_hidden_1": hidden, "activation": activation}
+        if initialization not in INITIALIZATIONS:
+            raise InputError(f"expected an initialization out of {', '.join(INITIALIZATIONS)}, got {initialization!r}")
+        self.settings = {
+            "num_features": num_features,
+            "num_hidden_1": hidden,
+            "activation": activation,
+            "initialization": initialization,
+        }
         self.activation = _activation(activation)
         self.num_encoder_layers = len(hidden)
 
@@ -41,11 +59,12 @@ class Autoencoder(torch.nn.Module):
         self.num_layers = len(sizes) - 1
         for index in range(1, self.num_layers + 1):
             setattr(self, f"linear_{index}", torch.nn.Linear(sizes[index - 1], sizes[index]))
-            if index <= 2:
+            if index <= 2 and initialization != "torch":
                 # The post means linear_2 the second time but names linear_1 again: linear_1 is
                 # drawn twice, which moves the random stream, and linear_2 keeps torch's default.
-                self.linear_1.weight.detach().normal_(0.0, 0.1)
-                self.linear_1.bias.detach().zero_()
+                layer = self.linear_1 if initialization == "post" else getattr(self, f"linear_{index}")
+                layer.weight.detach().normal_(0.0, 0.1)
+                layer.bias.detach().zero_()
 
     def encoder(self, features: Tensor) -> Tensor:
         """Codes [B, hidden[-1]] of features [B, num_features], past the activation."""

@@ -18,6 +18,7 @@ from .errors import InputError
 from .loops import evaluate, train_autoencoder, train_cvae
 from .models import (
     ACTIVATIONS,
+    INITIALIZATIONS,
     Autoencoder,
     ConditionalVariationalAutoencoder,
     DenseVariationalAutoencoder,
@@ -62,6 +63,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         command.add_argument("--dtype", choices=("float32", "float64"), default="float32")
         command.add_argument("--threads", type=int, help="CPU threads; default: torch's own")
     ae.set_defaults(epochs=5, batch_size=256, learning_rate=0.005, seed=123)
+    ae.add_argument("--initialization", choices=INITIALIZATIONS, default="post", help="layers drawn from N(0, 0.1)")
     for command, hidden, activation in ((ae, [32], "leaky_relu"), (dense, [200, 200], "tanh")):
         command.add_argument(
             "--hidden", type=int, nargs="+", default=hidden, metavar="SIZE", help="default: %(default)s"
@@ -126,7 +128,9 @@ def run(settings: argparse.Namespace) -> None:
 def _model(settings: argparse.Namespace) -> Autoencoder | VariationalAutoencoder:
     try:
         if settings.command == "ae":
-            return Autoencoder(28 * 28, settings.hidden, activation=settings.activation)
+            return Autoencoder(
+                28 * 28, settings.hidden, activation=settings.activation, initialization=settings.initialization
+            )
         if settings.command == "dense-vae":
             return DenseVariationalAutoencoder(
                 settings.num_latent, settings.num_classes, settings.hidden, activation=settings.activation

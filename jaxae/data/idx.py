@@ -1,7 +1,7 @@
 """IDX: the file format of MNIST and its relatives, as torchvision or the original sites leave it.
 
-The format: two zero bytes, a type byte (8 for uint8), the number of dimensions, each dimension as a
-big-endian 32-bit integer, then the values (http://yann.lecun.com/exdb/mnist/).
+The format: two zero bytes, a type byte (8 for uint8), the number of dimensions, each dimension as a big-endian 32-bit
+integer, then the values (http://yann.lecun.com/exdb/mnist/).
 """
 
 import gzip
@@ -77,8 +77,7 @@ def read(path: Path, ndim: int) -> UInt8[np.ndarray, "*dims"]:
     """Read an IDX file of uint8 values in `ndim` dimensions, gzipped or not.
 
     Raises:
-        InputError: If the file cannot be read, is no such IDX file, or is shorter or longer than
-            its header says.
+        InputError: If the file cannot be read, is no such IDX file, or is shorter or longer than its header says.
     """
     try:
         size = path.stat().st_size

@@ -31,8 +31,7 @@ def check_images(images: Any, expected_shape: Sequence[int] = (28, 28, 1)) -> No
     """Refuse what is not a batch of images: uint8, or floats in [0, 1], of [N, *expected_shape].
 
     Raises:
-        InputError: If shape or dtype are others, the batch is empty, or a value is NaN or outside
-            [0, 1].
+        InputError: If shape or dtype are others, the batch is empty, or a value is NaN or outside [0, 1].
     """
     images = np.asarray(images)
     if images.shape[1:] != tuple(expected_shape) or images.ndim != 1 + len(expected_shape):
@@ -47,8 +46,8 @@ def check_labels(labels: Any, num_classes: int, *, num_images: int | None = None
     """Refuse what is not a vector of integer labels in [0, num_classes), one for each image.
 
     Raises:
-        InputError: If shape or dtype are others, there are no labels or another number than
-            `num_images`, or a label is outside the classes.
+        InputError: If shape or dtype are others, there are no labels or another number than `num_images`, or a label
+            is outside the classes.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":

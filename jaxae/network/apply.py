@@ -1,9 +1,9 @@
 """A trained model applied to many rows: encode, decode, reconstruct, score.
 
-Each is one compiled function, to which a model's settings are static and its parameters arguments:
-models of the same settings share a program, and none has weights baked in. Rows go through in parts
-of one size: any number of rows, in little memory, runs few programs. Inputs are cast to the
-parameters' dtype. Shapes come from the arrays and the settings.
+Each is one compiled function, to which a model's settings are static and its parameters arguments: models of the same
+settings share a program, and none has weights baked in. Rows go through in parts of one size: any number of rows, in
+little memory, runs few programs. Inputs are cast to the parameters' dtype. Shapes come from the arrays and the
+settings.
 """
 
 from collections.abc import Callable
@@ -135,8 +135,8 @@ def map_rows(
 ) -> Any:
     """Apply a function to parts of rows, and join what it makes of them.
 
-    A part is `most` rows, or where there are fewer the next power of two, filled up with rows of
-    zeros whose results are dropped.
+    A part is `most` rows, or where there are fewer the next power of two, filled up with rows of zeros whose results
+    are dropped.
 
     Args:
         function: Function of as many arrays, to an array or a tree of arrays, row by row.

@@ -30,9 +30,8 @@ def importance_weighted_log_likelihood(
 ) -> Float[Array, " batch"]:
     """Estimate log p(x | label) of images in [0, 1], in nats per image, from codes of the posterior.
 
-    log (1 / K) sum_k p(x | z_k) p(z_k) / q(z_k | x), a lower bound in expectation, which rises with
-    K to the log-likelihood and is the ELBO at K = 1 (Burda, Grosse and Salakhutdinov 2016,
-    arXiv:1509.00519, eq. 8).
+    log (1 / K) sum_k p(x | z_k) p(z_k) / q(z_k | x), a lower bound in expectation, which rises with K to the
+    log-likelihood and is the ELBO at K = 1 (Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, eq. 8).
 
     Args:
         model: The VAE.
@@ -40,17 +39,16 @@ def importance_weighted_log_likelihood(
         labels: Classes, where the model has them.
         key: Key of the codes' noise, and of the pixels where they are drawn.
         num_samples: K, codes an image.
-        pixels: What p(x | z) is. "binarized": the pixels, rounded to 0 or 1, are Bernoulli: a
-            probability, comparable with other models of images binarized so. "drawn": the same of
-            pixels that are 1 with their grey value as the probability, as most of the literature
-            has them; one key draws the same pixels for any model. "continuous": they are
-            continuous Bernoulli on [0, 1], a density, which may exceed 1 (Loaiza-Ganem and
-            Cunningham 2019, arXiv:1907.06845). "cross-entropy": what training maximises, the
-            Bernoulli formula at grey values; no distribution of pixels, for comparing costs alone.
+        pixels: What p(x | z) is. "binarized": the pixels, rounded to 0 or 1, are Bernoulli: a probability, comparable
+            with other models of images binarized so. "drawn": the same of pixels that are 1 with their grey value as
+            the probability, as most of the literature has them; one key draws the same for any model. "continuous":
+            they are continuous Bernoulli on [0, 1], a density, which may exceed 1 (Loaiza-Ganem and Cunningham 2019,
+            arXiv:1907.06845). "cross-entropy": what training maximises, the Bernoulli formula at grey values; no
+            distribution of pixels, for comparing costs alone.
 
     Raises:
-        InputError: If `num_samples` is below 1, `pixels` unknown, or the model reconstructs its
-            condition, which is no part of the image.
+        InputError: If `num_samples` is below 1, `pixels` unknown, or the model reconstructs its condition, which is
+            no part of the image.
     """
     if num_samples < 1:
         raise InputError(f"expected num_samples of 1 or more, got {num_samples}")

@@ -1,7 +1,7 @@
 """The post's two networks as Flax modules: parameters and wiring.
 
-Attributes are named as in the post's PyTorch modules, so that `enc_conv_1.kernel` here is
-`enc_conv_1.weight` there. Modules hold no random state: noise comes in as an argument.
+Attributes are named as in the post's PyTorch modules, so that `enc_conv_1.kernel` here is `enc_conv_1.weight` there.
+Modules hold no random state: noise comes in as an argument.
 """
 
 from functools import cache, partial
@@ -42,8 +42,8 @@ class AutoencoderOutput(NamedTuple):
 class Autoencoder(nnx.Module):
     """The post's plain autoencoder: linear layers `linear_1`, `linear_2`, ..., then a sigmoid.
 
-    `linear_1` starts as the post has it, weight from N(0, 0.1) and bias zero; all other layers keep
-    torch's defaults (the post means to initialise `linear_2` too, and draws `linear_1` twice).
+    Which layers start from N(0, 0.1), with biases of zero, is `config.initialization`; all others keep torch's
+    defaults.
     """
 
     linear_1: Linear
@@ -53,23 +53,19 @@ class Autoencoder(nnx.Module):
         for number, (inputs, outputs) in enumerate(pairwise(self.config.widths), 1):
             layer = Linear(inputs, outputs, lowering=self._lowering, rngs=rngs)
             setattr(self, f"linear_{number}", layer)
-        kernel = self.linear_1.kernel
-        kernel.set_value(0.1 * jax.random.normal(rngs.params(), kernel.shape))
-        self._zero_first_bias()
+        for layer in dict.fromkeys(self._drawn_over()):
+            layer.kernel.set_value(0.1 * jax.random.normal(rngs.params(), layer.kernel.shape))
+            layer.zero_bias()
 
     def reset_parameters(self, generator: Generator) -> None:
-        """Redraw the parameters from torch's stream, in the order of the post's constructor.
-
-        `linear_1` is drawn over with N(0, 0.1) twice: after its own creation, and after that of
-        `linear_2`.
-        """
-        for number, layer in enumerate(self._layers(), 1):
+        """Redraw the parameters from torch's stream, in the order of the post's constructor."""
+        drawn_over = self._drawn_over()
+        for number, layer in enumerate(self._layers()):
             layer.reset_parameters(generator)
-            if number <= 2:
-                inputs, outputs = self.linear_1.kernel.shape
-                weight = generator.normal((outputs, inputs), 0.0, 0.1)
-                self.linear_1.kernel.set_value(jnp.asarray(weight.T))
-        self._zero_first_bias()
+            for normal in drawn_over[number : number + 1]:
+                inputs, outputs = normal.kernel.shape
+                normal.kernel.set_value(jnp.asarray(generator.normal((outputs, inputs), 0.0, 0.1).T))
+                normal.zero_bias()
 
     def encode(self, x: Float[Input, "batch ..."]) -> Float[Array, "batch code"]:
         """Codes of examples, which may come as images: they are flattened here."""
@@ -116,17 +112,20 @@ class Autoencoder(nnx.Module):
     def _layers(self) -> list[Linear]:
         return [getattr(self, f"linear_{n}") for n in range(1, len(self.config.widths))]
 
-    def _zero_first_bias(self) -> None:
-        bias = self.linear_1.bias
-        assert bias is not None
-        bias.set_value(jnp.zeros_like(bias[...]))
+    def _drawn_over(self) -> list[Linear]:
+        """The layers that are drawn from N(0, 0.1) after the first layer's creation, and after the second's.
+
+        The post means linear_2 the second time but names linear_1 again.
+        """
+        first, second, *_ = self._layers()
+        return {"post": [first, first], "intended": [first, second], "torch": []}[self.config.initialization]
 
 
 class ConditionalVAE(VAE):
     """The post's convolutional VAE of 28 by 28 images, conditioned on a class label.
 
-    Its side runs 28, 12, 5, 2 through the encoder and 2, 4, 11, 28 through the decoder. The class
-    enters the encoder as one-hot planes beside the image.
+    Its side runs 28, 12, 5, 2 through the encoder and 2, 4, 11, 28 through the decoder. The class enters the encoder
+    as one-hot planes beside the image.
     """
 
     config: ConditionalVAEConfig

@@ -13,7 +13,9 @@ def reference_module(config: ModelConfig) -> Any:
     import torch_ref
 
     if isinstance(config, AutoencoderConfig):
-        return torch_ref.Autoencoder(config.num_features, config.hidden, activation=config.activation)
+        return torch_ref.Autoencoder(
+            config.num_features, config.hidden, activation=config.activation, initialization=config.initialization
+        )
     if isinstance(config, DenseVAEConfig):
         return torch_ref.DenseVariationalAutoencoder(
             config.num_latent, config.num_classes, config.hidden, activation=config.activation

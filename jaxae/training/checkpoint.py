@@ -1,8 +1,8 @@
 """Checkpoints: training states on disk, through Orbax.
 
-Orbax makes a checkpoint whole or absent whenever the process dies, but restores flipped bits
-without a word. So each checkpoint carries a SHA-256 of its content, and restoring falls back to
-the newest one whose content is what was saved.
+Orbax makes a checkpoint whole or absent whenever the process dies, but restores flipped bits without a word. So each
+checkpoint carries a SHA-256 of its content, and restoring falls back to the newest one whose content is what was
+saved.
 """
 
 import hashlib

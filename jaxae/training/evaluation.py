@@ -24,8 +24,8 @@ def evaluate_model(
 ) -> Metrics:
     """Mean cost, reconstruction and KL divergence of a split's images, in nats per image.
 
-    Each image's code is drawn once, by the key that all evaluations draw from: a number repeats
-    itself, and two models are compared on the same noise.
+    Each image's code is drawn once, by the key that all evaluations draw from: a number repeats itself, and two
+    models are compared on the same noise.
 
     Args:
         model: A trained model.

@@ -64,12 +64,10 @@ def fit(
         log_every: Steps between two logged costs, and in one compiled chunk.
         checkpoint_seconds: Least seconds between checkpoints; 0 saves one after every epoch.
         log: Function that takes the post's lines, such as `print`.
-        show_progress: Show progress on standard error: a bar on a terminal, else a line now and
-            then.
-        after_epoch: Function that is called after each epoch with the model as it is and the
-            metrics so far, such as one that draws figures.
-        corrupt: Function of a key and an image, whose result the network is shown in the image's
-            place (denoising).
+        show_progress: Show progress on standard error: a bar on a terminal, else a line now and then.
+        after_epoch: Function that is called after each epoch with the model as it is and the metrics so far, such as
+            one that draws figures.
+        corrupt: Function of a key and an image, whose result the network is shown in the image's place (denoising).
 
     Returns:
         The trained model, its last state, and the metrics.

@@ -59,9 +59,8 @@ def fit_many(
 ) -> ManyResult:
     """Train a model for each seed, each as `fit` would with that seed, all in one program.
 
-    Devices are divided among the models before they share a batch: with as many models as devices,
-    or a multiple, none waits for another. What a device has of the models, a GPU trains side by
-    side and a CPU in turn.
+    Devices are divided among the models before they share a batch: with as many models as devices, or a multiple,
+    none waits for another. What a device has of the models, a GPU trains side by side and a CPU in turn.
 
     Args:
         config: Model, training and the name of the data.

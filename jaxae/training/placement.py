@@ -1,7 +1,7 @@
 """Placement: states, examples and plans on the devices of a program's mesh.
 
-Every device holds the whole training set and all parameters, and takes its share of each batch. Of
-many models, each group of devices holds its own.
+Every device holds the whole training set and all parameters, and takes its share of each batch. Of many models, each
+group of devices holds its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,8 +52,8 @@ def put_examples(program: Program, images: Num[np.ndarray, "n ..."], labels: Int
 def put_plan(program: Program, plan: Plan) -> Plan:
     """A plan on the program's devices, its batches divided among them.
 
-    A batch that the devices do not divide is filled up with -1, which counts for nothing. A plan
-    for many models has their axis first.
+    A batch that the devices do not divide is filled up with -1, which counts for nothing. A plan for many models has
+    their axis first.
     """
     share = NamedSharding(program.mesh, plan_specs(plan).order)
     devices = program.mesh.shape[DATA_AXIS]

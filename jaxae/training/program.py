@@ -21,8 +21,8 @@ class Program:
         mesh: The devices that share a batch; for many models, also an axis that they are on.
         dtype: Dtype of the network's arithmetic. The losses are float32, or float64 for "float64".
         from_probabilities: Whether the cross-entropy is torch's rather than the one from logits.
-        corrupt: Function of a key and an example in [0, 1], whose result the network is shown in
-            the example's place; it is still to reconstruct the example.
+        corrupt: Function of a key and an example in [0, 1], whose result the network is shown in the example's place;
+            it is still to reconstruct the example.
         binarize: Whether an example's pixels are drawn 0 or 1, with the grey values as probabilities.
     """
 

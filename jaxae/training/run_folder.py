@@ -48,8 +48,8 @@ class RunFolder:
         """A folder ready for a training: a new one, or to resume one of the same settings.
 
         Raises:
-            InputError: If the folder holds a run that is not to be resumed, a run of other
-                settings, or other files, or if it cannot be written.
+            InputError: If the folder holds a run that is not to be resumed, a run of other settings, or other files,
+                or if it cannot be written.
         """
         folder = cls(path)
         if folder.config_file.exists():

@@ -1,7 +1,7 @@
 """Who decides initial weights, batch order and noise: JAX keys, or torch's random stream replayed.
 
-A schedule hands out a plan for each epoch. A training that is given the same plans takes the same
-steps, in either framework and on any number of devices.
+A schedule hands out a plan for each epoch. A training that is given the same plans takes the same steps, in either
+framework and on any number of devices.
 """
 
 from typing import Literal, Protocol, runtime_checkable
@@ -59,10 +59,10 @@ class KeySchedule:
 class TorchSchedule:
     """Draws everything from torch's CPU stream after `manual_seed(seed)`, as the post's script.
 
-    The stream is consumed in the script's order: the model's parameters; then, each epoch, the
-    DataLoader's draws; then each batch's noise. DataLoader draws a base seed for workers first.
-    Under torch 1.x the permutation then comes from the same stream; since, a seed is drawn, and the
-    permutation comes from a second stream (torch/utils/data/sampler.py, `RandomSampler`).
+    The stream is consumed in the script's order: the model's parameters; then, each epoch, the DataLoader's draws;
+    then each batch's noise. DataLoader draws a base seed for workers first. Under torch 1.x the permutation then
+    comes from the same stream; since, a seed is drawn, and the permutation comes from a second stream
+    (torch/utils/data/sampler.py, `RandomSampler`).
     """
 
     def __init__(

@@ -132,3 +132,20 @@ def test_parameters_leave_a_model_and_return(config):
 def test_bad_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("initialization", "normal"), [("post", ["linear_1"]), ("intended", ["linear_1", "linear_2"]), ("torch", [])]
+)
+def test_the_layers_of_an_initialization_start_from_n_0_01(initialization, normal):
+    model = Autoencoder(AutoencoderConfig(hidden=(300, 20), initialization=initialization), rngs=nnx.Rngs(0))
+    for name in ("linear_1", "linear_2", "linear_3", "linear_4"):
+        layer = getattr(model, name)
+        deviation, largest = float(layer.kernel[...].std()), float(abs(layer.kernel[...]).max())
+        if name in normal:
+            assert deviation == pytest.approx(0.1, rel=0.03)
+            assert not layer.bias[...].any()
+        else:
+            bound = 1 / np.sqrt(layer.in_features)
+            assert largest <= bound
+            assert deviation == pytest.approx(bound / np.sqrt(3), rel=0.03)
