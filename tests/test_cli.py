@@ -44,6 +44,11 @@ def test_the_plain_vae_and_the_deep_autoencoder(tmp_path):
     vae = script("train_cvae.py", *QUICK, "--num-classes", 0, "--run-dir", tmp_path / "vae")
     assert vae.returncode == 0, vae.stderr
     assert load_run(tmp_path / "vae")[0].model.num_classes == 0
+    dense = script("train_dense_vae.py", *QUICK, "--hidden", 20, 9, "--run-dir", tmp_path / "dense")
+    assert dense.returncode == 0, dense.stderr
+    config = load_run(tmp_path / "dense")[0]
+    assert (config.model.hidden, config.model.num_classes, config.train.binarize) == ((20, 9), 0, True)
+    assert (tmp_path / "dense" / "samples.png").exists()
     deep = script("train_ae.py", *QUICK, "--hidden", 64, 8, "--activation", "tanh", "--run-dir", tmp_path / "deep")
     assert deep.returncode == 0, deep.stderr
     assert load_run(tmp_path / "deep")[0].model.hidden == (64, 8)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jaxae.config import RunConfig, read_config
 from jaxae.data.dataset import Dataset
@@ -182,5 +182,5 @@ def _check_finite(metrics: Metrics, seeds: Sequence[int], first_step: int) -> No
         )
 
 
-def _deviation(values: Float[Array, " models"]) -> float:
+def _deviation(values: Float[np.ndarray, " models"]) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
