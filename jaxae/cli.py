@@ -29,9 +29,9 @@ Flags = Annotated[Given, tyro.conf.arg(name="")]
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
-def default(told: str) -> Any:
-    """Say in the help what a flag whose default is None stands for."""
-    return tyro.conf.arg(help_behavior_hint=f"(default: {told})")
+def default(told: str, metavar: str | None = None) -> object:
+    """Say in the help what a flag whose default is None stands for, and what it takes beside None."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {told})", metavar=metavar)
 
 
 def run(main: Callable[..., None]) -> None:
@@ -75,13 +75,13 @@ class DataFlags:
             that shape, or the path of an .npz file.
         data_dir: Folder of IDX files or of prepared TFDS data.
         device: Kind of device; auto takes what JAX finds.
-        devices: Number of devices that share a batch; a CPU process makes as many.
+        devices: Number of devices that share a batch; on a CPU, parts of its cores.
     """
 
     data: str = "mnist"
-    data_dir: Annotated[Path | None, default("the package's, or TFDS's own")] = None
+    data_dir: Annotated[Path | None, default("the package's, or TFDS's own", "PATH")] = None
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Annotated[int | None, default("min(cores, batch size // 32)")] = None
+    devices: Annotated[int | None, default("min(cores, batch size // 32)", "INT")] = None
 
     def load(self, *, original_order: bool = False) -> "Dataset":
         """The data set.
@@ -114,13 +114,13 @@ class TrainFlags(DataFlags):
         learning_rate: Adam's learning rate.
         seed: Seed of weights, order and noise.
         run_dir: Folder that the run is kept in.
-        resume: Continue the run of --run-dir (by default the newest) from its last checkpoint.
-        binarize: Draw each pixel 0 or 1 with its grey value as the probability, anew at each step.
-        log_every: Number of steps between logged costs, and in one compiled chunk.
+        resume: Whether to continue the run of --run-dir (by default the newest) from its last checkpoint.
+        binarize: Whether each pixel is drawn 0 or 1 with its grey value as the probability, anew at each step.
+        log_every: Number of steps between logged costs; each call of the compiled program takes as many.
         checkpoint_seconds: Least number of seconds between checkpoints; 0 saves one every epoch.
-        dtype: Dtype of the network's arithmetic. In float64 a replay parts from torch by torch's own rounding alone.
-        seeds: Number of models trained at once, with seeds from --seed on; mean and deviation of their costs are
-            kept. Devices are divided among the models first.
+        dtype: Dtype of the network's arithmetic. In float64 a replay differs from torch by torch's own rounding alone.
+        seeds: Number of models trained at once, with seeds from --seed on; mean and standard deviation of
+            their costs are logged. Devices are divided among the models first.
         replay: Random stream to repeat: torch-1 and torch draw weights, order and noise as torch does after
             manual_seed, with the DataLoader of torch 1.x or of today.
     """
@@ -129,7 +129,7 @@ class TrainFlags(DataFlags):
     batch_size: int
     learning_rate: float
     seed: int
-    run_dir: Annotated[Path | None, default("runs/MODEL-DATA-N, the first N that is free")] = None
+    run_dir: Annotated[Path | None, default("runs/MODEL-DATA-N, the first N that is free", "PATH")] = None
     resume: Switch = False
     binarize: bool = False
     log_every: int = 50
@@ -146,7 +146,7 @@ class TrainFlags(DataFlags):
         return cls(**{name: getattr(train, name) for name in own})
 
 
-def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> None:
+def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -> None:
     """Train one of the post's models as the flags say, and keep the run.
 
     Figures are drawn after the first epoch and renewed while they take a fiftieth of the time; a summary on standard

@@ -259,7 +259,7 @@ class RunConfig(_Checked):
     train: TrainConfig
     data: str = "digits"
 
-    def replace(self, **changes: Any) -> "RunConfig":
+    def replace(self, **changes: object) -> "RunConfig":
         """This configuration with fields of the model, the training or itself changed by name.
 
         Raises:

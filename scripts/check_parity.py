@@ -13,12 +13,12 @@ from jaxae.storage.files import check_writable
 from jaxae.training.runtime import usable_cores
 
 DEFAULTS = LadderSettings()
-NOTHING = default("no file")
+NOTHING = default("no file", "PATH")
 
 
 def main(
     settings: Annotated[LadderSettings, tyro.conf.arg(name="")] = DEFAULTS,
-    workers: Annotated[int | None, default("the number of cores, at most 4")] = None,
+    workers: Annotated[int | None, default("the number of cores, at most 4", "INT")] = None,
     json: Annotated[Path | None, NOTHING] = None,
     plot: Annotated[Path | None, NOTHING] = None,
     markdown: Switch = False,
@@ -28,8 +28,8 @@ def main(
     Args:
         settings: How much of the ladder to run.
         workers: Number of processes that share the work.
-        json: File to write rows and curves to, as JSON.
-        plot: File to draw the trajectories' errors to.
+        json: JSON file to write rows and curves to.
+        plot: PNG file to draw the trajectories' errors to.
         markdown: Whether to print the table as Markdown.
     """
     if workers is not None and workers < 1:

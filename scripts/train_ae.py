@@ -21,9 +21,9 @@ def main(
     Args:
         flags: Flags of any training.
         hidden: Widths of the layers from the input to the code.
-        activation: Function after every layer but the last.
-        initialization: Layers whose fresh weights are of N(0, 0.1): linear_1 as in the post's code, linear_1 and
-            linear_2 as intended there, or none as torch has it.
+        activation: Activation after every layer but the last.
+        initialization: Layers that start from N(0, 0.1): linear_1, as the post's code has it (post); linear_1 and
+            linear_2, as it intends (intended); none, as torch has it (torch).
     """
     train("ae", AUTOENCODER, flags, hidden=hidden, activation=activation, initialization=initialization)
 

@@ -29,7 +29,7 @@ def cvae_cost(z_mean: Tensor, z_log_var: Tensor, decoded: Tensor, target: Tensor
 def reconstruction_target(model: VariationalAutoencoder, features: Tensor, targets: Tensor | None) -> Tensor:
     """What the model's output is held against, in [0, 1]: the images [B, 1, 28, 28].
 
-    With `reconstruct_condition`, the images and one plane a class: [B, 1 + num_classes, 28, 28].
+    With `reconstruct_condition`, the images and one plane per class: [B, 1 + num_classes, 28, 28].
     """
     if not model.reconstruct_condition or targets is None:
         return features

@@ -31,6 +31,7 @@ class Autoencoder(torch.nn.Module):
     """
 
     linear_1: torch.nn.Linear
+    linear_2: torch.nn.Linear
 
     def __init__(
         self,
@@ -313,7 +314,7 @@ def to_onehot(targets: Tensor, num_classes: int, device: torch.device | str) -> 
 
 
 def with_condition(features: Tensor, targets: Tensor, num_classes: int) -> Tensor:
-    """Images [B, 1, H, W] with a constant plane a class after them: [B, 1 + num_classes, H, W]."""
+    """Images [B, 1, H, W] with one constant plane per class after them: [B, 1 + num_classes, H, W]."""
     onehot = to_onehot(targets, num_classes, features.device).view(-1, num_classes, 1, 1)
     planes = torch.ones(
         features.size(0), num_classes, features.size(2), features.size(3), dtype=features.dtype, device=features.device

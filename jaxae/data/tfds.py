@@ -152,13 +152,13 @@ def original_positions(split: str, count: int) -> Int64[np.ndarray, " count"]:
     return positions
 
 
-def check_features(name: str, features: Any, image_shape: tuple[int, ...]) -> None:
+def check_features(name: str, features: object, image_shape: tuple[int, ...]) -> None:
     """Refuse a set whose examples are not a uint8 image of `image_shape` and a class label.
 
     Raises:
         InputError: If a feature is missing or of another shape or type.
     """
-    parts = dict(features.items()) if hasattr(features, "items") else {}
+    parts: dict[str, Any] = dict(getattr(features, "items", dict)())
     if not (hasattr(parts.get("image"), "shape") and hasattr(parts.get("label"), "num_classes")):
         has = ", ".join(parts) or "no named parts"
         raise InputError(f"expected an image classification set (image, label), got {name}, which has {has}")

@@ -20,7 +20,7 @@ from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.losses import bce_from_logits, kl_from_standard_normal
 from jaxae.network.models import Autoencoder, Model, with_parameters
-from jaxae.network.parameters import Parameters, parameters_of
+from jaxae.network.parameters import ArrayTree, Parameters, parameters_of
 from jaxae.network.vae import VAE
 
 Labels = Int[np.ndarray, " n"] | None
@@ -128,11 +128,11 @@ def check_unconditional(model: Model) -> None:
 
 
 def map_rows(
-    function: Callable[..., Any],
+    function: Callable[..., ArrayTree],
     *arrays: Shaped[np.ndarray, "n ..."],
     least: int = _FEWEST_ROWS,
     most: int = _MOST_ROWS,
-) -> Any:
+) -> ArrayTree:
     """Apply a function to parts of rows, and join what it makes of them.
 
     A part is `most` rows, or where there are fewer the next power of two, filled up with rows of zeros whose results

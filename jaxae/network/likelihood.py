@@ -38,7 +38,7 @@ def importance_weighted_log_likelihood(
         images: Pixels in [0, 1].
         labels: Classes, where the model has them.
         key: Key of the codes' noise, and of the pixels where they are drawn.
-        num_samples: K, codes an image.
+        num_samples: K, the number of codes per image.
         pixels: What p(x | z) is. "binarized": the pixels, rounded to 0 or 1, are Bernoulli: a probability, comparable
             with other models of images binarized so. "drawn": the same of pixels that are 1 with their grey value as
             the probability, as most of the literature has them; one key draws the same for any model. "continuous":

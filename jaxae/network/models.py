@@ -47,6 +47,7 @@ class Autoencoder(nnx.Module):
     """
 
     linear_1: Linear
+    linear_2: Linear
 
     def __init__(self, config: AutoencoderConfig | None = None, *, rngs: nnx.Rngs):
         self.config = config or AutoencoderConfig()
@@ -71,7 +72,7 @@ class Autoencoder(nnx.Module):
         """Codes of examples, which may come as images: they are flattened here."""
         x = jnp.asarray(x).reshape(len(x), -1)
         if x.shape[1] != self.config.num_features:
-            raise InputError(f"expected {self.config.num_features} features an example, got {x.shape[1]}")
+            raise InputError(f"expected {self.config.num_features} features per example, got {x.shape[1]}")
         for layer in self._layers()[: len(self.config.hidden)]:
             x = self._activate(layer(x))
         return x

@@ -174,7 +174,7 @@ class VAE(nnx.Module):
                 f"expected labels exactly where there are classes, got {came} for {self.config.num_classes} classes"
             )
         if label is not None and label.shape != (batch,):
-            raise InputError(f"expected {batch} labels, one an example, got {list(label.shape)}")
+            raise InputError(f"expected {batch} labels, one per example, got {list(label.shape)}")
         return label if label is None else jnp.asarray(label)
 
 

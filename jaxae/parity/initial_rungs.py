@@ -10,6 +10,7 @@ import torch
 from flax import nnx
 from jaxtyping import Float
 
+import torch_ref
 from jaxae.network.models import build, init_parameters
 from jaxae.network.parameters import Parameters, named_leaves, parameters_of
 from jaxae.network.vae import VAE
@@ -80,6 +81,7 @@ def own_noise_row(pair: Pair, feed: Feed) -> RungResult:
     batch = pair.batch(feed, 0)
     twin = pair.twin
     assert isinstance(twin, VAE)
+    assert isinstance(pair.reference, torch_ref.VariationalAutoencoder)
     with torch.no_grad():
         mean, log_var, _ = pair.reference.encoder(batch.images, batch.labels)
         torch.manual_seed(2)

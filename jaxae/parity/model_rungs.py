@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import torch
 
+import torch_ref
 from jaxae.network.models import AutoencoderOutput, with_parameters
 from jaxae.network.parameters import Parameters
 from jaxae.network.vae import VAE, VAEOutput
@@ -59,6 +60,7 @@ def reparameterization_row(pair: Pair) -> RungResult:
     mean, log_var, eps = np.random.default_rng(3).standard_normal((3, 5, 4)).astype(pair.dtype)
     twin = pair.twin
     assert isinstance(twin, VAE)
+    assert isinstance(pair.reference, torch_ref.VariationalAutoencoder)
     wanted = pair.reference.reparameterize(*map(torch.from_numpy, (mean, log_var, eps)))
     gap = measure({"code": twin.reparameterize(*map(jnp.asarray, (mean, log_var, eps)))}, {"code": wanted})
     return pair.result("reparameterization, same eps", gap, FORWARD[pair.dtype])

@@ -66,7 +66,7 @@ class Pair:
     name: str
     config: RunConfig
     dtype: Precision
-    reference: Any
+    reference: torch.nn.Module
     parameters: Parameters
     program: Program
     cost: Cost
@@ -138,12 +138,12 @@ def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering 
     )
 
 
-def autoencoder_cost(model: Any, batch: TorchBatch) -> torch.Tensor:
+def autoencoder_cost(model: torch.nn.Module, batch: TorchBatch) -> torch.Tensor:
     """The post's cost of the autoencoder, a mean over batch and pixels."""
     return torch_ref.autoencoder_cost(model(batch.images), batch.images)
 
 
-def vae_cost(model: Any, batch: TorchBatch, beta: float = 1.0) -> torch.Tensor:
+def vae_cost(model: torch_ref.VariationalAutoencoder, batch: TorchBatch, beta: float = 1.0) -> torch.Tensor:
     """The post's cost of the VAEs, a sum over the batch."""
     mean, log_var, _, decoded = model(batch.images, batch.labels, batch.eps)
     target = torch_ref.reconstruction_target(model, batch.images, batch.labels)

@@ -30,8 +30,8 @@ class LadderSettings:
     rungs: tuple[str, ...] = RUNGS
     steps: int = 1000
     full: Switch = False
-    data_dir: Annotated[Path | None, default("MNIST as it comes with jaxae")] = None
-    mutation: Annotated[str | None, default("no mistake")] = None
+    data_dir: Annotated[Path | None, default("the package's", "PATH")] = None
+    mutation: Annotated[str | None, default("no mistake", "STR")] = None
 
     def __post_init__(self) -> None:
         for what, names, known in (("models", self.models, CASES), ("rungs", self.rungs, RUNGS)):

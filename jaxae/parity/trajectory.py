@@ -45,7 +45,7 @@ def torch_steps(pair: Pair, feed: Feed) -> Iterator[Snapshot]:
 
 
 def jax_steps(pair: Pair, feed: Feed) -> Iterator[Snapshot]:
-    """Train the twin by the project's compiled step, one step a call."""
+    """Train the twin by the project's compiled step, one step per call."""
     trainer = Trainer.start(pair.program, pair.parameters, (feed.images, feed.labels), hyperparameters_of(pair.config))
     noise = feed.noise if pair.is_vae else feed.noise[..., :0]
     plan = trainer.place(Plan(feed.order, Noise.given(noise), 0))

@@ -1,11 +1,14 @@
 """The `torch_ref` module that a configuration describes."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, ModelConfig
 
+if TYPE_CHECKING:
+    import torch
 
-def reference_module(config: ModelConfig) -> Any:
+
+def reference_module(config: ModelConfig) -> "torch.nn.Module":
     """Build torch_ref's network of these settings, drawn from torch's global generator.
 
     This file imports neither JAX nor Flax: a process of torch's own may use it.

@@ -13,7 +13,6 @@ Left out: `bernoulli_(p)` and `exponential_`, which torch leaves to MKL's own ge
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer, UInt8, UInt32, UInt64
@@ -143,9 +142,9 @@ class Generator:
             value = multiply_add(unit, float(stop - start), float(start))
         return np.where(value == stop, start, value).reshape(shape)
 
-    def randn(self, *size: Any, dtype: DTypeLike = np.float32) -> Float[np.ndarray, "..."]:
+    def randn(self, *size: Size, dtype: DTypeLike = np.float32) -> Float[np.ndarray, "..."]:
         """torch.randn: standard normals; float64 ones are other draws than float32 ones."""
-        return self.normal(size[0] if len(size) == 1 else size, dtype=dtype)
+        return self.normal([number for part in size for number in _shape(part)], dtype=dtype)
 
     def normal(
         self, size: Size, mean: float = 0.0, std: float = 1.0, dtype: DTypeLike = np.float32, *, contiguous: bool = True

@@ -24,7 +24,7 @@ from jaxae.errors import InputError
 from jaxae.network.models import Model, parameter_shapes, with_parameters
 from jaxae.network.parameters import Parameters, named_leaves
 from jaxae.storage import safetensors
-from jaxae.storage.files import write_text
+from jaxae.storage.files import write_bytes, write_text
 from jaxae.training.program import Program
 from jaxae.training.runtime import usable_cores
 
@@ -97,10 +97,22 @@ class RunFolder:
             file.write(json.dumps(line) + "\n")
 
     def truncate_metrics(self, count: int) -> list[MetricsLine]:
-        """The first lines of the run's metrics; those after them are dropped from the file."""
-        lines = self.metrics_file.read_text().splitlines(keepends=True)[:count]
-        write_text(self.metrics_file, "".join(lines))
-        return [json.loads(line) for line in lines]
+        """The first lines of the run's metrics; those after them are dropped from the file.
+
+        Raises:
+            InputError: If the file does not begin with so many lines of metrics; it is then left as it is.
+        """
+        kept = self.metrics_file.read_bytes() if self.metrics_file.is_file() else b""
+        lines = kept.splitlines(keepends=True)[:count]
+        metrics = [_parse_metrics(line) for line in lines]
+        sound = next((number for number, line in enumerate(metrics) if line is None), len(metrics))
+        if sound < count:
+            raise InputError(
+                f"expected the {count} lines of metrics that the checkpoint counts, got {sound} in {self.metrics_file} "
+                "before the first that is missing or damaged"
+            )
+        write_bytes(self.metrics_file, b"".join(lines))
+        return [line for line in metrics if line is not None]
 
     def _check_resumable(self, config: RunConfig, resume: bool) -> None:
         earlier = read_config(self.config_file)
@@ -212,6 +224,16 @@ def load_run(run_dir: str | Path) -> tuple[RunConfig, Model]:
     config = read_config(folder.config_file)
     parameters = load_weights(folder.weights_file, config.model)
     return config, with_parameters(config.model, jax.tree.map(jax.numpy.asarray, parameters))
+
+
+def _parse_metrics(line: bytes) -> MetricsLine | None:
+    """A line of metrics; None if it is none."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):  # neither JSON nor, perhaps, text
+        return None
+    whole = line.endswith(b"\n") and isinstance(found, dict) and {"epoch", "step", "time"} <= found.keys()
+    return found if whole and all(isinstance(value, int | float) for value in found.values()) else None
 
 
 def _flat(document: dict[str, Any]) -> dict[str, Any]:

@@ -60,8 +60,8 @@ def configure(
 def set_xla_flags() -> None:
     """Set what XLA's CPU backend reads once, when it starts, and takes as no option of jit.
 
-    No unrolling of loops before LLVM vectorises them: at 32 examples a device, LLVM unrolls an inner loop of 32 whole
-    and then does not vectorise it (26 us a pass become 5). Fusions of several outputs, where two loops over the same
+    No unrolling of loops before LLVM vectorises them: at 32 examples per device, LLVM unrolls an inner loop of 32 whole
+    and then does not vectorise it (26 us per pass become 5). Fusions of several outputs, where two loops over the same
     arrays become one. Names that a version of XLA does not know, it ignores.
     """
     flags = os.environ.get("XLA_FLAGS", "")

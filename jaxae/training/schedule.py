@@ -106,7 +106,7 @@ class TorchSchedule:
         order = batches(order, self._batch_size)
         noise = np.zeros((*order.shape, self._num_latent), np.float32)
         if self._num_latent:
-            # A call a batch: torch draws normals in blocks of 16, which restart with each call.
+            # One call per batch: torch draws normals in blocks of 16, which restart with each call.
             for index, row in enumerate(order):
                 count = int((row >= 0).sum())
                 noise[index, :count] = generator.randn(count, self._num_latent)

@@ -145,7 +145,7 @@ def _run_steps(
         return unravel(flat[:size])
 
     adam = state.optimizer[0]
-    # All that does not depend on parameters, for all steps at once: in the loop, noise is many small kernels a step,
+    # All that does not depend on parameters, for all steps at once: in the loop, noise is many small kernels per step,
     # and XLA fuses the corrections' powers into the loop over parameters.
     steps = plan.first_step + jnp.arange(num_steps)
     order = jnp.asarray(plan.order)

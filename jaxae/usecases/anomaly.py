@@ -31,13 +31,13 @@ class AnomalySettings(UseCaseSettings):
 
     Attributes:
         hidden: Widths of the autoencoder that is scored by its smoothed relative error.
-        epochs: Number of the autoencoders' passes over one class's images.
-        vae_epochs: Number of the plain VAE's passes; None leaves it out.
+        epochs: Number of the autoencoders' passes over the images of one class.
+        vae_epochs: Number of the plain VAE's passes over them; None leaves this model out.
         num_latent: Number of dimensions of the plain VAE's code.
         learning_rate: Adam's learning rate for the autoencoders; the VAE's is the post's.
         contamination: Share of normal images that may be called anomalous; it sets the threshold.
         label: Class whose least and most anomalous images the figure shows.
-        seed: Seed of weights and order, and of the baselines.
+        seed: Seed of weights, order and baselines.
     """
 
     hidden: tuple[int, ...] = (128, 8)
@@ -46,7 +46,7 @@ class AnomalySettings(UseCaseSettings):
     num_latent: int = 16
     learning_rate: float = 0.002
     contamination: float = 0.05
-    label: Annotated[int | None, default("8, or the last class where there is no 8")] = None
+    label: Annotated[int | None, default("8, or the last class where there is no 8", "INT")] = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -54,20 +54,20 @@ class GenerateSettings(UseCaseSettings):
         label: Class of the samples to write.
         count: Number of samples.
         sampler: Origin of the codes: the prior, the aggregated posterior, or rejection sampling.
-        recipe: Training without a run: the post's own model, or one with the last leaky_relu removed and beta 3.
-        epochs: Number of passes of that training.
+        recipe: Model to train: the post's own, or sharp, without the last leaky_relu and with a beta of 3.
+        epochs: Number of passes over the training set of models that are trained.
         seed: Seed of the samples.
     """
 
-    also: tuple[Path, ...] = ()
-    out: Annotated[Path | None, default("none: a table is made")] = None
-    label: Annotated[int | None, default("the classes take turns")] = None
-    count: Annotated[int | None, default("64 to write, 10,000 in the table")] = None
+    also: Annotated[tuple[Path, ...], default("none")] = ()
+    out: Annotated[Path | None, default("no file, but a table", "PATH")] = None
+    label: Annotated[int | None, default("all classes in turn", "INT")] = None
+    count: Annotated[int | None, default("64 to write, 10,000 in the table", "INT")] = None
     sampler: SamplerName = "rejection"
     recipe: Annotated[
-        Literal["post", "sharp"] | None, default(f"no training: to write, the pretrained {_READY}; both in the table")
+        Literal["post", "sharp"] | None, default(f"both in a table; with --out, the pretrained {_READY} is used")
     ] = None
-    epochs: Annotated[int | None, default("50")] = None
+    epochs: Annotated[int | None, default("50", "INT")] = None
     seed: int = 0
 
     def recipes(self) -> list[RunConfig]:
@@ -262,7 +262,7 @@ def compare_generation(
             "The aggregated posterior draws a training image, then a code of its posterior. Rejection sampling "
             "proposes codes of the prior, and accepts them by the exact ratio of the aggregated posterior's density "
             "to the prior's, over its 0.99 quantile.",
-            f"The mixture has {mixture_components} Gaussians of full covariance a class, by up to 50 rounds of EM. "
+            f"The mixture has {mixture_components} Gaussians of full covariance per class, by up to 50 rounds of EM. "
             "The quantile of the rejection was chosen by the judge's figures on the post's model; nothing else was.",
         ),
         group="kind",

@@ -24,16 +24,16 @@ class UseCaseSettings(DataFlags):
     """Settings, and flags, that all use cases share.
 
     Attributes:
-        run_dir: Folder of a finished run whose model is used; without one, a model is trained now.
+        run_dir: Folder of a finished run whose model is used; without it a model is trained.
         pretrained: Name of a trained model that comes with the package, in place of a run.
         json: JSON file to write the table's figures to.
         figure: PNG file to draw the figure to.
     """
 
-    run_dir: Annotated[Path | None, default("none")] = None
-    pretrained: Annotated[str | None, default("none")] = None
-    json: Annotated[Path | None, default("none is written")] = None
-    figure: Annotated[Path | None, default("none is drawn")] = None
+    run_dir: Annotated[Path | None, default("none", "PATH")] = None
+    pretrained: Annotated[str | None, default("none", "STR")] = None
+    json: Annotated[Path | None, default("no file", "PATH")] = None
+    figure: Annotated[Path | None, default("no file", "PATH")] = None
 
     @property
     def model_dir(self) -> Path | None:

@@ -37,17 +37,19 @@ class PretrainSettings(UseCaseSettings):
         learning_rates: Learning rates tried for each start and number of labels; one is chosen on validation images.
         batch_size: Largest number of labelled images per step.
         steps: Number of steps on 100 labels; it grows with the square root of their number, to ten times at 10,000.
-        validation: Number of training images, at most a fifth of them, kept for that choice.
-        epochs: Number of passes of the pretraining, without a run.
+        validation: Number of training images, at most a fifth of them, held out to choose the learning rate.
+        epochs: Number of passes of the pretraining, where no run is named.
     """
 
-    labels: Annotated[tuple[int, ...] | None, default("100 1000 10000, as far as there are as many")] = None
+    labels: Annotated[
+        tuple[int, ...] | None, default("100 1000 10000, as far as there are as many", "[INT [INT ...]]")
+    ] = None
     seeds: int = 5
     learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01)
     batch_size: int = 50
     steps: int = 100
     validation: int = 5000
-    epochs: Annotated[int | None, default("4,700 steps' worth")] = None
+    epochs: Annotated[int | None, default("as many as make 4,700 steps", "INT")] = None
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.steps < 1 or self.batch_size < 1:

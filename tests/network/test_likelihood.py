@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 from scipy.stats import norm
 
-from jaxae import CONDITIONAL_VAE, ConditionalVAE, InputError
+from jaxae import ConditionalVAE, ConditionalVAEConfig, InputError
 from jaxae.network.likelihood import _log_normaliser, importance_weighted_log_likelihood
 from jaxae.network.losses import bce_from_logits
 
@@ -13,7 +13,7 @@ from jaxae.network.losses import bce_from_logits
 @pytest.fixture(scope="module")
 def model() -> ConditionalVAE:
     # An untrained posterior is far from the model's own: the bounds differ clearly.
-    config = CONDITIONAL_VAE.replace(num_latent=2, output_leaky_relu=False).model
+    config = ConditionalVAEConfig(num_latent=2, output_leaky_relu=False)
     model = ConditionalVAE(config, rngs=nnx.Rngs(0))
     kernel = model.dec_linear_1.kernel
     kernel.set_value(kernel[...].at[:2].multiply(20))

@@ -158,7 +158,7 @@ def test_parameters_leave_a_model_and_return(config):
         (lambda: vae()(IMAGES[:, :27], LABELS, eps=EPS), r"\[batch, 28, 28, 1\]"),
         (lambda: vae()(IMAGES[..., 0], LABELS, eps=EPS), r"\[batch, 28, 28, 1\]"),
         (lambda: vae().decode(EPS), "got none for 10 classes"),
-        (lambda: Autoencoder(rngs=nnx.Rngs(0))(IMAGES[:, :5]), "784 features an example, got 140"),
+        (lambda: Autoencoder(rngs=nnx.Rngs(0))(IMAGES[:, :5]), "784 features per example, got 140"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

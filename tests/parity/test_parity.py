@@ -295,7 +295,7 @@ def test_red_when_saturated_pixels_are_differentiated_otherwise():
 
     def saturated(pair: Pair) -> Pair:
         with torch.no_grad():
-            pair.reference.linear_2.weight.mul_(300)
+            pair.reference.get_parameter("linear_2.weight").mul_(300)
         kernel = 300 * pair.parameters["linear_2"]["kernel"]
         linear = {**pair.parameters["linear_2"], "kernel": kernel}
         return dataclasses.replace(pair, parameters={**pair.parameters, "linear_2": linear})
@@ -364,7 +364,7 @@ def test_a_ladder_of_nothing_is_refused(fields):
 @pytest.mark.parametrize("write", [report.write_json, report.write_plot])
 def test_a_failed_write_leaves_nothing(write, tmp_path, monkeypatch):
     """A disk that fills while a file is written leaves neither it nor a part of it."""
-    steps = dict.fromkeys(trajectory.QUANTITIES, np.ones(2))
+    steps: dict[str, np.ndarray] = dict.fromkeys(trajectory.QUANTITIES, np.ones(2))
     curves = [trajectory.Curve("VAE", "float64", "jax", "torch", steps)]
     content = LadderResult(curves=curves) if write is report.write_json else curves
 

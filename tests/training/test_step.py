@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import programs_of
 
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, DENSE_VAE, RunConfig
 from jaxae.data.dataset import load
@@ -107,9 +108,11 @@ def test_a_smaller_batch_costs_what_its_examples_cost(name, devices):
 def test_noise_is_that_of_an_example_of_a_step():
     """A key gives what its documented eps array gives."""
     plan = a_plan(3, 4, first_step=5)
+    base = plan.noise.key
+    assert base is not None
 
     def draw(step, row):
-        key = jax.random.fold_in(jax.random.fold_in(plan.noise.key, 5 + step), row)
+        key = jax.random.fold_in(jax.random.fold_in(base, 5 + step), row)
         return jax.random.normal(key, (6,))
 
     rows = jax.vmap(draw, (None, 0))
@@ -173,14 +176,14 @@ def test_nothing_is_traced_again():
     program, data, state = start(SMALL_VAE, devices=4)
     hyper = hyperparameters_of(SMALL_VAE)
     state, _ = train_steps(state, data, put_plan(program, a_plan(4, 8)), 2, hyper, program=program)
-    traced = train_steps._cache_size()
+    traced = programs_of(train_steps)
     for epoch in range(3):
         plan = put_plan(program, a_plan(4, 8, first_step=4 * epoch))
         for until in (2, 4):
             state, _ = train_steps(state, data, plan, until, hyper, program=program)
         same = Program(program.model, make_mesh(device="cpu", devices=4))
         state, _ = train_steps(state, data, plan, 4, Hyperparameters(0.5, 2.0), program=same)
-    assert train_steps._cache_size() == traced
+    assert programs_of(train_steps) == traced
 
 
 @pytest.mark.parametrize("name", CONFIGS)

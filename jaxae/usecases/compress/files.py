@@ -30,7 +30,7 @@ class CompressSettings:
     Attributes:
         source: File to compress: grey, white on black as the training images.
         destination: Compressed file to write.
-        step: Quantisation step in grey levels of 255: smaller is better and longer.
+        step: Quantisation step in grey levels of 255: a smaller one means better images and longer files.
         run_dir: Folder of a finished run of an autoencoder or plain VAE.
         data: Data set to train on without --run-dir: mnist, digits, ..., or an .npz file.
         data_dir: Folder of IDX files or of prepared TFDS data.
@@ -39,9 +39,9 @@ class CompressSettings:
     source: Source
     destination: Destination
     step: float = 4.0
-    run_dir: Annotated[Path | None, default("runs/compress-DATA, trained if it is not there")] = None
+    run_dir: Annotated[Path | None, default("runs/compress-DATA, trained if it is not there", "PATH")] = None
     data: str = "mnist"
-    data_dir: Annotated[Path | None, default("the package's, or TFDS's own")] = None
+    data_dir: Annotated[Path | None, default("the package's, or TFDS's own", "PATH")] = None
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class DecompressSettings:
     Attributes:
         source: Compressed file.
         destination: File to write its images to.
-        run_dir: Folder of the run whose model made it.
+        run_dir: Folder of the run whose model compressed the file.
     """
 
     source: Source
     destination: Destination
-    run_dir: Annotated[Path | None, default("the one in runs/ that made it")] = None
+    run_dir: Annotated[Path | None, default("the one in runs/ that did", "PATH")] = None
 
 
 def run(settings: CompressSettings | DecompressSettings) -> None:
