@@ -244,7 +244,8 @@ def _name(config: RunConfig) -> str:
         kind = "the post's conditional VAE" if model.num_classes else "the post's VAE without its condition"
         kind += "" if model.output_leaky_relu else ", no last leaky_relu"
     pixels = ", binarized pixels" if config.train.binarize else ""
-    return f"{kind}, {config.train.epochs} epochs{pixels}"
+    passes = "epoch" if config.train.epochs == 1 else "epochs"
+    return f"{kind}, {config.train.epochs} {passes}{pixels}"
 
 
 def _of_literature(config: RunConfig) -> tuple[str, str]:
@@ -255,7 +256,8 @@ def _of_literature(config: RunConfig) -> tuple[str, str]:
             "86.76 (Burda et al. 2016, table 1, VAE, k = 1; 5,000 samples)",
             f"{training}; initial weights (torch's, paper: Glorot's); the draw of the test pixels",
         )
-    return "none of this network; 86.76 of the fully connected one", f"the network; {training}"
+    pixels = "" if config.train.binarize else "; trained on grey pixels"
+    return "none of this network; 86.76 of the fully connected one", f"the network; {training}{pixels}"
 
 
 def _mean(values: list[float]) -> str:
