@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from jaxae.config import AutoencoderConfig, ComputeDtype, ConditionalVAEConfig, Replay, RunConfig
+from jaxae.config import AutoencoderConfig, ComputeDtype, Replay, RunConfig, VAEConfig
 from jaxae.errors import DivergenceError, InputError, StoppedError
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ class TrainFlags(DataFlags):
         seed: Seed of weights, order and noise.
         run_dir: Folder that the run is kept in.
         resume: Whether to continue the run of --run-dir (by default the newest) from its last checkpoint.
+        binarize: Whether each pixel is drawn 0 or 1 with its grey value as the probability, anew at each step.
         log_every: Number of steps between logged costs; each call of the compiled program takes as many.
         checkpoint_seconds: Least number of seconds between checkpoints; 0 saves one every epoch.
         dtype: Dtype of the network's arithmetic. In float64 a replay differs from torch by torch's own rounding alone.
@@ -175,6 +176,7 @@ class TrainFlags(DataFlags):
     seed: int
     run_dir: Annotated[Path | None, default("runs/MODEL-DATA-N, the first N that is free", "PATH")] = None
     resume: Switch = False
+    binarize: bool = False
     log_every: int = 50
     checkpoint_seconds: float = 10.0
     dtype: Annotated[ComputeDtype | None, default("float32; float64 in a replay")] = None
@@ -185,7 +187,8 @@ class TrainFlags(DataFlags):
     def of(cls, preset: RunConfig) -> "TrainFlags":
         """The flags that train a preset as it is."""
         train = preset.train
-        return cls(epochs=train.epochs, batch_size=train.batch_size, learning_rate=train.learning_rate, seed=train.seed)
+        own = ("epochs", "batch_size", "learning_rate", "seed", "binarize")
+        return cls(**{name: getattr(train, name) for name in own})
 
 
 def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -> None:
@@ -208,7 +211,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     from jaxae.training.fit import fit
     from jaxae.training.run_folder import default_path
 
-    own = ("epochs", "batch_size", "learning_rate", "seed", "replay", "data")
+    own = ("epochs", "batch_size", "learning_rate", "seed", "binarize", "replay", "data")
     config = preset.replace(**{key: getattr(flags, key) for key in own})
     config = config.replace(dtype=flags.dtype or ("float32" if flags.replay == "no" else "float64"))
     dataset = flags.load(original_order=config.train.replay != "no")
@@ -273,7 +276,7 @@ def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures,
     last = next((line for line in reversed(metrics) if "test_cost" in line), None)
     if last is not None:
         terms = f"reconstruction {last['test_reconstruction']:.2f}"
-        if isinstance(config.model, ConditionalVAEConfig):
+        if isinstance(config.model, VAEConfig):
             terms += f", KL divergence {last['test_kl']:.2f}"
         lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms})")
     lines.append(f"kept in {folder}: weights.safetensors, config.json, metrics.jsonl, checkpoints/")

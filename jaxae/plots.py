@@ -17,8 +17,9 @@ from jaxtyping import Float, Int
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.network.apply import decode, encode, reconstruct
-from jaxae.network.models import Autoencoder, ConditionalVAE, Model, with_parameters
+from jaxae.network.models import Autoencoder, Model, with_parameters
 from jaxae.network.parameters import parameters_of
+from jaxae.network.vae import VAE
 from jaxae.storage.files import whole_or_absent
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def plot_reconstructions(
     save_figure(figure, path)
 
 
-def plot_samples(path: Path, model: ConditionalVAE, *, each: int = 10, seed: int = 0) -> None:
+def plot_samples(path: Path, model: VAE, *, each: int = 10, seed: int = 0) -> None:
     """Draw samples of the prior, a row for each class; without classes, as many rows."""
     classes = model.config.num_classes
     labels = np.repeat(np.arange(min(classes, 62) or 10), each)

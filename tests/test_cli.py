@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from jaxae import AutoencoderConfig, ConditionalVAEConfig, load_run
+from jaxae import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, load_run
 
 QUICK = ["--epochs", "1", "--devices", "2", "--data", "digits"]
 
@@ -44,6 +44,12 @@ def test_the_plain_vae_and_the_deep_autoencoder(tmp_path):
     vae = script("train_cvae.py", *QUICK, "--num-classes", 0, "--run-dir", tmp_path / "vae")
     assert vae.returncode == 0, vae.stderr
     assert load_run(tmp_path / "vae")[0].model == ConditionalVAEConfig(num_classes=0)
+    dense = script("train_dense_vae.py", *QUICK, "--hidden", 20, 9, "--run-dir", tmp_path / "dense")
+    assert dense.returncode == 0, dense.stderr
+    config = load_run(tmp_path / "dense")[0]
+    assert config.model == DenseVAEConfig(hidden=(20, 9))
+    assert config.train.binarize
+    assert (tmp_path / "dense" / "samples.png").exists()
     deep = script("train_ae.py", *QUICK, "--hidden", 64, 8, "--activation", "tanh", "--run-dir", tmp_path / "deep")
     assert deep.returncode == 0, deep.stderr
     assert load_run(tmp_path / "deep")[0].model == AutoencoderConfig(hidden=(64, 8), activation="tanh")

@@ -199,6 +199,9 @@ def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(x > 0, x, 0.01 * x)
 
 
+ACTIVATIONS = {"leaky_relu": leaky_relu, "relu": jax.nn.relu, "tanh": jnp.tanh}
+
+
 def flatten_as_torch(x: Float[Array, "batch h w c"]) -> Float[Array, "batch features"]:
     """Flatten images channel by channel, as torch flattens NCHW, so that weights after it port."""
     return feature_major.to_rows(x).T

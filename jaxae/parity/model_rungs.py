@@ -10,8 +10,9 @@ import optax
 import torch
 
 import torch_ref
-from jaxae.network.models import AutoencoderOutput, ConditionalVAE, VAEOutput, with_parameters
+from jaxae.network.models import AutoencoderOutput, with_parameters
 from jaxae.network.parameters import Parameters
+from jaxae.network.vae import VAE, VAEOutput
 from jaxae.parity.calls import record_nnx, record_torch
 from jaxae.parity.channel_order import align
 from jaxae.parity.gap import Gap, measure
@@ -58,8 +59,8 @@ def reparameterization_row(pair: Pair) -> RungResult:
     """A code of given mean, log variance and eps."""
     mean, log_var, eps = np.random.default_rng(3).standard_normal((3, 5, 4)).astype(pair.dtype)
     twin = pair.twin
-    assert isinstance(twin, ConditionalVAE)
-    assert isinstance(pair.reference, torch_ref.ConditionalVariationalAutoencoder)
+    assert isinstance(twin, VAE)
+    assert isinstance(pair.reference, torch_ref.VariationalAutoencoder)
     wanted = pair.reference.reparameterize(*map(torch.from_numpy, (mean, log_var, eps)))
     gap = measure({"code": twin.reparameterize(*map(jnp.asarray, (mean, log_var, eps)))}, {"code": wanted})
     return pair.result("reparameterization, same eps", gap, FORWARD[pair.dtype])

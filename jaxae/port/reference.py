@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from jaxae.config import AutoencoderConfig, ModelConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, ModelConfig
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,11 @@ def reference_module(config: ModelConfig) -> "torch.nn.Module":
         return torch_ref.Autoencoder(
             config.num_features, config.hidden, activation=config.activation, initialization=config.initialization
         )
+    if isinstance(config, DenseVAEConfig):
+        return torch_ref.DenseVariationalAutoencoder(
+            config.num_latent, config.num_classes, config.hidden, activation=config.activation
+        )
+    assert isinstance(config, ConditionalVAEConfig)
     return torch_ref.ConditionalVariationalAutoencoder(
         28 * 28,
         config.num_latent,

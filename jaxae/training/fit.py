@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxae.config import ConditionalVAEConfig, RunConfig
+from jaxae.config import RunConfig, VAEConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.network.models import Model, with_parameters
@@ -278,7 +278,7 @@ def check_data(config: RunConfig, dataset: Dataset) -> None:
         raise InputError(
             f"expected a batch size of at most the {len(labels)} training examples, got {config.train.batch_size}"
         )
-    if isinstance(config.model, ConditionalVAEConfig):
+    if isinstance(config.model, VAEConfig):
         classes = config.model.num_classes
         if images.shape[1:] != (28, 28, 1):
             raise InputError(f"expected images [n, 28, 28, 1], got {list(images.shape)}")

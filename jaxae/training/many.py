@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from jaxae.config import RunConfig
+from jaxae.config import RunConfig, read_config
 from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError
 from jaxae.network.models import Model, with_parameters
@@ -19,7 +19,7 @@ from jaxae.training.fit import check_data
 from jaxae.training.placement import put_examples
 from jaxae.training.plan import evaluation_plan, stack_plans
 from jaxae.training.program import program_of
-from jaxae.training.run_folder import RunFolder, save_weights
+from jaxae.training.run_folder import RunFolder, load_run, load_weights, save_weights
 from jaxae.training.runtime import divide_by_models, make_mesh
 from jaxae.training.schedule import make_schedule
 from jaxae.training.state import Hyperparameters, Metrics
@@ -144,11 +144,32 @@ def save_many(folder: Path, result: ManyResult, seeds: Sequence[int]) -> None:
             lines.append(line)
         kept.write_metrics(lines)
         for index, seed in enumerate(seeds):
-            path = folder / f"weights-seed-{seed}.safetensors"
             own = jax.tree.map(lambda leaf: np.asarray(leaf[index]), result.parameters)  # noqa: B023
-            save_weights(path, result.config.replace(seed=seed), own)
+            save_weights(_weights_of(folder, seed), result.config.replace(seed=seed), own)
     except OSError as error:
         raise InputError(f"expected a run directory that can be written, got {error}") from error
+
+
+def load_models(folder: Path) -> list[tuple[RunConfig, Model]]:
+    """Configuration and model of each seed of a run, of the one where it has one.
+
+    Raises:
+        InputError: If the folder holds no finished run.
+    """
+    config = read_config(RunFolder(folder).config_file)
+    seeds = sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("weights-seed-*.safetensors"))
+    if not seeds:
+        return [load_run(folder)]
+    found = []
+    for seed in seeds:
+        parameters = load_weights(_weights_of(folder, seed), config.model)
+        model = with_parameters(config.model, jax.tree.map(jnp.asarray, parameters))
+        found.append((config.replace(seed=seed), model))
+    return found
+
+
+def _weights_of(folder: Path, seed: int) -> Path:
+    return folder / f"weights-seed-{seed}.safetensors"
 
 
 def _check_finite(metrics: Metrics, seeds: Sequence[int], first_step: int) -> None:
@@ -161,5 +182,5 @@ def _check_finite(metrics: Metrics, seeds: Sequence[int], first_step: int) -> No
         )
 
 
-def _deviation(values: Float[Array, " models"]) -> float:
+def _deviation(values: Float[np.ndarray, " models"]) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0

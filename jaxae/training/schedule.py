@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float32, Int32
 
-from jaxae.config import ConditionalVAEConfig, ModelConfig, RunConfig
+from jaxae.config import ModelConfig, RunConfig, VAEConfig
 from jaxae.network.models import build, init_parameters
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.torch_rng.generator import Generator
@@ -71,7 +71,7 @@ class TorchSchedule:
         self._num_examples = num_examples
         self._batch_size = batch_size
         self._loader = loader
-        self._num_latent = model.num_latent if isinstance(model, ConditionalVAEConfig) else 0
+        self._num_latent = model.num_latent if isinstance(model, VAEConfig) else 0
         self._generator = Generator(seed)
         network = build(model, rngs=nnx.Rngs(0))
         network.reset_parameters(self._generator)

@@ -10,11 +10,11 @@ from jax.sharding import Mesh
 from jaxtyping import Int, UInt8
 
 from jaxae.cli import default
-from jaxae.config import CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig
+from jaxae.config import CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig, VAEConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.apply import decode
-from jaxae.network.models import ConditionalVAE
+from jaxae.network.vae import VAE
 from jaxae.pretrained.card import model_card
 from jaxae.storage import npz
 from jaxae.storage.files import check_writable, refuse_unwritable
@@ -98,7 +98,7 @@ class GenerationComparison:
     """
 
     table: MethodTable[GenerationRow]
-    models: Mapping[str, ConditionalVAE]
+    models: Mapping[str, VAE]
     dataset: Dataset
     seed: int
 
@@ -141,13 +141,11 @@ def _write_samples(settings: GenerateSettings, path: Path, dataset: Dataset, mes
     generate_file(path, model, dataset, sampler=sampler, label=label, count=count, seed=seed)
 
 
-def _load_or_train(
-    model_dir: Path | None, recipe: RunConfig, dataset: Dataset, mesh: Mesh
-) -> tuple[RunConfig, ConditionalVAE]:
+def _load_or_train(model_dir: Path | None, recipe: RunConfig, dataset: Dataset, mesh: Mesh) -> tuple[RunConfig, VAE]:
     batch_size = min(recipe.train.batch_size, len(dataset.train.labels))
     recipe = recipe.replace(num_classes=dataset.num_classes, data=dataset.name, batch_size=batch_size)
     config, model = load_or_train(model_dir, recipe, dataset, mesh=mesh, show_progress=True)
-    assert isinstance(model, ConditionalVAE)
+    assert isinstance(model, VAE)
     if model.config.num_classes != dataset.num_classes:
         raise InputError(
             f"expected a model conditioned on the {dataset.num_classes} classes of {dataset.name}, "
@@ -158,25 +156,21 @@ def _load_or_train(
 
 def _describe(config: RunConfig) -> str:
     """What tells a model from the post's, and for how long it was trained."""
-    assert isinstance(config.model, ConditionalVAEConfig)
+    assert isinstance(config.model, VAEConfig)
+    whose, no_leaky_relu = "dense", False
+    if isinstance(config.model, ConditionalVAEConfig):
+        whose, no_leaky_relu = "the post's", not config.model.output_leaky_relu
     differences = {
-        "no last leaky_relu": not config.model.output_leaky_relu,
+        "no last leaky_relu": no_leaky_relu,
         f"{config.model.num_latent} latents": config.model.num_latent != 50,
         f"beta {config.train.beta:g}": config.train.beta != CONDITIONAL_VAE.train.beta,
     }
     name = ", ".join(text for text, differs in differences.items() if differs) or "as it is"
-    return f"the post's CVAE, {name}, {config.train.epochs} epochs"
+    return f"{whose} CVAE, {name}, {config.train.epochs} epochs"
 
 
 def generate_file(
-    path: Path,
-    model: ConditionalVAE,
-    dataset: Dataset,
-    *,
-    sampler: SamplerName,
-    label: int | None,
-    count: int,
-    seed: int = 0,
+    path: Path, model: VAE, dataset: Dataset, *, sampler: SamplerName, label: int | None, count: int, seed: int = 0
 ) -> None:
     """Write samples: a .npz file of images and labels, or one picture of them side by side.
 
@@ -216,7 +210,7 @@ def check_request(path: Path, label: int | None, count: int, num_classes: int) -
 
 
 def compare_generation(
-    models: Mapping[str, ConditionalVAE],
+    models: Mapping[str, VAE],
     dataset: Dataset,
     judge: Judge,
     *,

@@ -8,7 +8,7 @@ from typing import Annotated
 from jax.sharding import Mesh
 
 from jaxae.cli import DataFlags, default
-from jaxae.config import RunConfig
+from jaxae.config import RunConfig, VAEConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.models import Model
@@ -88,13 +88,13 @@ def load_or_train(
         show_progress: Whether progress is shown on standard error.
 
     Raises:
-        InputError: If the run is not finished, or holds another kind of model than `config`.
+        InputError: If the run is not finished, or holds an autoencoder for a VAE, or the reverse.
     """
     if model_dir is None:
         result = fit(config, dataset, run_dir=keep, mesh=mesh, corrupt=corrupt, show_progress=show_progress)
         return config, result.model
     found, model = load_run(model_dir)
-    if type(found.model) is not type(config.model):
+    if isinstance(found.model, VAEConfig) is not isinstance(config.model, VAEConfig):
         wanted, got = type(config.model).__name__, type(found.model).__name__
         raise InputError(f"expected a run of {wanted}, got {model_dir}, which holds {got}")
     trained_on = Path(found.data).stem if found.data.endswith(".npz") else found.data

@@ -17,8 +17,8 @@ from jaxae.config import AutoencoderConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.apply import map_rows
-from jaxae.network.layers import Linear
-from jaxae.network.models import ACTIVATIONS, Autoencoder, build
+from jaxae.network.layers import ACTIVATIONS, Linear
+from jaxae.network.models import Autoencoder, build
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.corruption import MaskedPixels

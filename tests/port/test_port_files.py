@@ -22,7 +22,7 @@ import torch
 from flax import nnx
 
 from jaxae import port
-from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
+from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig
 from jaxae.errors import InputError
 from jaxae.network.models import build
 from jaxae.port.pickle_walk import declared_storages
@@ -355,6 +355,8 @@ def test_a_file_of_another_layout_or_net(tmp_path):
         ConditionalVAEConfig(),
         ConditionalVAEConfig(7, 0),
         ConditionalVAEConfig(3, 4, reconstruct_condition=True),
+        DenseVAEConfig(),
+        DenseVAEConfig(3, 4, hidden=(6, 5, 7), activation="relu"),
     ],
 )
 def test_own_models_are_known_by_their_tensors(tmp_path, config):

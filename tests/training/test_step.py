@@ -4,18 +4,21 @@ import numpy as np
 import pytest
 from conftest import programs_of
 
-from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
+from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, DENSE_VAE, RunConfig
 from jaxae.data.dataset import load
 from jaxae.network.models import init_parameters
+from jaxae.training.cost import draw_noise, take_batch
 from jaxae.training.placement import init_state, put_examples, put_plan
 from jaxae.training.plan import Noise, Plan, batches
 from jaxae.training.program import Program, program_of
 from jaxae.training.runtime import make_mesh
-from jaxae.training.state import Hyperparameters, hyperparameters_of
+from jaxae.training.state import Examples, Hyperparameters, hyperparameters_of
 from jaxae.training.step import evaluate, train_steps
 
 SMALL_VAE = CONDITIONAL_VAE.replace(num_latent=6)
-CONFIGS = {"autoencoder": AUTOENCODER, "vae": SMALL_VAE}
+# The dense VAE's pixels are drawn at each step, beside its noise.
+DENSE = DENSE_VAE.replace(num_latent=5, hidden=(9,))
+CONFIGS = {"autoencoder": AUTOENCODER, "vae": SMALL_VAE, "dense vae, binarized": DENSE}
 
 
 def flat(state) -> np.ndarray:
@@ -63,6 +66,28 @@ def test_results_do_not_depend_on_the_number_of_devices(name):
     # A learning rate off by a millionth would be seen.
     off, _ = train(config, plan, rate=config.train.learning_rate * (1 + 1e-6))
     assert np.abs(flat(off.parameters) - flat(one.parameters)).max() > 1e-9
+
+
+def test_binarized_pixels_are_drawn_with_the_grey_values_as_probabilities():
+    program, _, _ = start(DENSE)
+    grey = np.broadcast_to(np.array([0, 51, 255], np.uint8)[:, None, None, None], (3, 28, 28, 1))
+    data = Examples(jnp.asarray(grey), jnp.zeros(3, jnp.int32))
+    rows = jnp.arange(3)
+
+    def drawn(key: int) -> np.ndarray:
+        batch = take_batch(program, data, rows, draw_noise(program, jax.random.key(key), rows))
+        np.testing.assert_array_equal(batch.shown, batch.target)
+        return np.asarray(batch.target)
+
+    first, second = drawn(0), drawn(1)
+    assert set(np.unique(first)) == {0, 1}
+    for batch in (first, second):
+        assert (batch[0] == 0).all()
+        assert (batch[2] == 1).all()
+        # 784 draws at 0.2: a deviation of 0.014.
+        assert batch[1].mean() == pytest.approx(0.2, abs=0.06)
+    assert (first[1] != second[1]).any()
+    np.testing.assert_array_equal(first, drawn(0))
 
 
 @pytest.mark.usefixtures("x64")
