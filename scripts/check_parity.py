@@ -86,7 +86,7 @@ def _replay(
     style: Literal["plain", "markdown"],
 ) -> None:
     """Replay logs, print the table, and exit with status 1 if one is beyond its tolerance."""
-    from jaxae.parity.published import PublishedLine, published_logs, published_table, replay_published
+    from jaxae.parity.published import published_logs, published_table, replay_published
     from jaxae.training.runtime import configure
 
     known = {log.name: log for log in published_logs()}
@@ -98,12 +98,7 @@ def _replay(
     configure(device="cpu", batch_size=max(log.config.train.batch_size for log in logs), dtype="float64")
     dataset = load("mnist", data_dir, original_order=True)
 
-    def tell(lines: Sequence[PublishedLine]) -> None:
-        if lines:
-            same = sum(line.identical for line in lines)
-            print(f"epoch {lines[0].epoch}: {same} of {len(lines)} lines identical", file=sys.stderr)
-
-    found = [replay_published(log, dataset, report=tell) for log in logs]
+    found = [replay_published(log, dataset, report=lambda line: print(line, file=sys.stderr)) for log in logs]
     print(published_table(found, style=style))
     if json is not None:
         write_text(json, json_format.dumps({"logs": [one.to_json() for one in found]}, indent=1))

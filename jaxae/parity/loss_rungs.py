@@ -53,9 +53,13 @@ def loss_rows(dtype: Precision) -> Iterator[RungResult]:
         return torch_ref.cvae_cost(m, v, p, same_t.to(p), BETA)
 
     yield row("BCE from probabilities, sum", lambda p: form(p, t).sum(), lambda p: total(p, same_t.to(p)), inner)
-    yield row("BCE from probabilities, sum, saturated", lambda p: form(p, at).sum(), lambda p: total(p, same_at.to(p)), ends)
+    yield row(
+        "BCE from probabilities, sum, saturated", lambda p: form(p, at).sum(), lambda p: total(p, same_at.to(p)), ends
+    )
     yield row("BCE from probabilities, mean", lambda p: form(p, t).mean() / 21, lambda p: bce(p, same_t.to(p)), inner)
-    yield row("BCE from logits, sum", lambda x: from_logits(x, t).sum(), lambda x: total_of_logits(x, same_t.to(x)), logits)
+    yield row(
+        "BCE from logits, sum", lambda x: from_logits(x, t).sum(), lambda x: total_of_logits(x, same_t.to(x)), logits
+    )
     yield row("KL divergence, sum", lambda m, v: kl(m, v).sum(), torch_ref.kl_divergence, mean, log_var)
     yield row(f"beta-ELBO, beta {BETA}", elbo, cost, mean, log_var, inner)
 

@@ -173,8 +173,9 @@ def make_shifted_feed(*, steps: int, batch_size: int, num_latent: int = 50, seed
     count = min(steps * batch_size, 60_000)
     chosen = rng.integers(0, len(digits.labels), count)
     shifts = rng.integers(-3, 4, (count, 2))
-    images = [np.roll(digits.images[index], shift, (0, 1)) for index, shift in zip(chosen, shifts, strict=True)]
-    shifted = Split(np.stack(images), digits.labels[chosen])
+    rows, columns = ((np.arange(28) - shifts[:, axis, None]) % 28 for axis in (0, 1))
+    images = digits.images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+    shifted = Split(images, digits.labels[chosen])
     return _feed(shifted, steps, batch_size, num_latent, rng)
 
 

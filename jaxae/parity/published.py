@@ -114,7 +114,7 @@ class PublishedComparison:
         """Relative difference of the two means over each epoch's lines."""
         epochs = [list(group) for _, group in groupby(self.lines, key=lambda line: line.epoch)]
         means = [(fmean(x.replayed for x in lines), fmean(x.published for x in lines)) for lines in epochs]
-        return [abs(replayed - published) / published for replayed, published in means]
+        return [abs(replayed - published) / abs(published) for replayed, published in means]
 
     @property
     def passed(self) -> bool:
@@ -156,7 +156,7 @@ def replay_published(
     dataset: Dataset,
     *,
     steps: int | None = None,
-    report: Callable[[Sequence[PublishedLine]], object] = lambda lines: None,
+    report: Callable[[str], object] = lambda line: None,
 ) -> PublishedComparison:
     """Replay a notebook's training on MNIST, and put its costs beside the printed ones.
 
@@ -166,7 +166,7 @@ def replay_published(
         log: The notebook's log.
         dataset: MNIST in its original order.
         steps: Number of steps to replay; by default as many as the log has epochs of.
-        report: Function that is called with the lines of each epoch as it ends.
+        report: Function that is called with a line of text as each epoch ends.
 
     Raises:
         InputError: If the log has other batches than its settings make of the data.
@@ -195,15 +195,27 @@ def replay_published(
             for _, batch, cost in printed.get(epoch, [])
             if batch < taken
         ]
-        report(own)
         lines += own
+        if own:
+            (mean,) = PublishedComparison(log, tuple(own)).epoch_gaps
+            same = sum(line.identical for line in own)
+            report(f"{log.name}, epoch {epoch}: {same} of {len(own)} lines identical, mean off by {mean:.1e}")
         left = None if left is None else left - taken
     return PublishedComparison(log, tuple(lines), time.perf_counter() - begun)
 
 
 def published_table(found: Sequence[PublishedComparison], *, style: Literal["plain", "markdown"] = "plain") -> str:
     """Comparisons as text, a line each; differences are relative."""
-    titles = ("log", "lines", "identical", "largest of a line", "of an epoch's mean", "first line", "seconds", "verdict")
+    titles = (
+        "log",
+        "lines",
+        "identical",
+        "largest of a line",
+        "of an epoch's mean",
+        "first line",
+        "seconds",
+        "verdict",
+    )
     rows = []
     for one in found:
         name, lines, identical, line, mean, first, seconds, passed = one.to_json().values()

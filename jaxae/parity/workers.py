@@ -26,9 +26,11 @@ def run_in_workers(settings: LadderSettings, workers: int) -> Iterator[LadderRes
         mutation_of(settings.mutation)
     context = multiprocessing.get_context("spawn")
     parts = list(_divide(settings))
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare, initargs=(settings.threads, settings.devices)) as pool:
-        # The longest first, so that none is left to run alone at the end.
-        longest = sorted(parts, key=lambda part: "trajectory" not in part.rungs)
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=prepare, initargs=(settings.threads, settings.devices)
+    ) as pool:
+        # The longest first, so that none is left to run alone at the end; the last network but one trains thrice.
+        longest = sorted(parts, key=lambda part: ("trajectory" not in part.rungs, "11" not in part.models[0]))
         futures = {part: pool.submit(run_ladder, part) for part in longest}
         try:
             for part in parts:
