@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from jaxae.config import AutoencoderConfig, ComputeDtype, ConditionalVAEConfig, Replay, RunConfig
+from jaxae.config import AutoencoderConfig, ComputeDtype, ConditionalVAEConfig, Reduction, Replay, RunConfig
 from jaxae.errors import DivergenceError, InputError, StoppedError
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ class TrainFlags(DataFlags):
             kept. Devices are divided among the models first.
         replay: Random stream to repeat: torch-1 and torch draw weights, order and noise as torch does after
             manual_seed, with the DataLoader of torch 1.x or of today.
+        reduction: Reduction of the cost: the post's (the autoencoder's mean over batch and pixels, the VAE's sum over
+            both), that sum for either, or a sum over pixels and a mean over the batch.
     """
 
     epochs: int
@@ -135,6 +137,7 @@ class TrainFlags(DataFlags):
     dtype: Annotated[ComputeDtype | None, default("float32; float64 in a replay")] = None
     seeds: int = 1
     replay: Replay = "no"
+    reduction: Reduction = "post"
 
     @classmethod
     def of(cls, preset: RunConfig) -> "TrainFlags":
@@ -163,7 +166,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
     from jaxae.training.fit import fit
     from jaxae.training.run_folder import default_path
 
-    own = ("epochs", "batch_size", "learning_rate", "seed", "replay", "data")
+    own = ("epochs", "batch_size", "learning_rate", "seed", "replay", "reduction", "data")
     config = preset.replace(**{key: getattr(flags, key) for key in own})
     config = config.replace(dtype=flags.dtype or ("float32" if flags.replay == "no" else "float64"))
     dataset = flags.load(original_order=config.train.replay != "no")

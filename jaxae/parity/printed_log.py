@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from jaxae.cli import Switch, default
-from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, Activation
+from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, Activation, Reduction
 from jaxae.errors import InputError
 from jaxae.parity.published import REPLAYED, Costs, PublishedLog
 
@@ -42,6 +42,8 @@ class PrintedLog:
         learning_rate: Adam's learning rate.
         seed: Seed of torch's stream.
         replay: DataLoader whose order is replayed: that of torch 1.x, or of today.
+        reduction: Reduction of the cost: the post's (the autoencoder's mean over batch and pixels, the VAE's sum over
+            both), that sum for either, or a sum over pixels and a mean over the batch.
     """
 
     log: Annotated[Path | None, default("no file")] = None
@@ -58,6 +60,7 @@ class PrintedLog:
     learning_rate: Annotated[float | None, _PRESET] = None
     seed: Annotated[int | None, _PRESET] = None
     replay: Literal["torch-1", "torch"] = "torch-1"
+    reduction: Reduction = "post"
 
     def __post_init__(self) -> None:
         given = self._given()

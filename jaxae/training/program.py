@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
-from jaxae.config import ComputeDtype, ConditionalVAEConfig, ModelConfig, RunConfig
+from jaxae.config import ComputeDtype, ConditionalVAEConfig, ModelConfig, Reduction, RunConfig
 
 Corruption = Callable[[Key[Array, ""], Float[Array, "..."]], Float[Array, "..."]]
 
@@ -23,6 +23,7 @@ class Program:
         from_probabilities: Whether the cross-entropy is torch's rather than the one from logits.
         corrupt: Function of a key and an example in [0, 1], whose result the network is shown in
             the example's place; it is still to reconstruct the example.
+        reduction: Reduction of a batch's cost, as in `TrainConfig`.
     """
 
     model: ModelConfig
@@ -30,6 +31,7 @@ class Program:
     dtype: ComputeDtype = "float32"
     from_probabilities: bool = False
     corrupt: Corruption | None = None
+    reduction: Reduction = "post"
 
     @property
     def float_dtype(self) -> np.dtype:
@@ -45,4 +47,4 @@ class Program:
 def program_of(config: RunConfig, mesh: Mesh, corrupt: Corruption | None = None) -> Program:
     """The program that trains as a configuration says."""
     train = config.train
-    return Program(config.model, mesh, train.dtype, train.from_probabilities, corrupt)
+    return Program(config.model, mesh, train.dtype, train.from_probabilities, corrupt, train.reduction)
