@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
 import torch
