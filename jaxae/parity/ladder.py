@@ -104,6 +104,8 @@ def _step(pair: Pair) -> Iterator[RungResult]:
     size = pair.config.train.batch_size
     feed = model_rungs.calm_feed(pair, steps=-(-NUM_DIGITS // size), batch_size=size)
     yield from model_rungs.step_rows(pair, feed)
+    if not pair.is_vae and pair.dtype == "float64":
+        yield model_rungs.saturated_row(pair, feed)
     yield model_rungs.adam_row(pair, feed)
 
 

@@ -79,11 +79,11 @@ def condition_rows(dtype: Precision) -> Iterator[RungResult]:
         planes = np.zeros((BATCH, HEIGHT, WIDTH, 3), dtype) + np.eye(3)[label][:, None, None]
         whole = torch.from_numpy(np.concatenate([image, planes], -1)).permute(0, 3, 1, 2)
         found = {"output": flax(jnp.asarray(image), jnp.asarray(label))}
-        sides = (
+        theirs, exact = (
             {"output": reference.to(kind)(whole.to(kind)).permute(0, 2, 3, 1)}
             for kind in (getattr(torch, dtype), torch.float64)
         )
-        yield judge("layers", f"Conv of a class, {lowering} lowering", dtype, FORWARD, found, *sides)
+        yield judge("layers", f"Conv of a class, {lowering} lowering", dtype, FORWARD, found, theirs, exact)
 
 
 ACTIVATION_PAIRS = {
@@ -106,7 +106,7 @@ def activation_rows(dtype: Precision) -> Iterator[RungResult]:
             sides.append({"value": expected, "slope": x.grad})
         value, pull = jax.vjp(function, jnp.asarray(points))
         found = {"value": value, "slope": pull(jnp.ones_like(value))[0]}
-        yield judge("layers", name, dtype, FORWARD, found, *sides)
+        yield judge("layers", name, dtype, FORWARD, found, sides[0], sides[1])
 
 
 def _linear(settings: LayerSettings) -> tuple[Any, Any, tuple[int, ...]]:

@@ -37,8 +37,8 @@ def loss_rows(dtype: Precision) -> Iterator[RungResult]:
 
     def row(rung: str, ours: Callable[..., jax.Array], theirs: Callable, *arguments: np.ndarray) -> RungResult:
         found = _value_and_slopes(ours, *arguments)
-        sides = (_torch_side(theirs, *(one.astype(kind) for one in arguments)) for kind in (dtype, "float64"))
-        return judge("losses", rung, dtype, FORWARD, found, *sides)
+        wanted, exact = (_torch_side(theirs, *(one.astype(kind) for one in arguments)) for kind in (dtype, "float64"))
+        return judge("losses", rung, dtype, FORWARD, found, wanted, exact)
 
     form, from_logits, kl = losses.bce_from_probabilities, losses.bce_from_logits, losses.kl_from_standard_normal
     bce, total = F.binary_cross_entropy, partial(F.binary_cross_entropy, reduction="sum")

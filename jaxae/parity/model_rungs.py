@@ -1,6 +1,7 @@
 """Rungs of whole networks: stages, forward pass, cost, gradients, one step of Adam."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -96,19 +97,34 @@ def step_rows(pair: Pair, feed: Feed) -> Iterator[RungResult]:
     exact, truth = _torch_step(pair.copied("float64"), feed)
     own, expected = _torch_step(pair.copied(), feed)
     found = next(jax_steps(pair, feed))
-    costs = ({"cost": snapshot.cost} for snapshot in (found, expected, truth))
-    yield pair.judge("cost", FORWARD, *costs)
+    ours, theirs, wide = ({"cost": snapshot.cost} for snapshot in (found, expected, truth))
+    yield pair.judge("cost", FORWARD, ours, theirs, wide)
     gradients = {name: 10 * value for name, value in found.first_moments.items()}
     yield pair.judge("gradients", GRADIENT, gradients, own, exact)
     decided = {name: (abs(value) > DECIDED * abs(value).max()).numpy() for name, value in exact.items()}
     decided = {name: mask | (exact[name] == 0).numpy() for name, mask in decided.items()}
     left_out = sum(int((~mask).sum()) for mask in decided.values())
-    sides = (
+    ours, theirs, wide = (
         _flat(side._replace(parameters={name: side.parameters[name][mask] for name, mask in decided.items()}))
         for side in (found, expected, truth)
     )
     note = f"{left_out} parameters of gradients below {DECIDED:.0e} left out"
-    yield pair.judge("Adam step, own gradients", ADAM, *sides, note=note)
+    yield pair.judge("Adam step, own gradients", ADAM, ours, theirs, wide, note)
+
+
+def saturated_row(pair: Pair, feed: Feed) -> RungResult:
+    """Gradients of an autoencoder whose weights saturate the sigmoid: torch's slope of the cross-entropy is its own.
+
+    Of float64 alone: in float32 nothing is left of the slope there, in torch either.
+    """
+    loud = pair.copied()
+    with torch.no_grad():
+        loud.reference.linear_2.weight.mul_(300)
+    last = {**pair.parameters["linear_2"], "kernel": 300 * pair.parameters["linear_2"]["kernel"]}
+    loud = replace(loud, parameters={**pair.parameters, "linear_2": last})
+    own, _ = _torch_step(loud.copied(), feed)
+    found = {name: 10 * value for name, value in next(jax_steps(loud, feed)).first_moments.items()}
+    return pair.judge("gradients of saturated pixels", GRADIENT, found, own, own)
 
 
 def adam_row(pair: Pair, feed: Feed) -> RungResult:
@@ -125,7 +141,7 @@ def adam_row(pair: Pair, feed: Feed) -> RungResult:
     parameters = {name: jnp.array(value) for name, value in pair.reference.state_dict().items()}
     updates, (moments, *_) = optimizer.update(gradients, optimizer.init(parameters))
     found = (0.0, optax.apply_updates(parameters, updates), moments.mu, moments.nu)
-    return pair.judge("Adam step, same gradients", ADAM, *map(_flat, (found, expected, exact)))
+    return pair.judge("Adam step, same gradients", ADAM, _flat(found), _flat(expected), _flat(exact))
 
 
 def _torch_step(pair: Pair, feed: Feed) -> tuple[dict[str, torch.Tensor], Snapshot]:

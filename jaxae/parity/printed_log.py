@@ -126,4 +126,4 @@ def read_lines(path: Path) -> tuple[Costs, int, int | None]:
         )
     # Some count epochs from 0.
     shift = 1 if costs[0][0] == 0 else 0
-    return tuple((epoch + shift, *rest) for epoch, *rest in costs), max(printed), max(batches) or None
+    return tuple((epoch + shift, batch, cost) for epoch, batch, cost in costs), max(printed), max(batches) or None

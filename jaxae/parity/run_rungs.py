@@ -43,9 +43,9 @@ def run_rows(
     if pair.is_vae:
         what, bound, config = "costs of the first epoch", RUN_EPOCH, config.replace(epochs=1)
     theirs, ours = (run(single, config, data)[0] for run in (torch_run, jax_run))
-    sides = (ours, theirs, expected[: len(theirs)])
-    yield single.judge(f"{name}: first cost", FORWARD, *(_each(side[:1]) for side in sides))
-    yield single.judge(f"{name}: {what}", bound, *map(_each, sides))
+    exact = expected[: len(theirs)]
+    yield single.judge(f"{name}: first cost", FORWARD, _each(ours[:1]), _each(theirs[:1]), _each(exact[:1]))
+    yield single.judge(f"{name}: {what}", bound, _each(ours), _each(theirs), _each(exact))
 
 
 def _each(costs: np.ndarray) -> dict[str, float]:

@@ -17,7 +17,7 @@ from jaxae.parity.tolerance import Bound
 @pytest.mark.parametrize("write", [report.write_json, report.write_plot])
 def test_a_failed_write_leaves_nothing(write, tmp_path, monkeypatch):
     """A disk that fills while a file is written leaves neither it nor a part of it."""
-    steps = dict.fromkeys(trajectory.QUANTITIES, np.ones(2))
+    steps = {str(quantity): np.ones(2) for quantity in trajectory.QUANTITIES}
     curves = [trajectory.Curve("VAE", "float64", "jax", "torch", steps)]
     content = LadderResult(curves=curves) if write is report.write_json else curves
 
