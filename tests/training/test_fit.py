@@ -247,7 +247,7 @@ def test_bfloat16_trains_float32_parameters(data):
         ("test", lambda images, labels: (np.full(images.shape, np.nan, "f"), labels), "got NaN"),
         ("train", lambda images, labels: (images.astype(np.int32), labels), "expected pixels of uint8, .*got int32"),
         ("train", lambda images, labels: (images, labels + 5), "expected labels from 0 to 9, got 1"),
-        ("test", lambda images, labels: (images, labels - 1), "expected labels from 0 to 9, got -1"),
+        ("test", lambda images, labels: (images, labels - 10), "expected labels from 0 to 9, got -10"),
         ("train", lambda images, labels: (images, labels[:-1]), "expected a label for each of 70 images, got 69"),
         ("test", lambda images, labels: (images[:0], labels[:0]), "expected at least one image, got none"),
         ("test", lambda images, labels: (images[:, :27], labels), "expected images of shape Nx28x28x1, got"),
