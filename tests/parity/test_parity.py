@@ -17,7 +17,7 @@ from jaxae.parity import initial_rungs, layer_rungs, loss_rungs, model_rungs, mu
 from jaxae.parity.calls import record_torch
 from jaxae.parity.cases import CASES
 from jaxae.parity.ladder import LadderResult, run_ladder
-from jaxae.parity.pair import Feed, Pair, make_feed, make_pair, make_shifted_feed
+from jaxae.parity.pair import Feed, make_feed, make_pair, make_shifted_feed
 from jaxae.parity.rung_result import RungResult
 from jaxae.parity.settings import LadderSettings
 from jaxae.parity.trajectory import trajectory_rows
