@@ -1,18 +1,24 @@
 """What command lines share: one line for the user's errors, and the flags of data and trainings."""
 
+import contextlib
+import errno
+import io
+import os
+import re
+import shlex
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from jaxae.config import AutoencoderConfig, ComputeDtype, ConditionalVAEConfig, Reduction, Replay, RunConfig
+from jaxae.config import AutoencoderConfig, ComputeDtype, Reduction, Replay, RunConfig, VAEConfig
 from jaxae.errors import DivergenceError, InputError, StoppedError
 
 if TYPE_CHECKING:
@@ -29,20 +35,23 @@ Flags = Annotated[Given, tyro.conf.arg(name="")]
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
-def default(told: str) -> Any:
-    """Say in the help what a flag whose default is None stands for."""
-    return tyro.conf.arg(help_behavior_hint=f"(default: {told})")
+def default(told: str, metavar: str | None = None) -> object:
+    """Say in the help what a flag whose default is None stands for, and what it takes beside None."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {told})", metavar=metavar)
 
 
 def run(main: Callable[..., None]) -> None:
     """Parse the command line for a function, call it, and exit.
 
-    Its docstring and arguments make the help. InputError ends with one line and status 2, divergence with one line
-    and status 1, a signal with 128 and its number; warnings are one line each.
+    Its docstring and arguments make the help. InputError, or a command line that does not parse, ends with one line
+    and status 2, divergence with one line and status 1, a signal with 128 and its number; warnings are one line each.
     """
     warnings.showwarning = _show_warning
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started this
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  it is open as long as the process
     try:
-        tyro.cli(main, prog=Path(sys.argv[0]).name)
+        _parse(main)()
     except InputError as error:
         _leave(f"error: {error}", 2)
     except DivergenceError as error:
@@ -52,9 +61,45 @@ def run(main: Callable[..., None]) -> None:
     except KeyboardInterrupt:
         _leave("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
-        # The reader of standard output has gone; nobody is left to tell.
-        sys.stderr.close()
+        _drop_output()  # its reader has gone, and nobody is left to tell
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        _drop_output()
+        _leave(f"error: expected room for what is written, on the disk or on standard output, got {error}", 2)
+
+
+def _parse(main: Callable[..., None]) -> Callable[[], None]:
+    """The function with its arguments from the command line, to be called.
+
+    Raises:
+        InputError: If the command line does not parse.
+    """
+
+    @wraps(main)
+    def bind(*args: Any, **keywords: Any) -> Callable[[], None]:
+        return partial(main, *args, **keywords)
+
+    prog, said = Path(sys.argv[0]).name, io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(bind, prog=prog)
+    except SystemExit as exit:
+        if not exit.code:
+            raise
+    # tyro draws a box: a title, then sections between rules, the last ones on help.
+    title, _, box = re.sub("[╭╮╰╯│]", " ", said.getvalue()).strip("─- \n").partition("\n")
+    sections = [" ".join(section.split()) for section in re.split("[─-]{5,}", box)]
+    told = "; ".join(one for one in sections if one and not re.match("(For full|Argument) helptext", one))
+    title = title.strip("─- ").lower()
+    told = re.sub(f"^{title}:? ", "", told, flags=re.IGNORECASE)
+    raise InputError(f"expected what {prog} --help lists, got {title}: {told}")
+
+
+def _drop_output() -> None:
+    """Point standard output nowhere: what is left in its buffer would fail once more as Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(line: str, status: int) -> None:
@@ -75,13 +120,13 @@ class DataFlags:
             that shape, or the path of an .npz file.
         data_dir: Folder of IDX files or of prepared TFDS data.
         device: Kind of device; auto takes what JAX finds.
-        devices: Number of devices that share a batch; a CPU process makes as many.
+        devices: Number of devices that share a batch; on a CPU, parts of its cores.
     """
 
     data: str = "mnist"
-    data_dir: Annotated[Path | None, default("the package's, or TFDS's own")] = None
+    data_dir: Annotated[Path | None, default("the package's, or TFDS's own", "PATH")] = None
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Annotated[int | None, default("min(cores, batch size // 32)")] = None
+    devices: Annotated[int | None, default("min(cores, batch size // 32)", "INT")] = None
 
     def load(self, *, original_order: bool = False) -> "Dataset":
         """The data set.
@@ -114,12 +159,13 @@ class TrainFlags(DataFlags):
         learning_rate: Adam's learning rate.
         seed: Seed of weights, order and noise.
         run_dir: Folder that the run is kept in.
-        resume: Continue the run of --run-dir (by default the newest) from its last checkpoint.
-        log_every: Number of steps between logged costs, and in one compiled chunk.
+        resume: Whether to continue the run of --run-dir (by default the newest) from its last checkpoint.
+        binarize: Whether each pixel is drawn 0 or 1 with its grey value as the probability, anew at each step.
+        log_every: Number of steps between logged costs; each call of the compiled program takes as many.
         checkpoint_seconds: Least number of seconds between checkpoints; 0 saves one every epoch.
-        dtype: Dtype of the network's arithmetic. In float64 a replay parts from torch by torch's own rounding alone.
-        seeds: Number of models trained at once, with seeds from --seed on; mean and deviation of their costs are
-            kept. Devices are divided among the models first.
+        dtype: Dtype of the network's arithmetic. In float64 a replay differs from torch by torch's own rounding alone.
+        seeds: Number of models trained at once, with seeds from --seed on; mean and standard deviation of
+            their costs are logged. Devices are divided among the models first.
         replay: Random stream to repeat: torch-1 and torch draw weights, order and noise as torch does after
             manual_seed, with the DataLoader of torch 1.x or of today.
         reduction: Reduction of the cost: the post's (the autoencoder's mean over batch and pixels, the VAE's sum over
@@ -130,8 +176,9 @@ class TrainFlags(DataFlags):
     batch_size: int
     learning_rate: float
     seed: int
-    run_dir: Annotated[Path | None, default("runs/MODEL-DATA-N, the first N that is free")] = None
+    run_dir: Annotated[Path | None, default("runs/MODEL-DATA-N, the first N that is free", "PATH")] = None
     resume: Switch = False
+    binarize: bool = False
     log_every: int = 50
     checkpoint_seconds: float = 10.0
     dtype: Annotated[ComputeDtype | None, default("float32; float64 in a replay")] = None
@@ -143,10 +190,11 @@ class TrainFlags(DataFlags):
     def of(cls, preset: RunConfig) -> "TrainFlags":
         """The flags that train a preset as it is."""
         train = preset.train
-        return cls(epochs=train.epochs, batch_size=train.batch_size, learning_rate=train.learning_rate, seed=train.seed)
+        own = ("epochs", "batch_size", "learning_rate", "seed", "binarize")
+        return cls(**{name: getattr(train, name) for name in own})
 
 
-def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> None:
+def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -> None:
     """Train one of the post's models as the flags say, and keep the run.
 
     Figures are drawn after the first epoch and renewed while they take a fiftieth of the time; a summary on standard
@@ -166,7 +214,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
     from jaxae.training.fit import fit
     from jaxae.training.run_folder import default_path
 
-    own = ("epochs", "batch_size", "learning_rate", "seed", "replay", "reduction", "data")
+    own = ("epochs", "batch_size", "learning_rate", "seed", "binarize", "replay", "reduction", "data")
     config = preset.replace(**{key: getattr(flags, key) for key in own})
     config = config.replace(dtype=flags.dtype or ("float32" if flags.replay == "no" else "float64"))
     dataset = flags.load(original_order=config.train.replay != "no")
@@ -192,7 +240,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: Any) -> N
         after_epoch=figures.renew,
     )
     figures.draw(result.model, result.metrics)
-    print(_summary(config, result.metrics, figures), file=sys.stderr)
+    print(_summary(config, result.metrics, figures, flags), file=sys.stderr)
 
 
 @dataclass
@@ -222,7 +270,7 @@ class _Figures:
         self.seconds += time.perf_counter() - begun
 
 
-def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures) -> str:
+def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures, flags: TrainFlags) -> str:
     """What was trained, how well, where it is, and what to try next."""
     from jaxae.training.progress import duration
 
@@ -231,19 +279,26 @@ def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures)
     last = next((line for line in reversed(metrics) if "test_cost" in line), None)
     if last is not None:
         terms = f"reconstruction {last['test_reconstruction']:.2f}"
-        if isinstance(config.model, ConditionalVAEConfig):
+        if isinstance(config.model, VAEConfig):
             terms += f", KL divergence {last['test_kl']:.2f}"
         lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms})")
     lines.append(f"kept in {folder}: weights.safetensors, config.json, metrics.jsonl, checkpoints/")
     lines += [f"figures: {', '.join(figures.names)}", "try next:"]
+    classes = figures.dataset.num_classes
     if isinstance(config.model, AutoencoderConfig):
         jobs = ["reduce.py", "features.py"]
-    elif config.model.num_classes:
-        jobs = ["generate.py --label 7 --count 16 --out sevens.png", "generate.py --figure gallery.png"]
-    else:
+    elif not config.model.num_classes:
         jobs = ["features.py", "compress.py rate"]
-    lines += [f"  python scripts/{job} --run-dir {folder} --data {config.data}" for job in jobs]
-    return "\n".join([*lines, f"  python scripts/port_weights.py {folder} {folder.name}.pt --verify"])
+    elif config.model.num_classes == classes:
+        label = min(7, classes - 1)
+        jobs = [f"generate.py --label {label} --count 16 --out samples.png", "generate.py --figure gallery.png"]
+    else:  # of other classes than the data's, which generate.py refuses
+        jobs = []
+    given = ["--run-dir", str(folder), "--data", flags.data]
+    given += ["--data-dir", str(flags.data_dir)] if flags.data_dir else []
+    lines += [f"  python scripts/{job} {shlex.join(given)}" for job in jobs]
+    ported = shlex.join([str(folder), f"{folder.name}.pt", "--verify"])
+    return "\n".join([*lines, f"  python scripts/port_weights.py {ported}"])
 
 
 def _train_many(config: RunConfig, dataset: "Dataset", folder: Path, mesh: "Mesh", flags: TrainFlags) -> None:

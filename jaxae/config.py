@@ -1,12 +1,14 @@
 """Settings of models and trainings: frozen, validated, to and from JSON; the post's as presets.
 
-The presets are those of the notebooks that the post derives from (`rasbt/deeplearning-models`,
-`ae-basic` and `ae-cnn-cvae`).
+Two presets are those of the notebooks that the post derives from (`rasbt/deeplearning-models`,
+`ae-basic` and `ae-cnn-cvae`); the third is the VAE of Burda, Grosse and Salakhutdinov 2016
+(arXiv:1509.00519), trained in fewer and larger steps.
 """
 
 import dataclasses
 import json
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
 from numbers import Integral, Real
@@ -16,6 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from jaxae.errors import InputError
 
 Activation = Literal["leaky_relu", "relu", "tanh"]
+Initialization = Literal["post", "intended", "torch"]
 ComputeDtype = Literal["float32", "bfloat16", "float64"]
 Lowering = Literal["auto", "plain", "matmul"]
 Replay = Literal["no", "torch-1", "torch"]
@@ -25,6 +28,10 @@ Reduction = Literal["post", "sum", "batch_mean"]
 def _require(condition: bool, what: str, came: object) -> None:
     if not condition:
         raise InputError(f"expected {what}, got {came!r}")
+
+
+def _require_widths(hidden: tuple[int, ...]) -> None:
+    _require(bool(hidden) and min(hidden) > 0, "at least one hidden size, all above 0", hidden)
 
 
 class _Checked:
@@ -72,26 +79,26 @@ class AutoencoderConfig(_Checked):
 
     Attributes:
         num_features: Number of features of one example, 784 for the post's images.
-        hidden: Widths of the layers from the input to the code: (32,) is the post's 784-32-784,
-            (128, 32) is 784-128-32-128-784.
+        hidden: Widths of the layers from the input to the code: (32,) is the post's 784-32-784, (128, 32) is
+            784-128-32-128-784.
         activation: Function after every layer but the last, which the sigmoid follows.
-        lowering: Form of the layers as XLA operations; the function computed is the same. "auto" is
-            "plain", as there are no convolutions.
+        initialization: Layers whose fresh weights are of N(0, 0.1), with biases of zero, where the others have torch's
+            defaults: "post" is linear_1 alone, as the post's code has it; "intended" is linear_1 and linear_2, which
+            it means; "torch" is none.
+        lowering: Form of the layers as XLA operations; the function computed is the same. "auto" is "plain", as there
+            are no convolutions.
     """
 
     num_features: int = 784
     hidden: tuple[int, ...] = (32,)
     activation: Activation = "leaky_relu"
+    initialization: Initialization = "post"
     lowering: Lowering = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(self.num_features > 0, "num_features above 0", self.num_features)
-        _require(
-            bool(self.hidden) and all(width > 0 for width in self.hidden),
-            "at least one hidden size, all above 0",
-            self.hidden,
-        )
+        _require_widths(self.hidden)
 
     @property
     def code_size(self) -> int:
@@ -105,35 +112,24 @@ class AutoencoderConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class ConditionalVAEConfig(_Checked):
-    """The post's convolutional VAE of 28 by 28 images, conditioned on a class.
+class VAEConfig(_Checked, ABC):
+    """What the settings of every VAE of 28 by 28 images hold; a network's own come beside them.
 
     Attributes:
         num_latent: Number of dimensions of the latent code.
         num_classes: Number of classes of the condition; 0 makes the plain VAE.
-        reconstruct_condition: Whether the one-hot planes of the class are reconstructed beside the
-            image (1 + num_classes output channels), which the post has commented out.
-        output_leaky_relu: Whether leaky_relu is applied to the last deconvolution before the
-            sigmoid, as the post's code does.
-        lowering: Form of the convolutions as XLA operations; the function computed is the same.
-            "auto" takes what was measured to be the fastest on the backend.
+        lowering: Form of the layers as XLA operations; the function computed is the same. "auto" takes what was
+            measured to be the fastest on the backend.
     """
 
     num_latent: int = 50
     num_classes: int = 10
-    reconstruct_condition: bool = False
-    output_leaky_relu: bool = True
     lowering: Lowering = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(self.num_latent > 0, "num_latent above 0", self.num_latent)
         _require(self.num_classes >= 0, "num_classes of 0 (no condition) or more", self.num_classes)
-        _require(
-            self.num_classes > 0 or not self.reconstruct_condition,
-            "num_classes above 0 where the condition is reconstructed",
-            self.num_classes,
-        )
 
     @property
     def code_size(self) -> int:
@@ -141,12 +137,64 @@ class ConditionalVAEConfig(_Checked):
         return self.num_latent
 
     @property
+    @abstractmethod
     def num_output_channels(self) -> int:
-        """Channels of the reconstruction: the image, and the condition where it is asked for."""
+        """Channels of the reconstruction: the image, and the planes of a reconstructed condition."""
+
+
+@dataclass(frozen=True)
+class ConditionalVAEConfig(VAEConfig):
+    """The post's convolutional VAE, conditioned on a class.
+
+    Attributes:
+        reconstruct_condition: Whether the one-hot planes of the class are reconstructed beside the
+            image (1 + num_classes output channels), which the post has commented out.
+        output_leaky_relu: Whether leaky_relu is applied to the last deconvolution before the
+            sigmoid, as the post's code does.
+    """
+
+    reconstruct_condition: bool = False
+    output_leaky_relu: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            self.num_classes > 0 or not self.reconstruct_condition,
+            "num_classes above 0 where the condition is reconstructed",
+            self.num_classes,
+        )
+
+    @property
+    def num_output_channels(self) -> int:
+        """Channels of the reconstruction: the image, and the planes of a reconstructed condition."""
         return 1 + (self.num_classes if self.reconstruct_condition else 0)
 
 
-ModelConfig = AutoencoderConfig | ConditionalVAEConfig
+@dataclass(frozen=True)
+class DenseVAEConfig(VAEConfig):
+    """The literature's fully connected VAE: 784-200-200-50 and back, by default without a condition.
+
+    Attributes:
+        hidden: Widths of the encoder's layers from the image to the code; the decoder has them in reverse.
+        activation: Function after each of these layers.
+    """
+
+    num_classes: int = 0
+    hidden: tuple[int, ...] = (200, 200)
+    activation: Activation = "tanh"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_widths(self.hidden)
+
+    @property
+    def num_output_channels(self) -> int:
+        """Channels of the reconstruction: the image alone."""
+        return 1
+
+
+ModelConfig = AutoencoderConfig | VAEConfig
+_KINDS = {kind.__name__: kind for kind in (AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig)}
 
 
 @dataclass(frozen=True)
@@ -159,10 +207,11 @@ class TrainConfig(_Checked):
         learning_rate: Adam's learning rate.
         seed: Seed of initial weights, batch order and noise.
         beta: Weight of the KL term; 1 is the ELBO. The plain autoencoder has no such term.
+        binarize: Whether a pixel is 1 with its grey value as the probability, else 0, drawn anew at
+            each step; the test set's draws stay the same. A replay has none.
         dtype: Dtype of the network's arithmetic; parameters are float32 for "bfloat16".
-        replay: Random stream to repeat: "no" is JAX's own; "torch-1" and "torch" draw weights,
-            order and noise as torch would after `torch.manual_seed(seed)`, under the DataLoader of
-            torch 1.x or of today.
+        replay: Random stream to repeat: "no" is JAX's own; "torch-1" and "torch" draw weights, order and noise as
+            torch would after `torch.manual_seed(seed)`, under the DataLoader of torch 1.x or of today.
         reduction: Reduction of the cost: "post" is the autoencoder's mean over batch and pixels and the VAE's sum over
             both, "sum" that sum for either, "batch_mean" a sum over pixels and a mean over the batch.
     """
@@ -172,6 +221,7 @@ class TrainConfig(_Checked):
     learning_rate: float
     seed: int
     beta: float = 1.0
+    binarize: bool = False
     dtype: ComputeDtype = "float32"
     replay: Replay = "no"
     reduction: Reduction = "post"
@@ -187,13 +237,14 @@ class TrainConfig(_Checked):
         )
         _require(math.isfinite(self.beta) and self.beta >= 0, "a finite beta of 0 or more", self.beta)
         _require(0 <= self.seed < 2**63, "a seed from 0 to 2**63 - 1", self.seed)
+        _require(not self.binarize or self.replay == "no", "no replay where pixels are binarized", self.replay)
 
     @property
     def from_probabilities(self) -> bool:
         """Whether the cross-entropy is torch's, from probabilities, rather than from logits.
 
-        A replay repeats torch's numbers, clamp and saturation included; any other training is
-        better off with the logits (their gradient does not vanish where the sigmoid saturates).
+        A replay repeats torch's numbers, clamp and saturation included; any other training is better off with the
+        logits (their gradient does not vanish where the sigmoid saturates).
         """
         return self.replay != "no"
 
@@ -212,7 +263,7 @@ class RunConfig(_Checked):
     train: TrainConfig
     data: str = "digits"
 
-    def replace(self, **changes: Any) -> "RunConfig":
+    def replace(self, **changes: object) -> "RunConfig":
         """This configuration with fields of the model, the training or itself changed by name.
 
         Raises:
@@ -247,13 +298,12 @@ class RunConfig(_Checked):
         Raises:
             InputError: If a part is missing, unknown or out of range.
         """
-        kinds = {kind.__name__: kind for kind in get_args(ModelConfig)}
         try:
             model = dict(document["model"])
             kind = model.pop("kind")
-            if kind not in kinds:
-                raise InputError(f"expected a model of kind {' or '.join(kinds)}, got {kind!r}")
-            return cls(kinds[kind](**model), TrainConfig(**document["train"]), document["data"])
+            if kind not in _KINDS:
+                raise InputError(f"expected a model of kind {' or '.join(_KINDS)}, got {kind!r}")
+            return cls(_KINDS[kind](**model), TrainConfig(**document["train"]), document["data"])
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"expected a jaxae configuration, got one where {error}") from error
 
@@ -274,3 +324,6 @@ def read_config(path: Path) -> RunConfig:
 
 AUTOENCODER = RunConfig(AutoencoderConfig(), TrainConfig(epochs=5, batch_size=256, learning_rate=0.005, seed=123))
 CONDITIONAL_VAE = RunConfig(ConditionalVAEConfig(), TrainConfig(epochs=50, batch_size=128, learning_rate=0.001, seed=0))
+DENSE_VAE = RunConfig(
+    DenseVAEConfig(), TrainConfig(epochs=50, batch_size=128, learning_rate=0.001, seed=0, binarize=True)
+)

@@ -7,7 +7,7 @@ dashes, classes in their digit.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -19,7 +19,12 @@ from jaxae.data.pixels import as_unit_float
 from jaxae.network.apply import decode, encode, reconstruct
 from jaxae.network.models import Autoencoder, Model, with_parameters
 from jaxae.network.parameters import parameters_of
+from jaxae.network.vae import VAE
 from jaxae.storage.files import whole_or_absent
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
 
 _MAPPED = 2000
 _AT_ONCE = 128
@@ -78,7 +83,7 @@ def plot_reconstructions(
     save_figure(figure, path)
 
 
-def plot_samples(path: Path, model: Any, *, each: int = 10, seed: int = 0) -> None:
+def plot_samples(path: Path, model: VAE, *, each: int = 10, seed: int = 0) -> None:
     """Draw samples of the prior, a row for each class; without classes, as many rows."""
     classes = model.config.num_classes
     labels = np.repeat(np.arange(min(classes, 62) or 10), each)
@@ -104,7 +109,9 @@ def plot_latent_map(path: Path, codes: Float[np.ndarray, "n code"], labels: Int[
     save_figure(figure, path)
 
 
-def scatter_classes(axis: Any, points: Float[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"]) -> None:
+def scatter_classes(
+    axis: "matplotlib.axes.Axes", points: Float[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"]
+) -> None:
     """Scatter points on an axis, each as the coloured digit of its class."""
     from matplotlib import colormaps
 
@@ -125,7 +132,7 @@ def principal_plane(codes: Float[np.ndarray, "n code"]) -> tuple[Float[np.ndarra
     return left[:, :2] * values[:2], (values**2 / max((values**2).sum(), 1e-30))[:2]
 
 
-def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, np.ndarray]:
+def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple["matplotlib.figure.Figure", np.ndarray]:
     """A figure of that size in inches, and its axes as a two-dimensional array."""
     from matplotlib.figure import Figure
 
@@ -133,7 +140,9 @@ def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any,
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def draw_images(axes: Sequence[Any] | np.ndarray, images: Float[np.ndarray, "n 28 28 1"], name: str = "") -> None:
+def draw_images(
+    axes: Sequence["matplotlib.axes.Axes"] | np.ndarray, images: Float[np.ndarray, "n 28 28 1"], name: str = ""
+) -> None:
     """Draw an image on each axis, black for 1, without ticks; the name stands left of the first."""
     for axis, image in zip(axes, images, strict=True):
         axis.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
@@ -141,7 +150,9 @@ def draw_images(axes: Sequence[Any] | np.ndarray, images: Float[np.ndarray, "n 2
     axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
 
 
-def draw_tiles(axis: Any, images: Float[np.ndarray, "n 28 28 1"], names: Sequence[Any], *, gap: int = 1) -> None:
+def draw_tiles(
+    axis: "matplotlib.axes.Axes", images: Float[np.ndarray, "n 28 28 1"], names: Sequence[object], *, gap: int = 1
+) -> None:
     """Show images on one axis, in as many rows as there are names; an axis each would be slow."""
     tiles = np.pad(images[..., 0], ((0, 0), (gap, gap), (gap, gap)), constant_values=np.nan)
     sheet = rearrange(tiles, "(row column) h w -> (row h) (column w)", row=len(names))
@@ -151,7 +162,7 @@ def draw_tiles(axis: Any, images: Float[np.ndarray, "n 28 28 1"], names: Sequenc
     axis.tick_params(length=0)
 
 
-def save_figure(figure: Any, path: Path) -> None:
+def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> None:
     """Write a figure, whole or absent."""
     with whole_or_absent(path) as temporary:
         figure.savefig(temporary)

@@ -11,7 +11,7 @@ from jaxae.cli import default, run
 from jaxae.storage.files import check_writable
 
 DEFAULTS = bench.BenchmarkSettings()
-NOTHING = default("no file")
+NOTHING = default("no file", "PATH")
 
 
 def main(
@@ -23,15 +23,15 @@ def main(
     """Measure how fast PyTorch and JAX train the post's models on this machine.
 
     Each contender trains from the same weights on the same batches and noise, in a process of its
-    own; one whose first 20 costs differ has no time. They take turns in rounds. Tables come first,
-    then the same as JSON on the last line; progress goes to standard error. Status 1 tells that a
-    JAX program was compiled after warm-up.
+    own, and is timed only if its first 20 costs agree with the others'. They take turns in rounds. Tables
+    come first, then the same as JSON on the last line; progress goes to standard error. Exit status
+    1 tells that a JAX program was compiled after warm-up.
 
     Args:
         settings: Settings of the benchmark.
-        json: File to write the result to, as JSON.
-        plot: File to draw a figure to, as PNG.
-        compare: File of an earlier result, to put beside this one.
+        json: JSON file to write the result to.
+        plot: PNG file to draw the figure to.
+        compare: JSON file of an earlier result, to print beside this one.
     """
     for path in (json, plot):
         if path is not None:

@@ -18,14 +18,14 @@ from jaxae.training.runtime import usable_cores
 
 DEFAULTS = LadderSettings()
 NO_LOG = PrintedLog()
-NOTHING = default("no file")
+NOTHING = default("no file", "PATH")
 
 
 def main(
     settings: Annotated[LadderSettings, tyro.conf.arg(name="")] = DEFAULTS,
     printed: Annotated[PrintedLog, tyro.conf.arg(name="")] = NO_LOG,
-    published: Annotated[tuple[str, ...] | None, default("the ladder instead; no name: all")] = None,
-    workers: Annotated[int | None, default("the number of cores, at most 4")] = None,
+    published: Annotated[tuple[str, ...] | None, default("the ladder instead; no name: all", "[STR ...]")] = None,
+    workers: Annotated[int | None, default("the number of cores, at most 4", "INT")] = None,
     json: Annotated[Path | None, NOTHING] = None,
     plot: Annotated[Path | None, NOTHING] = None,
     markdown: Switch = False,
@@ -41,8 +41,8 @@ def main(
         printed: A printed log of your own, and its settings.
         published: Names of published logs to replay: ae-basic-with-rf, ae-cnn-cvae_no-out-concat (10 minutes).
         workers: Number of processes that share the work.
-        json: File to write rows and curves, or comparisons with logs, to, as JSON.
-        plot: File to draw the trajectories' errors to.
+        json: JSON file to write rows and curves, or comparisons with logs, to.
+        plot: PNG file to draw the trajectories' errors to.
         markdown: Whether to print the table as Markdown.
     """
     if workers is not None and workers < 1:

@@ -9,7 +9,7 @@ import jax
 import tyro
 from flax import nnx
 
-from jaxae.cli import run
+from jaxae.cli import Switch, default, run
 from jaxae.errors import InputError
 from jaxae.network.models import build
 from jaxae.port import describe
@@ -21,18 +21,17 @@ from jaxae.port.source import read_source
 
 
 def main(
-    src: tyro.conf.Positional[Path],
-    dst: tyro.conf.Positional[Path | None] = None,
+    src: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")],
+    dst: Annotated[tyro.conf.Positional[Path | None], default("no file, with --inspect", "[DST]")] = None,
     to: Annotated[
-        Literal["flax", "torch"] | None,
-        tyro.conf.arg(help_behavior_hint="(default: torch for .pt and .pth, else the one that SRC has not)"),
+        Literal["flax", "torch"] | None, default("torch for .pt and .pth, else the one that SRC does not have")
     ] = None,
-    verify: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    inspect: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    model: str | None = None,
-    flatten: tuple[str, ...] = (),
-    unflatten: tuple[str, ...] = (),
-    names: tuple[str, ...] = (),
+    verify: Switch = False,
+    inspect: Switch = False,
+    model: Annotated[str | None, default("one of the project's models", "STR")] = None,
+    flatten: Annotated[tuple[str, ...], default("none")] = (),
+    unflatten: Annotated[tuple[str, ...], default("none")] = (),
+    names: Annotated[tuple[str, ...], default("none")] = (),
 ) -> None:
     """Port weights between PyTorch and Flax: from the file SRC into the file DST.
 
@@ -42,9 +41,9 @@ def main(
         src: File to read: .pt, .pth or .safetensors in either layout; or a run directory.
         dst: File to write: .safetensors, .pt or .pth.
         to: Framework whose names and axes DST gets.
-        verify: Run both files' networks on the same random input, print the largest difference, and
-            write nothing if they differ.
-        inspect: Print the table of tensors and variables, and write nothing.
+        verify: Whether to run both files' networks on the same random input, print the largest
+            difference, and write nothing if they differ.
+        inspect: Whether to print the table of tensors and variables, and write nothing.
         model: Factory of your own NNX module, package.module:factory; called without arguments.
         flatten: Layers that take a flattened image, each with torch's channels, height and width of
             it: fc1=16,5,5 fc2=CHW; or CHW alone for a module that flattens as torch does.

@@ -14,7 +14,7 @@ def main(
     flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = DEFAULTS,
     beta: float = 1.0,
     num_latent: int = 50,
-    num_classes: Annotated[int | None, default("the data's")] = None,
+    num_classes: Annotated[int | None, default("the data's", "INT")] = None,
     reconstruct_condition: Switch = False,
     output_leaky_relu: bool = True,
 ) -> None:
@@ -25,8 +25,8 @@ def main(
         beta: Weight of the KL divergence.
         num_latent: Number of dimensions of the latent code.
         num_classes: Number of classes of the condition; 0 is the plain VAE.
-        reconstruct_condition: Reconstruct the planes of the class too, the post's other variant.
-        output_leaky_relu: Apply leaky_relu before the sigmoid, as the post's code does.
+        reconstruct_condition: Whether to reconstruct the class's planes too, as the post's other variant does.
+        output_leaky_relu: Whether to apply leaky_relu before the sigmoid, as the post's code does.
     """
     train(
         "cvae" if num_classes != 0 else "vae",

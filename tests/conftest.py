@@ -3,6 +3,7 @@ import gc
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import checked_types  # noqa: F401  first: see there
 import jax
@@ -45,6 +46,11 @@ def x64() -> Iterator[None]:
 def mnist_dir() -> Path:
     """A folder of the four real MNIST IDX files: the package's own."""
     return FOLDER
+
+
+def programs_of(function: Any) -> int:
+    """How many programs a function under `jax.jit` holds, which JAX tells under a private name."""
+    return function._cache_size()
 
 
 LEFT_OUT: list[str] = []

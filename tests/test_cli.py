@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from jaxae import load_run
+from jaxae import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, load_run
 
 QUICK = ["--epochs", "1", "--devices", "2", "--data", "digits"]
 
@@ -43,10 +43,16 @@ def test_the_main_job_from_another_folder(tmp_path, monkeypatch):
 def test_the_plain_vae_and_the_deep_autoencoder(tmp_path):
     vae = script("train_cvae.py", *QUICK, "--num-classes", 0, "--run-dir", tmp_path / "vae")
     assert vae.returncode == 0, vae.stderr
-    assert load_run(tmp_path / "vae")[0].model.num_classes == 0
+    assert load_run(tmp_path / "vae")[0].model == ConditionalVAEConfig(num_classes=0)
+    dense = script("train_dense_vae.py", *QUICK, "--hidden", 20, 9, "--run-dir", tmp_path / "dense")
+    assert dense.returncode == 0, dense.stderr
+    config = load_run(tmp_path / "dense")[0]
+    assert config.model == DenseVAEConfig(hidden=(20, 9))
+    assert config.train.binarize
+    assert (tmp_path / "dense" / "samples.png").exists()
     deep = script("train_ae.py", *QUICK, "--hidden", 64, 8, "--activation", "tanh", "--run-dir", tmp_path / "deep")
     assert deep.returncode == 0, deep.stderr
-    assert load_run(tmp_path / "deep")[0].model.hidden == (64, 8)
+    assert load_run(tmp_path / "deep")[0].model == AutoencoderConfig(hidden=(64, 8), activation="tanh")
 
 
 def test_many_seeds_write_mean_and_deviation(tmp_path):
@@ -101,3 +107,27 @@ def test_divergence_is_one_line_and_status_1(tmp_path):
     done = script("train_ae.py", *QUICK, "--learning-rate", "1e37", "--run-dir", tmp_path / "run")
     assert done.returncode == 1
     assert re.fullmatch(r"error: the cost or gradient of step \d+ .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "message"),
+    [
+        ('"$@" | head -1; exit ${PIPESTATUS[0]}', 141, ""),
+        ('"$@" > /dev/full', 2, "error: expected room for what is written"),
+        ('"$@" > /dev/null 2>&-', 0, ""),
+        ('"$@" >&-', 0, ""),
+    ],
+    ids=["a pipe that closes", "a full device", "no standard error", "no standard output"],
+)
+def test_training_outlives_its_output(tmp_path, shell, status, message):
+    flags = ["--data", "digits", "--epochs", "3", "--hidden", "4", "--run-dir", str(tmp_path / "run")]
+    command = [sys.executable, str(REPOSITORY / "scripts" / "train_ae.py"), *flags]
+    result = subprocess.run(["bash", "-c", shell, "_", *command], capture_output=True, text=True)
+    assert result.returncode == status, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr
+    assert message in result.stderr
+    if status:  # what was done is kept, and can be gone on with
+        resumed = script("train_ae.py", *flags, "--resume")
+        assert resumed.returncode == 0, resumed.stderr
+    assert (tmp_path / "run" / "weights.safetensors").exists()

@@ -6,8 +6,10 @@ import pytest
 from jaxae import (
     AUTOENCODER,
     CONDITIONAL_VAE,
+    DENSE_VAE,
     AutoencoderConfig,
     ConditionalVAEConfig,
+    DenseVAEConfig,
     InputError,
     RunConfig,
     TrainConfig,
@@ -38,6 +40,9 @@ from jaxae.config import read_config
         (AUTOENCODER, {"train": {}}, "expected train to be a TrainConfig, got {}"),
         (CONDITIONAL_VAE, {"reconstruct_condition": 1}, "condition to be a bool, got 1"),
         (CONDITIONAL_VAE, {"num_classes": None}, "expected num_classes to be a whole number"),
+        (DENSE_VAE, {"output_leaky_relu": False}, r"expected settings of Dense.* got 'output_leaky_relu'"),
+        (DENSE_VAE, {"binarize": 1}, "expected binarize to be a bool, got 1"),
+        (DENSE_VAE, {"replay": "torch-1"}, "expected no replay where pixels are binarized, got 'torch-1'"),
     ],
 )
 def test_a_setting_that_is_none_is_refused(preset, changes, message):
@@ -60,7 +65,7 @@ def test_numbers_of_other_types_become_pythons():
     assert hash(config) == hash(AUTOENCODER.replace(seed=3, learning_rate=1.0, hidden=(4, 2)))
 
 
-@pytest.mark.parametrize("config", [AUTOENCODER, CONDITIONAL_VAE.replace(num_classes=0)])
+@pytest.mark.parametrize("config", [AUTOENCODER, CONDITIONAL_VAE.replace(num_classes=0), DENSE_VAE])
 def test_json_gives_the_configuration_back(config, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config.to_json()))
@@ -92,6 +97,8 @@ def test_ranges():
         lambda: AutoencoderConfig(hidden=()),
         lambda: AutoencoderConfig(num_features=0),
         lambda: ConditionalVAEConfig(num_latent=0),
+        lambda: DenseVAEConfig(num_latent=0),
+        lambda: DenseVAEConfig(hidden=(5, 0)),
         lambda: ConditionalVAEConfig(num_classes=0, reconstruct_condition=True),
         lambda: TrainConfig(epochs=-1, batch_size=1, learning_rate=0.1, seed=0),
         lambda: TrainConfig(epochs=1, batch_size=1, learning_rate=float("nan"), seed=0),

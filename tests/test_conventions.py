@@ -78,12 +78,41 @@ def too_long(text: str) -> Found:
         yield 1, f"{len(text.splitlines())} lines"
 
 
+def bare_any(text: str) -> Found:
+    """Public parameters, results and fields of which nothing is said but `Any`."""
+
+    def is_bare(annotation: ast.expr | None) -> bool:
+        if isinstance(annotation, ast.BinOp):
+            return is_bare(annotation.left) or is_bare(annotation.right)
+        return isinstance(annotation, ast.Name) and annotation.id == "Any"
+
+    def look(body: list[ast.stmt]) -> Found:
+        for node in body:
+            if isinstance(node, ast.AnnAssign) and is_bare(node.annotation):
+                if not (name := ast.unparse(node.target)).startswith("_"):
+                    yield node.lineno, name
+            elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                yield from look(node.body)
+            elif isinstance(node, ast.FunctionDef) and not re.match("_(?!_init__|_call__)", node.name):
+                arguments = [one for one in ast.walk(node.args) if isinstance(one, ast.arg)]
+                named = [(one.arg, one.annotation) for one in arguments] + [("its result", node.returns)]
+                for name, annotation in named:
+                    if is_bare(annotation) and (node.name, name) not in ANY_ON_PURPOSE:
+                        yield node.lineno, f"{node.name}: {name}"
+
+    yield from look(ast.parse(text).body)
+
+
+# Where the only true type is one for each name of an argument.
+ANY_ON_PURPOSE = {("register", "more")}  # fields of `jaxae.port.row.Layer`
+
 CHECKS: dict[Callable[[str], Found], str] = {
     formatter_skips: "x = [1,2]  # fmt: skip",
     errors_without_expected: 'raise InputError(f"{x.name} is no number")',
     undocumented: "class A:\n    '''A.'''\n    def run(self): ...",
     bad_sections: '"""A.\n\nRaises:\n  InputError: the file is bad.\n"""',
     nounless_descriptions: "        rate: Of Adam.",
+    bare_any: "class A:\n    def run(self, x: int | Any): ...",
     too_long: "\n" * 351,
 }
 

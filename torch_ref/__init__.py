@@ -1,4 +1,4 @@
-"""The post's models and training loops in PyTorch: the reference that jaxae is held against."""
+"""The post's models and training loops in PyTorch, and a dense VAE: the reference that jaxae is held against."""
 
 from .batches import ImageDataset as ImageDataset
 from .batches import ReplayedBatches as ReplayedBatches
@@ -25,5 +25,7 @@ from .losses import kl_divergence as kl_divergence
 from .losses import reconstruction_target as reconstruction_target
 from .models import Autoencoder as Autoencoder
 from .models import ConditionalVariationalAutoencoder as ConditionalVariationalAutoencoder
+from .models import DenseVariationalAutoencoder as DenseVariationalAutoencoder
+from .models import VariationalAutoencoder as VariationalAutoencoder
 from .models import to_onehot as to_onehot
 from .models import with_condition as with_condition

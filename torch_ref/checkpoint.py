@@ -3,21 +3,24 @@
 import contextlib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from .errors import InputError
-from .models import Autoencoder, ConditionalVariationalAutoencoder
+from .models import Autoencoder, ConditionalVariationalAutoencoder, DenseVariationalAutoencoder, VariationalAutoencoder
 
-MODELS = {"Autoencoder": Autoencoder, "ConditionalVariationalAutoencoder": ConditionalVariationalAutoencoder}
+MODELS: dict[str, Callable[..., Autoencoder | VariationalAutoencoder]] = {
+    kind.__name__: kind for kind in (Autoencoder, ConditionalVariationalAutoencoder, DenseVariationalAutoencoder)
+}
 
 
 class Restored(NamedTuple):
     """What a checkpoint holds, on the CPU, in the dtype that it was saved in."""
 
-    model: Autoencoder | ConditionalVariationalAutoencoder
+    model: Autoencoder | VariationalAutoencoder
     optimizer: torch.optim.Adam
     epoch: int
     loss: float | None
@@ -25,7 +28,7 @@ class Restored(NamedTuple):
 
 def save_checkpoint(
     path: str | Path,
-    model: Autoencoder | ConditionalVariationalAutoencoder,
+    model: Autoencoder | VariationalAutoencoder,
     optimizer: torch.optim.Optimizer,
     *,
     epoch: int,

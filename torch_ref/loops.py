@@ -12,7 +12,7 @@ from torch import Tensor
 from .data import to_float
 from .errors import InputError
 from .losses import autoencoder_cost, cvae_cost, kl_divergence, reconstruction_target
-from .models import Autoencoder, ConditionalVariationalAutoencoder
+from .models import Autoencoder, VariationalAutoencoder
 
 EVALUATION_SEED = 0
 # What torch says when a number ceases to be one: its cross-entropy on a CPU and on a GPU, where NaN
@@ -51,7 +51,7 @@ def train_step_autoencoder(model: torch.nn.Module, optimizer: torch.optim.Optimi
 
 
 def train_step_cvae(
-    model: ConditionalVariationalAutoencoder,
+    model: VariationalAutoencoder,
     optimizer: torch.optim.Optimizer,
     features: Tensor,
     targets: Tensor | None,
@@ -93,7 +93,7 @@ def train_autoencoder(
 
 
 def train_cvae(
-    model: ConditionalVariationalAutoencoder,
+    model: VariationalAutoencoder,
     optimizer: torch.optim.Optimizer,
     batches: Batches,
     *,
@@ -149,7 +149,7 @@ def _train(
 
 
 def evaluate(
-    model: Autoencoder | ConditionalVariationalAutoencoder,
+    model: Autoencoder | VariationalAutoencoder,
     images: Tensor,
     labels: Tensor | None = None,
     eps: Tensor | None = None,
@@ -167,7 +167,7 @@ def evaluate(
     if images.dtype != torch.uint8 or images.shape[1:] != (1, 28, 28) or not len(images):
         raise InputError(f"expected images of uint8 (N, 1, 28, 28), got {images.dtype} {tuple(images.shape)}")
     parameter = next(model.parameters())
-    if eps is None and isinstance(model, ConditionalVariationalAutoencoder):
+    if eps is None and isinstance(model, VariationalAutoencoder):
         generator = torch.Generator().manual_seed(EVALUATION_SEED)
         eps = torch.randn(len(images), model.num_latent, generator=generator)
     reconstruction = kl = 0.0

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .models import ConditionalVariationalAutoencoder, with_condition
+from .models import VariationalAutoencoder, with_condition
 
 
 def autoencoder_cost(decoded: Tensor, features: Tensor) -> Tensor:
@@ -26,10 +26,10 @@ def cvae_cost(z_mean: Tensor, z_log_var: Tensor, decoded: Tensor, target: Tensor
     return beta * kl_divergence(z_mean, z_log_var) + pixelwise_bce
 
 
-def reconstruction_target(model: ConditionalVariationalAutoencoder, features: Tensor, targets: Tensor | None) -> Tensor:
+def reconstruction_target(model: VariationalAutoencoder, features: Tensor, targets: Tensor | None) -> Tensor:
     """What the model's output is held against, in [0, 1]: the images [B, 1, 28, 28].
 
-    With `reconstruct_condition`, the images and one plane a class: [B, 1 + num_classes, 28, 28].
+    With `reconstruct_condition`, the images and one plane per class: [B, 1 + num_classes, 28, 28].
     """
     if not model.reconstruct_condition or targets is None:
         return features

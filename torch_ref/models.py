@@ -1,9 +1,10 @@
-"""The post's two networks in PyTorch: its attribute names, its draws, its quirks.
+"""The post's two networks in PyTorch, its attribute names, draws and quirks; and the literature's dense VAE.
 
 The post is "All about Autoencoders"; it derives from the autoencoder notebooks of
 rasbt/deeplearning-models. Where its prose and its code part, the code is followed.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from .errors import InputError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"leaky_relu": F.leaky_relu, "relu": F.relu, "tanh": torch.tanh}
+INITIALIZATIONS = ("post", "intended", "torch")
 
 
 class Autoencoder(torch.nn.Module):
@@ -21,32 +23,49 @@ class Autoencoder(torch.nn.Module):
     Several hidden sizes are mirrored: (128, 32) is 784-128-32-128-784. The activation (slope 0.01
     for leaky_relu) follows every layer but the last, which a sigmoid follows.
 
-    `settings` holds the constructor's arguments. Raises InputError for sizes below one and for
-    an unknown activation.
+    `initialization` tells which layers start from N(0, 0.1), with biases of zero: "post" is linear_1
+    alone, as the post's code has it; "intended" is linear_1 and linear_2, which it means; "torch" is none.
+
+    `settings` holds the constructor's arguments. Raises InputError for sizes below one, an unknown
+    activation or initialization.
     """
 
     linear_1: torch.nn.Linear
+    linear_2: torch.nn.Linear
 
-    def __init__(self, num_features: int, num_hidden_1: int | Sequence[int] = 32, *, activation: str = "leaky_relu"):
+    def __init__(
+        self,
+        num_features: int,
+        num_hidden_1: int | Sequence[int] = 32,
+        *,
+        activation: str = "leaky_relu",
+        initialization: str = "post",
+    ):
         super().__init__()
         hidden = [num_hidden_1] if isinstance(num_hidden_1, int) else list(num_hidden_1)
         if not hidden or min(num_features, *hidden) < 1:
             raise InputError(f"expected layer sizes of at least one, got {num_features} features and {hidden}")
-        if activation not in ACTIVATIONS:
-            raise InputError(f"expected an activation out of {', '.join(ACTIVATIONS)}, got {activation!r}")
-        self.settings = {"num_features": num_features, "num_hidden_1": hidden, "activation": activation}
-        self.activation = ACTIVATIONS[activation]
+        if initialization not in INITIALIZATIONS:
+            raise InputError(f"expected an initialization out of {', '.join(INITIALIZATIONS)}, got {initialization!r}")
+        self.settings = {
+            "num_features": num_features,
+            "num_hidden_1": hidden,
+            "activation": activation,
+            "initialization": initialization,
+        }
+        self.activation = _activation(activation)
         self.num_encoder_layers = len(hidden)
 
         sizes = [num_features, *hidden, *reversed(hidden[:-1]), num_features]
         self.num_layers = len(sizes) - 1
         for index in range(1, self.num_layers + 1):
             setattr(self, f"linear_{index}", torch.nn.Linear(sizes[index - 1], sizes[index]))
-            if index <= 2:
+            if index <= 2 and initialization != "torch":
                 # The post means linear_2 the second time but names linear_1 again: linear_1 is
                 # drawn twice, which moves the random stream, and linear_2 keeps torch's default.
-                self.linear_1.weight.detach().normal_(0.0, 0.1)
-                self.linear_1.bias.detach().zero_()
+                layer = self.linear_1 if initialization == "post" else getattr(self, f"linear_{index}")
+                layer.weight.detach().normal_(0.0, 0.1)
+                layer.bias.detach().zero_()
 
     def encoder(self, features: Tensor) -> Tensor:
         """Codes [B, hidden[-1]] of features [B, num_features], past the activation."""
@@ -67,7 +86,75 @@ class Autoencoder(torch.nn.Module):
         return self.decoder(self.encoder(features))
 
 
-class ConditionalVariationalAutoencoder(torch.nn.Module):
+class VariationalAutoencoder(torch.nn.Module, ABC):
+    """What the VAEs of 28×28 images share: a code from the posterior, and the pass through both halves.
+
+    A VAE has layers `z_mean` and `z_log_var`, `features` before and `decoder` after them; its
+    `settings` are the constructor's arguments, and with `num_classes=0` its labels may be None.
+    """
+
+    num_latent: int
+    num_classes: int
+    reconstruct_condition: bool = False
+    settings: dict[str, object]
+    z_mean: torch.nn.Linear
+    z_log_var: torch.nn.Linear
+
+    @abstractmethod
+    def features(self, images: Tensor, targets: Tensor | None) -> Tensor:
+        """What `z_mean` and `z_log_var` are given, [B, width], of images [B, 1, 28, 28] and labels [B]."""
+
+    @abstractmethod
+    def decoder(self, encoded: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Pixel probabilities [B, 1, 28, 28] of codes [B, num_latent] and labels [B]."""
+
+    def reparameterize(self, z_mu: Tensor, z_log_var: Tensor, eps: Tensor | None = None) -> Tensor:
+        """z_mu + eps exp(z_log_var / 2), each [B, num_latent].
+
+        Without `eps`, standard normal noise is drawn in float32 on the CPU's generator and moved,
+        as the post does: the stream is the same for every device and dtype.
+        """
+        if eps is None:
+            eps = torch.randn(z_mu.size(0), z_mu.size(1), dtype=torch.float32)
+        if eps.shape != z_mu.shape:
+            raise InputError(f"expected eps of {tuple(z_mu.shape)}, got {tuple(eps.shape)}")
+        return z_mu + eps.to(z_mu) * torch.exp(z_log_var / 2.0)
+
+    def encoder(
+        self, features: Tensor, targets: Tensor | None = None, eps: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """z_mean, z_log_var and the sampled code, each [B, num_latent].
+
+        Takes features [B, 1, 28, 28] in [0, 1] and labels [B].
+        """
+        if features.shape[1:] != (1, 28, 28):
+            raise InputError(f"expected features of (B, 1, 28, 28), got {tuple(features.shape)}")
+        x = self.features(features, targets)
+        z_mean = self.z_mean(x)
+        # A log variance, whatever the post's prose says: the standard deviation is exp(z / 2).
+        z_log_var = self.z_log_var(x)
+        return z_mean, z_log_var, self.reparameterize(z_mean, z_log_var, eps)
+
+    def forward(
+        self, features: Tensor, targets: Tensor | None = None, eps: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """z_mean, z_log_var, encoded and decoded of features [B, 1, 28, 28] and labels [B]."""
+        z_mean, z_log_var, encoded = self.encoder(features, targets, eps)
+        return z_mean, z_log_var, encoded, self.decoder(encoded, targets)
+
+    def _labels(self, targets: Tensor | None) -> Tensor:
+        if targets is None:
+            raise InputError(f"expected labels, as the model has {self.num_classes} classes")
+        return targets
+
+    def _with_onehot(self, rows: Tensor, targets: Tensor | None) -> Tensor:
+        if not self.num_classes:
+            return rows
+        onehot = to_onehot(self._labels(targets), self.num_classes, rows.device)
+        return torch.cat((rows, onehot.to(rows.dtype)), dim=1)
+
+
+class ConditionalVariationalAutoencoder(VariationalAutoencoder):
     """Convolutional VAE of 28×28 images, conditioned on a class; with `num_classes=0` a plain VAE.
 
     Spatial sizes are 28, 12, 5, 2 on the way in and 2, 4, 11, 28 on the way out. The class enters
@@ -97,10 +184,7 @@ class ConditionalVariationalAutoencoder(torch.nn.Module):
         super().__init__()
         if num_features != 28 * 28:
             raise InputError(f"expected 784 features (28 by 28 pixels), got {num_features}")
-        if num_latent < 1:
-            raise InputError(f"expected at least one latent dimension, got {num_latent}")
-        if num_classes < 0:
-            raise InputError(f"expected zero or more classes, got {num_classes}")
+        _check_sizes(num_latent, num_classes)
         if reconstruct_condition and not num_classes:
             raise InputError("expected classes to reconstruct the condition of, got num_classes=0")
         self.settings = {
@@ -119,7 +203,6 @@ class ConditionalVariationalAutoencoder(torch.nn.Module):
         self.enc_conv_2 = torch.nn.Conv2d(16, 32, kernel_size=4, stride=2)
         self.enc_conv_3 = torch.nn.Conv2d(32, 64, kernel_size=2, stride=2)
         self.z_mean = torch.nn.Linear(64 * 2 * 2, num_latent)
-        # A log variance, whatever the post's prose says: the standard deviation is exp(z / 2).
         self.z_log_var = torch.nn.Linear(64 * 2 * 2, num_latent)
 
         self.dec_linear_1 = torch.nn.Linear(num_latent + num_classes, 64 * 2 * 2)
@@ -129,47 +212,22 @@ class ConditionalVariationalAutoencoder(torch.nn.Module):
             16, 1 + num_classes if reconstruct_condition else 1, kernel_size=6, stride=3, padding=4
         )
 
-    def reparameterize(self, z_mu: Tensor, z_log_var: Tensor, eps: Tensor | None = None) -> Tensor:
-        """z_mu + eps exp(z_log_var / 2), each [B, num_latent].
-
-        Without `eps`, standard normal noise is drawn in float32 on the CPU's generator and moved,
-        as the post does: the stream is the same for every device and dtype.
-        """
-        if eps is None:
-            eps = torch.randn(z_mu.size(0), z_mu.size(1), dtype=torch.float32)
-        if eps.shape != z_mu.shape:
-            raise InputError(f"expected eps of {tuple(z_mu.shape)}, got {tuple(eps.shape)}")
-        return z_mu + eps.to(z_mu) * torch.exp(z_log_var / 2.0)
-
-    def encoder(
-        self, features: Tensor, targets: Tensor | None = None, eps: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """z_mean, z_log_var and the sampled code, each [B, num_latent].
-
-        Takes features [B, 1, 28, 28] in [0, 1] and labels [B].
-        """
-        if features.shape[1:] != (1, 28, 28):
-            raise InputError(f"expected features of (B, 1, 28, 28), got {tuple(features.shape)}")
-        x = features
+    def features(self, images: Tensor, targets: Tensor | None) -> Tensor:
+        """Flat features [B, 256] of images [B, 1, 28, 28] and labels [B], behind three convolutions."""
+        x = images
         if self.num_classes:
-            x = with_condition(features, self._labels(targets), self.num_classes)
+            x = with_condition(images, self._labels(targets), self.num_classes)
         x = F.leaky_relu(self.enc_conv_1(x))
         x = F.leaky_relu(self.enc_conv_2(x))
         x = F.leaky_relu(self.enc_conv_3(x))
-
-        z_mean = self.z_mean(x.view(-1, 64 * 2 * 2))
-        z_log_var = self.z_log_var(x.view(-1, 64 * 2 * 2))
-        return z_mean, z_log_var, self.reparameterize(z_mean, z_log_var, eps)
+        return x.view(-1, 64 * 2 * 2)
 
     def decoder(self, encoded: Tensor, targets: Tensor | None = None) -> Tensor:
         """Pixel probabilities [B, 1, 28, 28] of codes [B, num_latent] and labels [B].
 
         With `reconstruct_condition` the class planes follow as further channels.
         """
-        if self.num_classes:
-            onehot = to_onehot(self._labels(targets), self.num_classes, encoded.device)
-            encoded = torch.cat((encoded, onehot.to(encoded.dtype)), dim=1)
-        x = self.dec_linear_1(encoded).view(-1, 64, 2, 2)
+        x = self.dec_linear_1(self._with_onehot(encoded, targets)).view(-1, 64, 2, 2)
         x = F.leaky_relu(self.dec_deconv_1(x))
         x = F.leaky_relu(self.dec_deconv_2(x))
         x = self.dec_deconv_3(x)
@@ -177,17 +235,74 @@ class ConditionalVariationalAutoencoder(torch.nn.Module):
             x = F.leaky_relu(x)
         return torch.sigmoid(x)
 
-    def forward(
-        self, features: Tensor, targets: Tensor | None = None, eps: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """z_mean, z_log_var, encoded and decoded of features [B, 1, 28, 28] and labels [B]."""
-        z_mean, z_log_var, encoded = self.encoder(features, targets, eps)
-        return z_mean, z_log_var, encoded, self.decoder(encoded, targets)
 
-    def _labels(self, targets: Tensor | None) -> Tensor:
-        if targets is None:
-            raise InputError(f"expected labels, as the model has {self.num_classes} classes")
-        return targets
+class DenseVariationalAutoencoder(VariationalAutoencoder):
+    """Fully connected VAE, by default 784-200-200-50 and back: `enc_linear_1`, ..., `dec_linear_1`, ...
+
+    The VAE of Burda et al. 2016 (arXiv:1509.00519), with torch's own initial weights. The class, if
+    any, enters as a one-hot vector behind the pixels and behind the code.
+
+    `settings` holds the constructor's arguments. Raises InputError for sizes that cannot be.
+    """
+
+    def __init__(
+        self,
+        num_latent: int = 50,
+        num_classes: int = 0,
+        hidden: Sequence[int] = (200, 200),
+        *,
+        activation: str = "tanh",
+    ):
+        super().__init__()
+        _check_sizes(num_latent, num_classes)
+        if not hidden or min(hidden) < 1:
+            raise InputError(f"expected layer sizes of at least one, got {list(hidden)}")
+        self.settings = {
+            "num_latent": num_latent,
+            "num_classes": num_classes,
+            "hidden": list(hidden),
+            "activation": activation,
+        }
+        self.num_latent = num_latent
+        self.num_classes = num_classes
+        self.activation = _activation(activation)
+        self.num_hidden = len(hidden)
+
+        into = [28 * 28 + num_classes, *hidden]
+        out_of = [num_latent + num_classes, *reversed(hidden), 28 * 28]
+        for index in range(self.num_hidden):
+            setattr(self, f"enc_linear_{index + 1}", torch.nn.Linear(into[index], into[index + 1]))
+        self.z_mean = torch.nn.Linear(hidden[-1], num_latent)
+        self.z_log_var = torch.nn.Linear(hidden[-1], num_latent)
+        for index in range(self.num_hidden + 1):
+            setattr(self, f"dec_linear_{index + 1}", torch.nn.Linear(out_of[index], out_of[index + 1]))
+
+    def features(self, images: Tensor, targets: Tensor | None) -> Tensor:
+        """The last hidden layer [B, hidden[-1]] of images [B, 1, 28, 28] and labels [B]."""
+        x = self._with_onehot(images.flatten(1), targets)
+        for index in range(1, self.num_hidden + 1):
+            x = self.activation(getattr(self, f"enc_linear_{index}")(x))
+        return x
+
+    def decoder(self, encoded: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Pixel probabilities [B, 1, 28, 28] of codes [B, num_latent] and labels [B]."""
+        x = self._with_onehot(encoded, targets)
+        for index in range(1, self.num_hidden + 1):
+            x = self.activation(getattr(self, f"dec_linear_{index}")(x))
+        return torch.sigmoid(getattr(self, f"dec_linear_{self.num_hidden + 1}")(x)).view(-1, 1, 28, 28)
+
+
+def _check_sizes(num_latent: int, num_classes: int) -> None:
+    if num_latent < 1:
+        raise InputError(f"expected at least one latent dimension, got {num_latent}")
+    if num_classes < 0:
+        raise InputError(f"expected zero or more classes, got {num_classes}")
+
+
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    if name not in ACTIVATIONS:
+        raise InputError(f"expected an activation out of {', '.join(ACTIVATIONS)}, got {name!r}")
+    return ACTIVATIONS[name]
 
 
 def to_onehot(targets: Tensor, num_classes: int, device: torch.device | str) -> Tensor:
@@ -199,7 +314,7 @@ def to_onehot(targets: Tensor, num_classes: int, device: torch.device | str) -> 
 
 
 def with_condition(features: Tensor, targets: Tensor, num_classes: int) -> Tensor:
-    """Images [B, 1, H, W] with a constant plane a class after them: [B, 1 + num_classes, H, W]."""
+    """Images [B, 1, H, W] with one constant plane per class after them: [B, 1 + num_classes, H, W]."""
     onehot = to_onehot(targets, num_classes, features.device).view(-1, num_classes, 1, 1)
     planes = torch.ones(
         features.size(0), num_classes, features.size(2), features.size(3), dtype=features.dtype, device=features.device

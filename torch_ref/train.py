@@ -1,4 +1,4 @@
-"""`python -m torch_ref.train ae|cvae`: the post's training scripts as a command."""
+"""`python -m torch_ref.train ae|cvae|dense-vae`: the post's training scripts as a command."""
 
 import argparse
 import functools
@@ -16,7 +16,14 @@ from .checkpoint import check_writable, save_checkpoint
 from .data import Dataset, load_arrays, load_idx
 from .errors import InputError
 from .loops import evaluate, train_autoencoder, train_cvae
-from .models import ACTIVATIONS, Autoencoder, ConditionalVariationalAutoencoder
+from .models import (
+    ACTIVATIONS,
+    INITIALIZATIONS,
+    Autoencoder,
+    ConditionalVariationalAutoencoder,
+    DenseVariationalAutoencoder,
+    VariationalAutoencoder,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,10 +38,11 @@ MNIST = Path(__file__).resolve().parents[1] / "jaxae" / "data" / "mnist_idx"
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Settings of a run; the defaults are the original notebooks'. Raises InputError."""
     parser = _Parser(prog="python -m torch_ref.train", description=__doc__, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="ae|cvae")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="ae|cvae|dense-vae")
     ae = commands.add_parser("ae", help="the fully connected autoencoder", allow_abbrev=False)
     cvae = commands.add_parser("cvae", help="the conditional VAE", allow_abbrev=False)
-    for command in (ae, cvae):
+    dense = commands.add_parser("dense-vae", help="the fully connected VAE", allow_abbrev=False)
+    for command in (ae, cvae, dense):
         source = command.add_mutually_exclusive_group()
         source.add_argument(
             "--data-dir", metavar="FOLDER", help="a folder of MNIST's IDX files (default: those that come with jaxae)"
@@ -55,12 +63,17 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         command.add_argument("--dtype", choices=("float32", "float64"), default="float32")
         command.add_argument("--threads", type=int, help="CPU threads; default: torch's own")
     ae.set_defaults(epochs=5, batch_size=256, learning_rate=0.005, seed=123)
-    ae.add_argument("--hidden", type=int, nargs="+", default=[32], metavar="SIZE", help="default: 32")
-    ae.add_argument("--activation", choices=tuple(ACTIVATIONS), default="leaky_relu")
-    cvae.set_defaults(epochs=50, batch_size=128, learning_rate=0.001, seed=0)
-    cvae.add_argument("--num-latent", type=int, default=50, help="default: 50")
-    cvae.add_argument("--num-classes", type=int, default=10, help="default: 10; 0: the plain VAE")
-    cvae.add_argument("--beta", type=float, default=1.0, help="weight of the KL term; default: 1")
+    ae.add_argument("--initialization", choices=INITIALIZATIONS, default="post", help="layers drawn from N(0, 0.1)")
+    for command, hidden, activation in ((ae, [32], "leaky_relu"), (dense, [200, 200], "tanh")):
+        command.add_argument(
+            "--hidden", type=int, nargs="+", default=hidden, metavar="SIZE", help="default: %(default)s"
+        )
+        command.add_argument("--activation", choices=tuple(ACTIVATIONS), default=activation)
+    for command, classes in ((cvae, 10), (dense, 0)):
+        command.set_defaults(epochs=50, batch_size=128, learning_rate=0.001, seed=0)
+        command.add_argument("--num-latent", type=int, default=50, help="default: 50")
+        command.add_argument("--num-classes", type=int, default=classes, help="default: %(default)s; 0: the plain VAE")
+        command.add_argument("--beta", type=float, default=1.0, help="weight of the KL term; default: 1")
     cvae.add_argument("--reconstruct-condition", action="store_true", help="reconstruct image and class planes")
     cvae.add_argument(
         "--no-output-leaky-relu",
@@ -112,10 +125,16 @@ def run(settings: argparse.Namespace) -> None:
     )
 
 
-def _model(settings: argparse.Namespace) -> Autoencoder | ConditionalVariationalAutoencoder:
+def _model(settings: argparse.Namespace) -> Autoencoder | VariationalAutoencoder:
     try:
         if settings.command == "ae":
-            return Autoencoder(28 * 28, settings.hidden, activation=settings.activation)
+            return Autoencoder(
+                28 * 28, settings.hidden, activation=settings.activation, initialization=settings.initialization
+            )
+        if settings.command == "dense-vae":
+            return DenseVariationalAutoencoder(
+                settings.num_latent, settings.num_classes, settings.hidden, activation=settings.activation
+            )
         return ConditionalVariationalAutoencoder(
             28 * 28,
             settings.num_latent,
@@ -138,7 +157,7 @@ def _check_numbers(settings: argparse.Namespace) -> None:
     least("batch_size", 1)
     least("log_every", 1)
     least("threads", 1)
-    if settings.command == "cvae":
+    if settings.command != "ae":
         least("num_latent", 1)
         least("num_classes", 0)
     for name in ("learning_rate", "beta"):

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from jaxae.config import ConditionalVAEConfig, ModelConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig
 
 
 def step_flops(config: ModelConfig, batch_size: int) -> int:
@@ -12,8 +12,11 @@ def step_flops(config: ModelConfig, batch_size: int) -> int:
     input. Taps that fall into padding or outside the image are not counted, nor are the products
     with one-hot classes, which are table look-ups.
     """
-    is_vae = isinstance(config, ConditionalVAEConfig)
-    first, *rest = _vae_products(config) if is_vae else [a * b for a, b in pairwise(config.widths)]
+    if isinstance(config, AutoencoderConfig):
+        first, *rest = [a * b for a, b in pairwise(config.widths)]
+    else:
+        assert isinstance(config, ConditionalVAEConfig)  # the benchmark's presets
+        first, *rest = _vae_products(config)
     return 2 * batch_size * (2 * first + 3 * sum(rest))
 
 

@@ -9,7 +9,7 @@ from jaxae.tables import format_table
 
 
 def print_report(result: BenchmarkResult, earlier: BenchmarkResult | None = None) -> None:
-    """Print the tables to standard output: one a case, or one a model of a sweep; then times beside earlier ones."""
+    """Print the tables to standard output, one per case or per model of a sweep; then times beside earlier ones."""
     sweep = result.environment.settings.sweep
     print("\n".join(heading(result)))
     unit = {"batch": "batch size", "models": "number of models trained at once"}

@@ -7,9 +7,9 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from jaxae.bench.worker import Handlers
+from jaxae.bench.worker import Handlers, JSONValue
 from jaxae.config import ComputeDtype
 
 
@@ -111,7 +111,7 @@ class TimedRunner:
         own = (self.prepare, self.gate, self.calibrate, self.turn, self.multiply, self.finish)
         return {"describe": self._kind.describe, **{answer.__name__: answer for answer in own}}
 
-    def prepare(self, **task: Any) -> tuple[float, int]:
+    def prepare(self, **task: JSONValue) -> tuple[float, int]:
         """Set the contender up; seconds that its first step took beyond a later one, and number of its devices."""
         self._runner = self._kind(Task(**task))
         seconds = []
@@ -155,7 +155,7 @@ class TimedRunner:
         return Turn(seconds * 1e3, compiled, idle)
 
     def multiply(self, size: int, repeats: int) -> float:
-        """Floating-point operations a second of the fastest of some matrix products."""
+        """Floating-point operations per second of the fastest of some matrix products."""
         seconds = min(self._runner.multiply(size) for _ in range(repeats))
         self._rest()
         return 2 * size**3 / seconds
@@ -172,7 +172,7 @@ class TimedRunner:
         self._runner.wait()
 
     def _timed(self) -> float:
-        """Seconds a step."""
+        """Seconds per step."""
         self._take(max(2, min(self._steps // 10, 20)), given_noise=False)
         gc.disable()
         try:

@@ -36,26 +36,28 @@ class BenchmarkSettings:
         threads: Number of processor cores for each contender.
         devices: Number of devices that share a batch, for the contenders that use all.
         turn_seconds: Approximate length of a turn in seconds; a whole epoch may take longer.
-        drawn_noise: Whether timed steps draw their noise by each framework's own generator. The first costs, by which
-            contenders are held equal, always come from the same noise.
+        drawn_noise: Whether timed steps draw their noise from each framework's own generator. The first costs, by which
+            contenders are compared, always come from the same given noise.
         tf32: Whether a GPU may round float32 factors to TensorFloat-32, in both frameworks.
         deterministic: Whether a GPU uses only kernels that repeat to the bit, in both frameworks.
     """
 
     models: tuple[Literal["ae", "cvae"], ...] = ("ae", "cvae")
     device: Literal["cpu", "gpu"] = "cpu"
-    batch_size: Annotated[int | None, default("256 for ae, 128 for cvae, the original ones")] = None
+    batch_size: Annotated[int | None, default("256 for ae, 128 for cvae, the original ones", "INT")] = None
     rounds: int = 11
     turn_seconds: float = 0.5
-    contenders: Annotated[tuple[str, ...] | None, default(f"all; for a sweep {' '.join(SWEEP)}")] = None
+    contenders: Annotated[tuple[str, ...] | None, default(f"all; for a sweep {' '.join(SWEEP)}", "[STR [STR ...]]")] = (
+        None
+    )
     sweep: Annotated[Sweep | None, default("no sweep")] = None
-    sizes: Annotated[tuple[int, ...] | None, default("powers of 2, to 4096 or to 16")] = None
+    sizes: Annotated[tuple[int, ...] | None, default("powers of 2, to 4096 or to 16", "[INT [INT ...]]")] = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     data: str = "digits"
-    data_dir: Annotated[Path | None, default("TFDS's own")] = None
+    data_dir: Annotated[Path | None, default("the package's, or TFDS's own", "PATH")] = None
     examples: int = 60_000
-    threads: Annotated[int | None, default("all")] = None
-    devices: Annotated[int | None, default("as many as training takes")] = None
+    threads: Annotated[int | None, default("all", "INT")] = None
+    devices: Annotated[int | None, default("min(cores, batch size // 32)", "INT")] = None
     drawn_noise: Switch = False
     tf32: Switch = False
     deterministic: Switch = False

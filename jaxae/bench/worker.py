@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-# By the name of the question; what an answer holds must be what JSON has.
-Handlers = Mapping[str, Callable[..., Any]]
+# What JSON has: each question has its own fields, each handler its own answer.
+JSONValue = Any
+# By the name of the question.
+Handlers = Mapping[str, Callable[..., JSONValue]]
 # What went wrong; "missing" is a package.
 Trouble = Literal["input", "missing", "out of memory", "failed"]
 
@@ -60,7 +62,7 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
         assert self.process.stdout is not None
         self._questions, self._answers = self.process.stdin, self.process.stdout
 
-    def ask(self, do: str, *, timeout: float = 900.0, **fields: Any) -> Any:
+    def ask(self, do: str, *, timeout: float = 900.0, **fields: object) -> JSONValue:
         """The answer to a question.
 
         Raises:

@@ -30,8 +30,8 @@ def cache_folder() -> Path:
 def cached(name: str, build: Callable[[], Arrays], check: Callable[[Arrays], Checked]) -> Checked:
     """Compute `check(arrays)` of the arrays cached under `name`, or built and kept there.
 
-    A damaged entry, or one that `check` refuses with an InputError, is logged as a warning and
-    built anew; one that cannot be written is logged and left out.
+    A damaged entry, or one that `check` refuses with an InputError, is logged as a warning and built anew; one that
+    cannot be written is logged and left out.
     """
     path = cache_folder() / "data" / f"{name}.npz"
     if path.is_file():

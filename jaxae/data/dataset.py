@@ -20,8 +20,8 @@ from jaxae.storage import npz
 
 _IMAGE_SHAPE = (28, 28, 1)
 
-# The sets that come as IDX files too, and how many classes their labels count. EMNIST numbers its
-# letters from 1: 27 classes hold them, as in torchvision; TensorFlow Datasets declares 37.
+# The sets that come as IDX files too, and how many classes their labels count. EMNIST numbers its letters from 1: 27
+# classes hold them, as in torchvision; TensorFlow Datasets declares 37.
 _NUM_CLASSES = {
     "mnist": 10,
     "fashion_mnist": 10,
@@ -56,22 +56,19 @@ def load(name: str = "digits", data_dir: str | Path | None = None, *, original_o
     """Load a data set of 28x28 grey images.
 
     Args:
-        name: Name of the set: "mnist", which comes with the package; "digits", scikit-learn's 1,797
-            handwritten digits, bicubically enlarged from 8x8, split 1437/360 by stratified sampling
-            with seed 0; "fashion_mnist", "kmnist", "emnist/balanced" and its siblings, or another
-            image classification set of that shape in TensorFlow Datasets; or the path of an .npz
-            file that `save_arrays` wrote.
-        data_dir: Folder with the set's IDX files, gzipped or not, in it or where torchvision puts
-            them below it; or a TensorFlow Datasets folder. It is never written to. Left out,
-            the package's MNIST or TensorFlow Datasets' own folder is used, and the set prepared
-            there if need be.
-        original_order: Whether examples that TensorFlow Datasets keeps in the order of a hash are
-            put into the order of the set's authors. IDX files have it; "digits" and .npz files are
-            left as they are.
+        name: Name of the set: "mnist", which comes with the package; "digits", scikit-learn's 1,797 handwritten
+            digits, bicubically enlarged from 8x8, split 1437/360 by stratified sampling with seed 0; "fashion_mnist",
+            "kmnist", "emnist/balanced" and its siblings, or another image classification set of that shape in
+            TensorFlow Datasets; or the path of an .npz file that `save_arrays` wrote.
+        data_dir: Folder with the set's IDX files, gzipped or not, in it or where torchvision puts them below it; or a
+            TensorFlow Datasets folder. It is never written to. Left out, the package's MNIST or TensorFlow Datasets'
+            own folder is used, and the set prepared there if need be.
+        original_order: Whether examples that TensorFlow Datasets keeps in the order of a hash are put into the order
+            of the set's authors. IDX files have it; "digits" and .npz files are left as they are.
 
     Raises:
-        InputError: If the name is unknown, the data cannot be had or read, the images are of
-            another size, a label is outside the classes, or a split is empty.
+        InputError: If the name is unknown, the data cannot be had or read, the images are of another size, a label is
+            outside the classes, or a split is empty.
     """
     if name.endswith(".npz"):
         return _dataset(Path(name).stem, npz.read(Path(name).expanduser()), source=name)
@@ -90,8 +87,8 @@ def load(name: str = "digits", data_dir: str | Path | None = None, *, original_o
 def save_arrays(dataset: Dataset, path: str | Path) -> None:
     """Write a data set as an .npz file, whole or absent, for `load` and for anyone's NumPy.
 
-    Its arrays are train_images and test_images (uint8 [N, 28, 28, 1]), train_labels and test_labels
-    (int32 [N]), and num_classes.
+    Its arrays are train_images and test_images (uint8 [N, 28, 28, 1]), train_labels and test_labels (int32 [N]), and
+    num_classes.
 
     Raises:
         InputError: If the name does not end in .npz, or the file cannot be written.

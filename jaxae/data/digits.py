@@ -34,8 +34,8 @@ def digits_arrays() -> dict[str, np.ndarray]:
 def enlarge(images: Int64[np.ndarray, "batch 8 8"]) -> UInt8[np.ndarray, "batch 28 28 1"]:
     """Enlarge images of values 0..16 to 28x28 pixels of 0..255, bicubically.
 
-    Half-pixel centres, edges repeated, overshoot clipped; R. Keys, "Cubic convolution interpolation
-    for digital image processing" (1981), a = -1/2. In integers, so that every machine rounds alike.
+    Half-pixel centres, edges repeated, overshoot clipped; R. Keys, "Cubic convolution interpolation for digital image
+    processing" (1981), a = -1/2. In integers, so that every machine rounds alike.
     """
     rows = _cubic_weights()
     # Every weight is a multiple of 1 / (2 * 14**3), and both directions are weighed.

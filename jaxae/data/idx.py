@@ -1,7 +1,7 @@
 """IDX: the file format of MNIST and its relatives, as torchvision or the original sites leave it.
 
-The format: two zero bytes, a type byte (8 for uint8), the number of dimensions, each dimension as a
-big-endian 32-bit integer, then the values (http://yann.lecun.com/exdb/mnist/).
+The format: two zero bytes, a type byte (8 for uint8), the number of dimensions, each dimension as a big-endian 32-bit
+integer, then the values (http://yann.lecun.com/exdb/mnist/).
 """
 
 import gzip
@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxae.errors import InputError
+from jaxae.storage.files import open_regular
 
 # torchvision keeps each set in a folder of this name, and the files in `raw` below it.
 _TORCHVISION_FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
@@ -77,15 +78,14 @@ def read(path: Path, ndim: int) -> UInt8[np.ndarray, "*dims"]:
     """Read an IDX file of uint8 values in `ndim` dimensions, gzipped or not.
 
     Raises:
-        InputError: If the file cannot be read, is no such IDX file, or is shorter or longer than
-            its header says.
+        InputError: If the file cannot be read, is no such IDX file, or is shorter or longer than its header says.
     """
     try:
         size = path.stat().st_size
         if _is_gzip(path):
             with gzip.open(path) as file:
                 return _read(file, path, ndim, size * _LARGEST_GZIP_RATIO)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _read(file, path, ndim, size)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"expected an IDX file that can be read, got {path}: {error}") from error
@@ -101,7 +101,7 @@ def _find_file(folder: Path, name: str) -> Path | None:
 
 def _is_gzip(path: Path) -> bool:
     # By content: browsers unpack .gz and keep the name, others pack and drop it.
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(2) == b"\x1f\x8b"
 
 
@@ -116,8 +116,8 @@ def _read(file: io.BufferedIOBase, path: Path, ndim: int, stored: int) -> np.nda
     if len(header) < 4 + 4 * ndim:
         raise InputError(f"expected a whole IDX header, got {path}, which ends within it")
     shape = struct.unpack(f">{ndim}I", header[4:])
-    # A header may lie: no memory is asked for that the file cannot fill.
-    if math.prod(shape) > stored:
+    # A header may lie: no memory is asked for that the file cannot fill, no shape that NumPy cannot count.
+    if math.prod(shape) > stored or math.prod(length or 1 for length in shape) >= 1 << 62:
         raise InputError(
             f"expected the {math.prod(shape)} values that its header promises, got {path}, which is"
             " truncated: the file cannot hold them"

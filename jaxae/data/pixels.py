@@ -1,10 +1,10 @@
 """Pixels and labels: from uint8 to [0, 1] exactly as torch has it, and the checks at the door."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
+from numpy.typing import ArrayLike
 
 from jaxae.errors import InputError
 
@@ -27,12 +27,11 @@ def as_unit_float(images: UInt8[np.ndarray, "*shape"] | Float[np.ndarray, "*shap
     return images.astype(np.float32)
 
 
-def check_images(images: Any, expected_shape: Sequence[int] = (28, 28, 1)) -> None:
+def check_images(images: ArrayLike, expected_shape: Sequence[int] = (28, 28, 1)) -> None:
     """Refuse what is not a batch of images: uint8, or floats in [0, 1], of [N, *expected_shape].
 
     Raises:
-        InputError: If shape or dtype are others, the batch is empty, or a value is NaN or outside
-            [0, 1].
+        InputError: If shape or dtype are others, the batch is empty, or a value is NaN or outside [0, 1].
     """
     images = np.asarray(images)
     if images.shape[1:] != tuple(expected_shape) or images.ndim != 1 + len(expected_shape):
@@ -43,12 +42,12 @@ def check_images(images: Any, expected_shape: Sequence[int] = (28, 28, 1)) -> No
     _check_pixels(images)
 
 
-def check_labels(labels: Any, num_classes: int, *, num_images: int | None = None) -> None:
+def check_labels(labels: ArrayLike, num_classes: int, *, num_images: int | None = None) -> None:
     """Refuse what is not a vector of integer labels in [0, num_classes), one for each image.
 
     Raises:
-        InputError: If shape or dtype are others, there are no labels or another number than
-            `num_images`, or a label is outside the classes.
+        InputError: If shape or dtype are others, there are no labels or another number than `num_images`, or a label
+            is outside the classes.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":

@@ -52,13 +52,13 @@ def prepare(
 ) -> Path:
     """Prepare the set `name` in TensorFlow Datasets' folder, and name the folder it is in.
 
-    Only this imports TensorFlow. The set's archives are taken from the folder `archives`, or where
-    that is None, downloaded. `known` are names to suggest beside those of TensorFlow Datasets;
-    `files` are what the user is asked for in place of the archives.
+    Only this imports TensorFlow. The set's archives are taken from the folder `archives`, or where that is None,
+    downloaded. `known` are names to suggest beside those of TensorFlow Datasets; `files` are what the user is asked
+    for in place of the archives.
 
     Raises:
-        InputError: If the name is unknown or ambiguous, its images are of another shape,
-            archives are missing and cannot be downloaded, or TensorFlow is not installed.
+        InputError: If the name is unknown or ambiguous, its images are of another shape, archives are missing and
+            cannot be downloaded, or TensorFlow is not installed.
     """
     tensorflow_datasets = _import(name, known)
     family = re.split("[/:]", name)[0]
@@ -81,8 +81,8 @@ def prepare(
         raise InputError(
             f"expected TensorFlow to prepare {name}, got {error}: pip install 'jaxae[tfds]', or {advice}"
         ) from error
-    # TensorFlow only writes files here: it must not take the accelerator's memory from JAX. Where
-    # it runs already, its caller has decided that.
+    # TensorFlow only writes files here: it must not take the accelerator's memory from JAX. Where it runs already,
+    # its caller has decided that.
     with contextlib.suppress(RuntimeError):
         tensorflow.config.set_visible_devices([], "GPU")
     config = tensorflow_datasets.download.DownloadConfig(
@@ -102,8 +102,8 @@ def read(prepared: Path, name: str, image_shape: tuple[int, ...]) -> dict[str, n
     Returns images uint8 and labels int32 of train and test, and num_classes.
 
     Raises:
-        InputError: If the set lacks a train or test split, its images are of another shape, its
-            files are damaged, or TensorFlow Datasets is not installed.
+        InputError: If the set lacks a train or test split, its images are of another shape, its files are damaged, or
+            TensorFlow Datasets is not installed.
     """
     tensorflow_datasets = _import(name, ())
     try:
@@ -137,8 +137,8 @@ def read(prepared: Path, name: str, image_shape: tuple[int, ...]) -> dict[str, n
 def original_positions(split: str, count: int) -> Int64[np.ndarray, " count"]:
     """Compute where each original example is stored: original = stored[original_positions(...)].
 
-    TensorFlow Datasets stores examples by the MD5 of their key, salted with the split's name, and
-    MNIST and its relatives are keyed by the running number (tensorflow_datasets/core/hashing.py).
+    TensorFlow Datasets stores examples by the MD5 of their key, salted with the split's name, and MNIST and its
+    relatives are keyed by the running number (tensorflow_datasets/core/hashing.py).
     """
     salted = hashlib.md5(split.encode(), usedforsecurity=False)
     digests = []
@@ -152,13 +152,13 @@ def original_positions(split: str, count: int) -> Int64[np.ndarray, " count"]:
     return positions
 
 
-def check_features(name: str, features: Any, image_shape: tuple[int, ...]) -> None:
+def check_features(name: str, features: object, image_shape: tuple[int, ...]) -> None:
     """Refuse a set whose examples are not a uint8 image of `image_shape` and a class label.
 
     Raises:
         InputError: If a feature is missing or of another shape or type.
     """
-    parts = dict(features.items()) if hasattr(features, "items") else {}
+    parts: dict[str, Any] = dict(getattr(features, "items", dict)())
     if not (hasattr(parts.get("image"), "shape") and hasattr(parts.get("label"), "num_classes")):
         has = ", ".join(parts) or "no named parts"
         raise InputError(f"expected an image classification set (image, label), got {name}, which has {has}")

@@ -1,9 +1,9 @@
 """A trained model applied to many rows: encode, decode, reconstruct, score.
 
-Each is one compiled function, to which a model's settings are static and its parameters arguments:
-models of the same settings share a program, and none has weights baked in. Rows go through in parts
-of one size: any number of rows, in little memory, runs few programs. Inputs are cast to the
-parameters' dtype. Shapes come from the arrays and the settings.
+Each is one compiled function, to which a model's settings are static and its parameters arguments: models of the same
+settings share a program, and none has weights baked in. Rows go through in parts of one size: any number of rows, in
+little memory, runs few programs. Inputs are cast to the parameters' dtype. Shapes come from the arrays and the
+settings.
 """
 
 from collections.abc import Callable
@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num, Shaped
 
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig
+from jaxae.config import AutoencoderConfig, ModelConfig, VAEConfig
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.losses import bce_from_logits, kl_from_standard_normal
-from jaxae.network.models import Autoencoder, ConditionalVAE, Model, with_parameters
-from jaxae.network.parameters import Parameters, parameters_of
+from jaxae.network.models import Autoencoder, Model, with_parameters
+from jaxae.network.parameters import ArrayTree, Parameters, parameters_of
+from jaxae.network.vae import VAE
 
 Labels = Int[np.ndarray, " n"] | None
 # Rows per call of a compiled function, where the caller has no wish of its own.
@@ -45,7 +46,7 @@ def encode(
 
 
 def posterior(
-    model: ConditionalVAE, images: Num[np.ndarray, "n ..."], labels: Labels = None, *, rows: int = _MOST_ROWS
+    model: VAE, images: Num[np.ndarray, "n ..."], labels: Labels = None, *, rows: int = _MOST_ROWS
 ) -> tuple[Float[np.ndarray, "n latent"], Float[np.ndarray, "n latent"]]:
     """Mean and log variance (not log deviation) of the posterior of images.
 
@@ -107,7 +108,7 @@ def score(
         InputError: If a conditional model is given no labels.
     """
     eps = None
-    if isinstance(model.config, ConditionalVAEConfig):
+    if isinstance(model.config, VAEConfig):
         key = jax.random.key(0) if key is None else key
         eps = jax.random.normal(key, (draws, model.config.num_latent))
     function = partial(_score, eps)
@@ -120,22 +121,22 @@ def check_unconditional(model: Model) -> None:
     Raises:
         InputError: If the model is conditioned on a class.
     """
-    if isinstance(model, ConditionalVAE) and model.config.num_classes:
+    if isinstance(model, VAE) and model.config.num_classes:
         raise InputError(
             f"expected an autoencoder or a plain VAE, got one conditioned on {model.config.num_classes} classes"
         )
 
 
 def map_rows(
-    function: Callable[..., Any],
+    function: Callable[..., ArrayTree],
     *arrays: Shaped[np.ndarray, "n ..."],
     least: int = _FEWEST_ROWS,
     most: int = _MOST_ROWS,
-) -> Any:
+) -> ArrayTree:
     """Apply a function to parts of rows, and join what it makes of them.
 
-    A part is `most` rows, or where there are fewer the next power of two, filled up with rows of
-    zeros whose results are dropped.
+    A part is `most` rows, or where there are fewer the next power of two, filled up with rows of zeros whose results
+    are dropped.
 
     Args:
         function: Function of as many arrays, to an array or a tree of arrays, row by row.
@@ -164,9 +165,7 @@ def padded_length(count: int, least: int = 1) -> int:
 
 def image_of(config: ModelConfig, decoded: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """What a model decodes without the planes of a reconstructed condition."""
-    if isinstance(config, AutoencoderConfig) or not config.reconstruct_condition:
-        return decoded
-    return decoded[..., : config.num_output_channels - config.num_classes]
+    return decoded if isinstance(config, AutoencoderConfig) else decoded[..., :1]
 
 
 def _over_rows(
@@ -202,11 +201,9 @@ def _encode(config: ModelConfig, parameters: Parameters, x: Array, label: Array 
 
 
 @partial(jax.jit, static_argnums=0)
-def _posterior(
-    config: ConditionalVAEConfig, parameters: Parameters, x: Array, label: Array | None = None
-) -> tuple[Array, Array]:
+def _posterior(config: VAEConfig, parameters: Parameters, x: Array, label: Array | None = None) -> tuple[Array, Array]:
     model = with_parameters(config, parameters)
-    assert isinstance(model, ConditionalVAE)
+    assert isinstance(model, VAE)
     return model.encode(_cast(parameters, x), label)
 
 

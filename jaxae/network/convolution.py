@@ -40,8 +40,8 @@ def conv_transpose(
 ) -> Float[Array, "batch h2 w2 out"]:
     """Transpose a convolution, as torch's `conv_transpose2d`, as a convolution of spread input.
 
-    The input is spread by the stride and padded by dilation (k - 1) - padding on each side, after
-    it also by output_padding; the kernel is flipped in space.
+    The input is spread by the stride and padded by dilation (k - 1) - padding on each side, after it also by
+    output_padding; the kernel is flipped in space.
     """
     kh, kw, out_per_group, channels = kernel.shape
     grouped = kernel.reshape(kh, kw, out_per_group, groups, channels // groups)

@@ -1,11 +1,11 @@
 """Convolutions as one gather and one matrix product, for XLA's CPU backend.
 
-XLA's own CPU convolutions are slow, and several times slower inside loops. Here a convolution is a
-gather of its windows followed by one matrix product; a transposed convolution is the same two steps
-transposed: one product, then a sum of gathers. Functions take and return NHWC; inside, arrays are
-feature-major: rows of (channel, height, width) against the batch. So every elementwise loop and
-every copied window runs over contiguous examples, and layers follow each other with no transpose
-in memory, since XLA makes bitcasts of the transposes between them. docs/performance.md has figures.
+XLA's own CPU convolutions are slow, and several times slower inside loops. Here a convolution is a gather of its
+windows followed by one matrix product; a transposed convolution is the same two steps transposed: one product, then a
+sum of gathers. Functions take and return NHWC; inside, arrays are feature-major: rows of (channel, height, width)
+against the batch. So every elementwise loop and every copied window runs over contiguous examples, and layers follow
+each other with no transpose in memory, since XLA makes bitcasts of the transposes between them. docs/performance.md
+has figures.
 """
 
 from collections.abc import Callable
@@ -39,9 +39,8 @@ class Windows(NamedTuple):
 def gather_tables(windows: Windows) -> tuple[Int32[np.ndarray, "1 window_rows"], Int32[np.ndarray, "terms image_rows"]]:
     """Row numbers that read windows off an image, and an image off windows; -1 reads zero.
 
-    Image rows are (channel, height, width); window rows (kernel height, kernel width, channel,
-    position), the order of a flattened kernel. An image row lies in several windows, hence several
-    terms, which are to be added.
+    Image rows are (channel, height, width); window rows (kernel height, kernel width, channel, position), the order
+    of a flattened kernel. An image row lies in several windows, hence several terms, which are to be added.
     """
     channels, (height, width), kernel, stride, padding, dilation, positions = windows
     i, j = (
@@ -153,9 +152,9 @@ _RECIPROCAL_LOW = np.float32(1 / 255 - float(_RECIPROCAL_HIGH))
 
 
 def _divide_by_255(images: Array) -> Array:
-    # XLA turns a division by a constant, behind a barrier too, into a product with its reciprocal,
-    # a bit off for 126 of 256 values. Of a reciprocal in two parts, the first product is exact (8
-    # bits by 16) and the second a correction: the sum is rounded once, to the quotient's own bits.
+    # XLA turns a division by a constant, behind a barrier too, into a product with its reciprocal, a bit off for 126
+    # of 256 values. Of a reciprocal in two parts, the first product is exact (8 bits by 16) and the second a
+    # correction: the sum is rounded once, to the quotient's own bits.
     values = images.astype(jnp.float32)
     return values * _RECIPROCAL_HIGH + values * _RECIPROCAL_LOW
 

@@ -11,9 +11,9 @@ from jaxtyping import Array
 def fenced(function: Callable[..., Array], static: int | tuple[int, ...] = ()) -> Callable[..., Array]:
     """A function that XLA does not fuse with its callers on a CPU; elsewhere the function itself.
 
-    There, XLA fuses loops that are better apart: the reshape in front of a matrix product into the
-    loop before it, whose index arithmetic then no longer vectorises (5 us become 80), or a gather's
-    operand into the gather, where it is recomputed for every row that reads it.
+    There, XLA fuses loops that are better apart: the reshape in front of a matrix product into the loop before it,
+    whose index arithmetic then no longer vectorises (5 us become 80), or a gather's operand into the gather, where it
+    is recomputed for every row that reads it.
 
     Args:
         function: Function of arrays and, at the positions `static`, of hashable values.

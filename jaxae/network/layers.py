@@ -1,7 +1,7 @@
 """Linear, Conv and ConvTranspose that mean what torch's mean, in Flax's layout.
 
-Images are NHWC. Parameters are named `kernel` and `bias`; a fresh layer is drawn as torch draws its
-own: weight and bias both uniform within 1 / sqrt(fan_in).
+Images are NHWC. Parameters are named `kernel` and `bias`; a fresh layer is drawn as torch draws its own: weight and
+bias both uniform within 1 / sqrt(fan_in).
 """
 
 import math
@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -25,29 +26,40 @@ def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def _uniform(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
-    bound = 1 / math.sqrt(fan_in)
-    return nnx.Param(jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound))
+class _Layer(nnx.Module):
+    """A layer whose parameters are drawn as torch draws them.
+
+    torch's weight is the kernel with its axes the other way round, [out, in, ...]; its fan-in is what all but the
+    kernel's last axis count (for a transposed convolution, the channels that go out).
+    """
+
+    kernel: nnx.Param
+    bias: nnx.Param | None
+
+    def _draw_parameters(self, kernel: tuple[int, ...], features: int, *, use_bias: bool, rngs: nnx.Rngs) -> None:
+        bound = 1 / math.sqrt(math.prod(kernel[:-1]))
+
+        def uniform(shape: tuple[int, ...]) -> nnx.Param:
+            return nnx.Param(jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound))
+
+        self.kernel = uniform(kernel)
+        self.bias = uniform((features,)) if use_bias else None
+
+    def reset_parameters(self, generator: Generator) -> None:
+        """Redraw weight, then bias, from torch's random stream as torch's layer does."""
+        *window, inputs, outputs = self.kernel.shape
+        fan_in = math.prod(window) * inputs
+        # torch takes the weight's bound through a gain, sqrt(3) * sqrt(2 / 6) / sqrt(fan_in), which rounds otherwise
+        # than the bias's 1 / sqrt(fan_in); a replay wants its very bits.
+        bound = math.sqrt(3.0) * (math.sqrt(2.0 / 6.0) / math.sqrt(fan_in))
+        weight = generator.uniform((outputs, inputs, *window), -bound, bound)
+        self.kernel.set_value(jnp.asarray(np.moveaxis(weight, (1, 0), (-2, -1))))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(fan_in)
+            self.bias.set_value(jnp.asarray(generator.uniform(self.bias.shape, -bound, bound)))
 
 
-class _TorchDraw:
-    """Draws a layer's weight, then its bias, from torch's stream, as `reset_parameters` does."""
-
-    def __init__(self, generator: Generator, fan_in: int):
-        # torch takes the weight's bound through a gain, sqrt(3) * sqrt(2 / 6) / sqrt(fan_in), which
-        # rounds otherwise than the bias's 1 / sqrt(fan_in); a replay wants its very bits.
-        self._weight_bound = math.sqrt(3.0) * (math.sqrt(2.0 / 6.0) / math.sqrt(fan_in))
-        self._bias_bound = 1 / math.sqrt(fan_in)
-        self._generator = generator
-
-    def weight(self, *shape: int):
-        return self._generator.uniform(shape, -self._weight_bound, self._weight_bound)
-
-    def bias(self, *shape: int):
-        return self._generator.uniform(shape, -self._bias_bound, self._bias_bound)
-
-
-class Linear(nnx.Module):
+class Linear(_Layer):
     """x kernel + bias. Kernel [in, out], the transpose of torch's weight."""
 
     def __init__(
@@ -56,15 +68,12 @@ class Linear(nnx.Module):
         self.in_features = in_features
         self.out_features = out_features
         self.lowering: Lowering = lowering
-        self.kernel = _uniform(rngs, (in_features, out_features), in_features)
-        self.bias = _uniform(rngs, (out_features,), in_features) if use_bias else None
+        self._draw_parameters((in_features, out_features), out_features, use_bias=use_bias, rngs=rngs)
 
-    def reset_parameters(self, generator: Generator) -> None:
-        """Redraw the parameters from torch's random stream as torch's Linear does."""
-        draw = _TorchDraw(generator, self.in_features)
-        self.kernel.set_value(jnp.asarray(draw.weight(self.out_features, self.in_features).T))
+    def zero_bias(self) -> None:
+        """Set the bias, if any, to zero."""
         if self.bias is not None:
-            self.bias.set_value(jnp.asarray(draw.bias(self.out_features)))
+            self.bias.set_value(jnp.zeros_like(self.bias[...]))
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Multiply by the kernel and add the bias."""
@@ -73,7 +82,7 @@ class Linear(nnx.Module):
         return y if self.bias is None else _add_bias(y, self.bias[...], fast)
 
 
-class Conv(nnx.Module):
+class Conv(_Layer):
     """torch's Conv2d on NHWC images. Kernel [kh, kw, in / groups, out]."""
 
     def __init__(
@@ -99,28 +108,17 @@ class Conv(nnx.Module):
         self.dilation = _pair(dilation)
         self.groups = groups
         self.lowering: Lowering = lowering
-        fan_in = in_channels // groups * math.prod(self.kernel_size)
-        shape = (*self.kernel_size, in_channels // groups, out_channels)
-        self.kernel = _uniform(rngs, shape, fan_in)
-        self.bias = _uniform(rngs, (out_channels,), fan_in) if use_bias else None
-
-    def reset_parameters(self, generator: Generator) -> None:
-        """Redraw the parameters from torch's random stream as torch's Conv2d does."""
-        kh, kw, in_per_group, out = self.kernel.shape
-        draw = _TorchDraw(generator, in_per_group * kh * kw)
-        weight = draw.weight(out, in_per_group, kh, kw)
-        self.kernel.set_value(jnp.asarray(weight.transpose(2, 3, 1, 0)))
-        if self.bias is not None:
-            self.bias.set_value(jnp.asarray(draw.bias(out)))
+        kernel = (*self.kernel_size, in_channels // groups, out_channels)
+        self._draw_parameters(kernel, out_channels, use_bias=use_bias, rngs=rngs)
 
     def __call__(
         self, x: Float[Array, "batch h w c"], label: Int[Array, " batch"] | None = None
     ) -> Float[Array, "batch h2 w2 out"]:
         """Convolve; with a label, as if its one-hot planes were appended to the channels of x.
 
-        A constant plane under a convolution without padding adds the same number everywhere: the
-        sum of that channel's kernel. So the planes become a bias of each class, exactly. A label
-        outside the planes has none of them set.
+        A constant plane under a convolution without padding adds the same number everywhere: the sum of that
+        channel's kernel. So the planes become a bias of each class, exactly. A label outside the planes has none of
+        them set.
         """
         kernel, bias = self.kernel[...], None if self.bias is None else self.bias[...]
         if label is not None:
@@ -141,7 +139,7 @@ class Conv(nnx.Module):
         return y if bias is None else _add_bias(y, bias, fast)
 
 
-class ConvTranspose(nnx.Module):
+class ConvTranspose(_Layer):
     """torch's ConvTranspose2d on NHWC images. Kernel [kh, kw, out / groups, in]."""
 
     def __init__(
@@ -169,20 +167,8 @@ class ConvTranspose(nnx.Module):
         self.dilation = _pair(dilation)
         self.groups = groups
         self.lowering: Lowering = lowering
-        # torch computes this layer's fan-in from the channels that go out.
-        fan_in = out_channels // groups * math.prod(self.kernel_size)
-        shape = (*self.kernel_size, out_channels // groups, in_channels)
-        self.kernel = _uniform(rngs, shape, fan_in)
-        self.bias = _uniform(rngs, (out_channels,), fan_in) if use_bias else None
-
-    def reset_parameters(self, generator: Generator) -> None:
-        """Redraw the parameters from torch's random stream as torch's ConvTranspose2d does."""
-        kh, kw, out_per_group, channels = self.kernel.shape
-        draw = _TorchDraw(generator, out_per_group * kh * kw)
-        weight = draw.weight(channels, out_per_group, kh, kw)
-        self.kernel.set_value(jnp.asarray(weight.transpose(2, 3, 1, 0)))
-        if self.bias is not None:
-            self.bias.set_value(jnp.asarray(draw.bias(self.out_channels)))
+        kernel = (*self.kernel_size, out_channels // groups, in_channels)
+        self._draw_parameters(kernel, out_channels, use_bias=use_bias, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch h w c"]) -> Float[Array, "batch h2 w2 out"]:
         """Transpose-convolve: spread the input by the stride, then convolve."""
@@ -211,6 +197,9 @@ def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Keep x where positive, else 0.01 x: torch's default slope, and its derivative at 0 too."""
     # Not jax.nn.leaky_relu, whose derivative at 0 is 1.
     return jnp.where(x > 0, x, 0.01 * x)
+
+
+ACTIVATIONS = {"leaky_relu": leaky_relu, "relu": jax.nn.relu, "tanh": jnp.tanh}
 
 
 def flatten_as_torch(x: Float[Array, "batch h w c"]) -> Float[Array, "batch features"]:

@@ -9,17 +9,18 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, Key
 
-from jaxae.config import ConditionalVAEConfig
+from jaxae.config import VAEConfig
 from jaxae.errors import InputError
 from jaxae.network.losses import bce_from_logits
-from jaxae.network.models import ConditionalVAE, with_parameters
+from jaxae.network.models import with_parameters
 from jaxae.network.parameters import Parameters, parameters_of
+from jaxae.network.vae import VAE
 
-Pixels = Literal["binarized", "continuous", "cross-entropy"]
+Pixels = Literal["binarized", "drawn", "continuous", "cross-entropy"]
 
 
 def importance_weighted_log_likelihood(
-    model: ConditionalVAE,
+    model: VAE,
     images: Float[Array, "batch 28 28 1"],
     labels: Int[Array, " batch"] | None = None,
     *,
@@ -29,40 +30,43 @@ def importance_weighted_log_likelihood(
 ) -> Float[Array, " batch"]:
     """Estimate log p(x | label) of images in [0, 1], in nats per image, from codes of the posterior.
 
-    log (1 / K) sum_k p(x | z_k) p(z_k) / q(z_k | x), a lower bound in expectation, which rises with
-    K to the log-likelihood and is the ELBO at K = 1 (Burda, Grosse and Salakhutdinov 2016,
-    arXiv:1509.00519, eq. 8).
+    log (1 / K) sum_k p(x | z_k) p(z_k) / q(z_k | x), a lower bound in expectation, which rises with K to the
+    log-likelihood and is the ELBO at K = 1 (Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, eq. 8).
 
     Args:
         model: The VAE.
         images: Pixels in [0, 1].
         labels: Classes, where the model has them.
-        key: Key of the codes' noise.
-        num_samples: K, codes an image.
-        pixels: What p(x | z) is. "binarized": the pixels, rounded to 0 or 1, are Bernoulli: a
-            probability, comparable with other models of binarized images. "continuous": they are
-            continuous Bernoulli on [0, 1], a density, which may exceed 1 (Loaiza-Ganem and
-            Cunningham 2019, arXiv:1907.06845). "cross-entropy": what training maximises, the
-            Bernoulli formula at grey values; no distribution of pixels, for comparing costs alone.
+        key: Key of the codes' noise, and of the pixels where they are drawn.
+        num_samples: K, the number of codes per image.
+        pixels: What p(x | z) is. "binarized": the pixels, rounded to 0 or 1, are Bernoulli: a probability, comparable
+            with other models of images binarized so. "drawn": the same of pixels that are 1 with their grey value as
+            the probability, as most of the literature has them; one key draws the same for any model. "continuous":
+            they are continuous Bernoulli on [0, 1], a density, which may exceed 1 (Loaiza-Ganem and Cunningham 2019,
+            arXiv:1907.06845). "cross-entropy": what training maximises, the Bernoulli formula at grey values; no
+            distribution of pixels, for comparing costs alone.
 
     Raises:
-        InputError: If `num_samples` is below 1, `pixels` unknown, or the model reconstructs its
-            condition, which is no part of the image.
+        InputError: If `num_samples` is below 1, `pixels` unknown, or the model reconstructs its condition, which is
+            no part of the image.
     """
     if num_samples < 1:
         raise InputError(f"expected num_samples of 1 or more, got {num_samples}")
     if pixels not in get_args(Pixels):
         raise InputError(f"expected pixels of {', '.join(get_args(Pixels))}, got {pixels!r}")
-    if model.config.reconstruct_condition:
+    if model.config.num_output_channels > 1:
         raise InputError("expected a model of images alone, got one that reconstructs its condition")
     if pixels == "binarized":
         images = jnp.round(images)
+    if pixels == "drawn":
+        # Folded, so that the pixels depend neither on the number of samples nor on their noise.
+        images = jax.random.bernoulli(jax.random.fold_in(key, 0x7FFFFFFF), images).astype(images.dtype)
     return _estimate(model.config, pixels, num_samples, parameters_of(model), images, labels, key)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _estimate(
-    config: ConditionalVAEConfig,
+    config: VAEConfig,
     pixels: Pixels,
     num_samples: int,
     parameters: Parameters,
@@ -71,7 +75,7 @@ def _estimate(
     key: Array,
 ) -> Array:
     model = with_parameters(config, parameters)
-    assert isinstance(model, ConditionalVAE)
+    assert isinstance(model, VAE)
     mean, log_var = model.encode(images, labels)
 
     def log_weight(key: Array) -> Array:

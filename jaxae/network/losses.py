@@ -1,13 +1,12 @@
 """The terms of the two costs: binary cross-entropy in two forms, KL divergence, beta-ELBO.
 
-Every function returns one value an example, in nats, summed over pixels or latent dimensions; how
-examples are reduced to a cost is the training step's business. Targets are data: no gradient flows
-into them.
+Every function returns one value an example, in nats, summed over pixels or latent dimensions; how examples are
+reduced to a cost is the training step's business. Targets are data: no gradient flows into them.
 
-The two forms of the cross-entropy agree to rounding while the sigmoid is far from 0 and 1. They
-part where it saturates: in float32, at logit 20 and target 0, torch's form costs 100 (its clamp)
-with a gradient of 0, the form from logits costs 20 with a gradient of 1. A replay uses the first,
-to repeat torch's numbers; any other training the second.
+The two forms of the cross-entropy agree to rounding while the sigmoid is far from 0 and 1. They part where it
+saturates: in float32, at logit 20 and target 0, torch's form costs 100 (its clamp) with a gradient of 0, the form
+from logits costs 20 with a gradient of 1. A replay uses the first, to repeat torch's numbers; any other training the
+second.
 """
 
 from collections.abc import Callable
@@ -31,8 +30,8 @@ def bce_from_probabilities(
 ) -> Float[Array, " batch"]:
     """Cross-entropy between pixels and reconstructions in [0, 1], as torch computes it.
 
-    As `torch.nn.functional.binary_cross_entropy`: each logarithm is clamped at -100, and the
-    gradient is (p - t) / max(p (1 - p), 1e-12), which is not the derivative of the clamped value.
+    As `torch.nn.functional.binary_cross_entropy`: each logarithm is clamped at -100, and the gradient is (p - t) /
+    max(p (1 - p), 1e-12), which is not the derivative of the clamped value.
 
     Raises:
         InputError: If the shapes differ.

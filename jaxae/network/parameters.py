@@ -6,6 +6,8 @@ import jax
 from flax import nnx
 
 Parameters = dict[str, Any]
+# An array, or containers of arrays that `jax.tree` walks.
+ArrayTree = Any
 
 
 def parameters_of(module: nnx.Module) -> Parameters:
@@ -13,7 +15,7 @@ def parameters_of(module: nnx.Module) -> Parameters:
     return nnx.to_pure_dict(nnx.state(module, nnx.Param))
 
 
-def named_leaves(tree: Any, *, separator: str = ".") -> dict[str, Any]:
+def named_leaves(tree: ArrayTree, *, separator: str = ".") -> dict[str, Any]:
     """The leaves of a tree of arrays by their dotted paths, `linear_1.kernel`, in its own order.
 
     An `nnx.State` gives the names that the nested dict of the same parameters gives.

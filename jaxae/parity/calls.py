@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Call(NamedTuple):
@@ -29,7 +32,7 @@ class Call(NamedTuple):
     outputs: list[np.ndarray]
 
 
-def record_torch(module: Any, call: Callable[[Any], Any]) -> tuple[Any, list[Call]]:
+def record_torch(module: "torch.nn.Module", call: Callable[[Any], Any]) -> tuple[Any, list[Call]]:
     """Call a torch module; its result, and the calls of all its submodules as they ended."""
     calls: list[Call] = []
     begun: list[list[np.ndarray]] = []

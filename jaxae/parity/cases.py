@@ -1,8 +1,8 @@
-"""The cases: networks of the post that the ladder compares, and the dtypes it computes in."""
+"""The cases: networks that the ladder compares, and the dtypes it computes in."""
 
 from typing import Literal
 
-from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
+from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, DENSE_VAE, RunConfig
 
 Precision = Literal["float64", "float32"]
 PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
@@ -12,4 +12,6 @@ CASES: dict[str, RunConfig] = {
     "ConditionalVAE": CONDITIONAL_VAE,
     "ConditionalVAE, 11 channels": CONDITIONAL_VAE.replace(reconstruct_condition=True),
     "VAE": CONDITIONAL_VAE.replace(num_classes=0),
+    # A replay draws no pixels: the ladder feeds grey values to both frameworks.
+    "DenseVAE": DENSE_VAE.replace(binarize=False),
 }

@@ -10,8 +10,10 @@ import torch
 from flax import nnx
 from jaxtyping import Float
 
-from jaxae.network.models import ConditionalVAE, build, init_parameters
+import torch_ref
+from jaxae.network.models import build, init_parameters
 from jaxae.network.parameters import Parameters, named_leaves, parameters_of
+from jaxae.network.vae import VAE
 from jaxae.parity.gap import Gap, measure
 from jaxae.parity.pair import Feed, Pair
 from jaxae.parity.rung_result import RungResult
@@ -78,7 +80,8 @@ def own_noise_row(pair: Pair, feed: Feed) -> RungResult:
     """
     batch = pair.batch(feed, 0)
     twin = pair.twin
-    assert isinstance(twin, ConditionalVAE)
+    assert isinstance(twin, VAE)
+    assert isinstance(pair.reference, torch_ref.VariationalAutoencoder)
     with torch.no_grad():
         mean, log_var, _ = pair.reference.encoder(batch.images, batch.labels)
         torch.manual_seed(2)

@@ -10,8 +10,10 @@ import numpy as np
 import optax
 import torch
 
-from jaxae.network.models import AutoencoderOutput, ConditionalVAE, VAEOutput, with_parameters
+import torch_ref
+from jaxae.network.models import AutoencoderOutput, with_parameters
 from jaxae.network.parameters import Parameters
+from jaxae.network.vae import VAE, VAEOutput
 from jaxae.parity.calls import record_nnx, record_torch
 from jaxae.parity.channel_order import align
 from jaxae.parity.pair import Feed, Pair, TorchBatch, make_feed
@@ -59,9 +61,11 @@ def reparameterization_row(pair: Pair) -> RungResult:
     """A code of given mean, log variance and eps."""
     arrays = np.random.default_rng(3).standard_normal((3, 5, 4)).astype(pair.dtype)
     twin = pair.twin
-    assert isinstance(twin, ConditionalVAE)
+    assert isinstance(twin, VAE)
+    reference = pair.reference
+    assert isinstance(reference, torch_ref.VariationalAutoencoder)
     wanted, exact = (
-        {"code": pair.reference.reparameterize(*map(torch.from_numpy, arrays.astype(dtype)))}
+        {"code": reference.reparameterize(*map(torch.from_numpy, arrays.astype(dtype)))}
         for dtype in (pair.dtype, "float64")
     )
     got = {"code": twin.reparameterize(*map(jnp.asarray, arrays))}
@@ -119,7 +123,7 @@ def saturated_row(pair: Pair, feed: Feed) -> RungResult:
     """
     loud = pair.copied()
     with torch.no_grad():
-        loud.reference.linear_2.weight.mul_(300)
+        loud.reference.get_parameter("linear_2.weight").mul_(300)
     last = {**pair.parameters["linear_2"], "kernel": 300 * pair.parameters["linear_2"]["kernel"]}
     loud = replace(loud, parameters={**pair.parameters, "linear_2": last})
     own, _ = _torch_step(loud.copied(), feed)

@@ -20,9 +20,9 @@ Mutation = Callable[[Pair], Pair]
 def perturbed_weight(pair: Pair) -> Pair:
     """One element of one bias off by a ten-thousandth of the largest weight beside it."""
     pair = pair.copied()
-    layer = pair.reference.z_mean if pair.is_vae else pair.reference.linear_2
+    layer, weights = "z_mean" if pair.is_vae else "linear_2", dict(pair.reference.named_parameters())
     with torch.no_grad():
-        layer.bias[1] += 1e-4 * layer.weight.abs().max()
+        weights[f"{layer}.bias"][1] += 1e-4 * weights[f"{layer}.weight"].abs().max()
     return pair
 
 

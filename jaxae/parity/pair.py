@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Float, Int32, UInt8
 
 import torch_ref
-from jaxae.config import ConditionalVAEConfig, Lowering, RunConfig
+from jaxae.config import Lowering, RunConfig, VAEConfig
 from jaxae.data.dataset import Split, load
 from jaxae.network.models import Model, build, with_parameters
 from jaxae.network.parameters import Parameters, named_leaves, parameters_of
@@ -67,7 +67,7 @@ class Pair:
     name: str
     config: RunConfig
     dtype: Precision
-    reference: Any
+    reference: torch.nn.Module
     parameters: Parameters
     program: Program
     cost: Cost
@@ -82,7 +82,7 @@ class Pair:
     @property
     def is_vae(self) -> bool:
         """Whether there is a code to draw, and a KL term."""
-        return isinstance(self.config.model, ConditionalVAEConfig)
+        return isinstance(self.config.model, VAEConfig)
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -145,12 +145,12 @@ def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering 
     )
 
 
-def autoencoder_cost(model: Any, batch: TorchBatch) -> torch.Tensor:
+def autoencoder_cost(model: torch.nn.Module, batch: TorchBatch) -> torch.Tensor:
     """The post's cost of the autoencoder, a mean over batch and pixels."""
     return torch_ref.autoencoder_cost(model(batch.images), batch.images)
 
 
-def vae_cost(model: Any, batch: TorchBatch, beta: float = 1.0) -> torch.Tensor:
+def vae_cost(model: torch_ref.VariationalAutoencoder, batch: TorchBatch, beta: float = 1.0) -> torch.Tensor:
     """The post's cost of the VAEs, a sum over the batch."""
     mean, log_var, _, decoded = model(batch.images, batch.labels, batch.eps)
     target = torch_ref.reconstruction_target(model, batch.images, batch.labels)

@@ -32,8 +32,8 @@ class LadderSettings:
     rungs: tuple[str, ...] = RUNGS
     steps: int = 1000
     full: Switch = False
-    data_dir: Annotated[Path | None, default("MNIST as it comes with jaxae")] = None
-    mutation: Annotated[str | None, default("no mistake")] = None
+    data_dir: Annotated[Path | None, default("the package's", "PATH")] = None
+    mutation: Annotated[str | None, default("no mistake", "STR")] = None
     threads: int = 1
     devices: int = 1
 

@@ -1,6 +1,6 @@
 """Arrays: torch tensors to NumPy and back, by copy, with the bits of every float type kept."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)
 
 
-def is_float(dtype: Any) -> bool:
+def is_float(dtype: object) -> bool:
     """Whether it is one of the float types that both frameworks train in."""
     return any(dtype == one for one in FLOATS)
 
 
-def is_torch(value: object) -> bool:
+def is_torch(value: object) -> TypeGuard["torch.Tensor"]:
     """Whether a value is a torch tensor, asked without importing torch."""
     return any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__)
 
@@ -31,19 +31,19 @@ def has_nan(array: np.ndarray) -> bool:
     return is_float(array.dtype) and bool(np.isnan(array).any())
 
 
-def dtype_name(value: Any) -> str:
-    """The name of a tensor's or an array's dtype, "float32" in either framework."""
-    return str(value.dtype).removeprefix("torch.")
+def dtype_name(dtype: object) -> str:
+    """The name of torch's or NumPy's dtype, "float32" in either framework."""
+    return str(dtype).removeprefix("torch.")
 
 
-def why_refused(name: str, value: Any) -> str | None:
+def why_refused(name: str, value: object) -> str | None:
     """Say why a value is no plain array, or None: what cannot be copied to NumPy is refused."""
     if not is_torch(value):
         plain = isinstance(value, np.ndarray | jax.Array | np.generic)
         return None if plain else f"{name!r} is no tensor but {type(value).__name__}"
     if hasattr(value, "materialize"):
         return f"{name!r} has no shape yet (a lazy layer that saw no input)"
-    kind = dtype_name(value)
+    kind = dtype_name(value.dtype)
     layout = str(value.layout).removeprefix("torch.")
     if layout != "strided":
         return f"{name!r} is sparse ({layout}); convert it with .to_dense()"
@@ -61,7 +61,7 @@ def why_refused(name: str, value: Any) -> str | None:
     return None
 
 
-def from_tensor(name: str, value: Any) -> np.ndarray:
+def from_tensor(name: str, value: object) -> np.ndarray:
     """A copy of a torch tensor, a JAX or a NumPy array, which must not be refused."""
     why = why_refused(name, value)
     if why:
@@ -69,7 +69,7 @@ def from_tensor(name: str, value: Any) -> np.ndarray:
     if not is_torch(value):
         return np.array(value, order="C")
     value = value.detach().cpu().contiguous()
-    if dtype_name(value) == "bfloat16":
+    if dtype_name(value.dtype) == "bfloat16":
         import torch
 
         return np.array(value.view(torch.int16).numpy()).view(ml_dtypes.bfloat16)
@@ -91,7 +91,7 @@ def cast_floats(array: np.ndarray, dtype: DTypeLike | None) -> np.ndarray:
     return array if dtype is None or not is_float(array.dtype) else array.astype(jnp.dtype(dtype))
 
 
-def copy_for_flax(name: str, value: Any, dtype: DTypeLike | None, problems: list[str]) -> np.ndarray | None:
+def copy_for_flax(name: str, value: object, dtype: DTypeLike | None, problems: list[str]) -> np.ndarray | None:
     """A copy of a tensor, cast; None and a sentence among the problems where JAX cannot hold it."""
     why = why_refused(name, value)
     if why is None:
@@ -104,7 +104,7 @@ def copy_for_flax(name: str, value: Any, dtype: DTypeLike | None, problems: list
     return None
 
 
-def tie_key(value: Any) -> tuple[int, int, str] | None:
+def tie_key(value: object) -> tuple[int, int, str] | None:
     """Equal for two tensors that are one memory seen whole, None where nothing is known."""
     if not is_torch(value) or value.is_sparse or value.is_meta or value.numel() == 0:
         return None

@@ -12,7 +12,8 @@ from einops import EinopsError
 from flax import nnx
 
 from jaxae.errors import InputError
-from jaxae.network.models import Autoencoder, ConditionalVAE
+from jaxae.network.models import Autoencoder
+from jaxae.network.vae import VAE
 from jaxae.port.flatten import Flatten, Orders
 from jaxae.port.names import Names, Paths, join, unwrap
 from jaxae.port.row import Row
@@ -109,7 +110,7 @@ def make_plan(
     structure = Structure(module, paths)
     plan = PortPlan(structure.places, problems=structure.problems, names=known)
     # The project's own models flatten by layers.flatten_as_torch.
-    default = "CHW" if isinstance(module, Autoencoder | ConditionalVAE) else None
+    default = "CHW" if isinstance(module, Autoencoder | VAE) else None
     orders = Orders(flatten or default, unflatten)
     for place in plan.places:
         refined, problems = orders.refine(place)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ModelConfig, RunConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, ModelConfig, RunConfig
 from jaxae.errors import InputError
 from jaxae.network.models import parameter_shapes
 from jaxae.network.parameters import named_leaves
@@ -28,7 +28,7 @@ def recognise(source: WeightSource) -> ModelConfig:
         InputError: If it is none of the project's models, or the file says another.
     """
     shapes = _in_flax(source)
-    config = _autoencoder(shapes) or _conditional_vae(shapes)
+    config = _autoencoder(shapes) or _conditional_vae(shapes) or _dense_vae(shapes)
     if config is None or _expected(config) != shapes:
         names = ", ".join(sorted(shapes)[:4])
         raise InputError(
@@ -82,6 +82,15 @@ def _conditional_vae(shapes: Shapes) -> ConditionalVAEConfig | None:
     if len(first) != 4 or len(last) != 4 or len(code) != 1:
         return None
     return ConditionalVAEConfig(code[0], first[2] - 1, reconstruct_condition=last[2] > 1)
+
+
+def _dense_vae(shapes: Shapes) -> DenseVAEConfig | None:
+    biases = [shapes.get(f"enc_linear_{number}.bias", ()) for number in range(1, len(shapes) + 1)]
+    hidden = tuple(bias[0] for bias in biases if len(bias) == 1)
+    code, first = shapes.get("z_mean.bias", ()), shapes.get("enc_linear_1.kernel", ())
+    if not hidden or len(code) != 1 or len(first) != 2 or first[0] < 28 * 28:
+        return None
+    return DenseVAEConfig(code[0], first[0] - 28 * 28, hidden=hidden)
 
 
 def _said(source: WeightSource) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """The `torch_ref` module that a configuration describes."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from jaxae.config import AutoencoderConfig, ModelConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, ModelConfig
+
+if TYPE_CHECKING:
+    import torch
 
 
-def reference_module(config: ModelConfig) -> Any:
+def reference_module(config: ModelConfig) -> "torch.nn.Module":
     """Build torch_ref's network of these settings, drawn from torch's global generator.
 
     This file imports neither JAX nor Flax: a process of torch's own may use it.
@@ -13,7 +16,14 @@ def reference_module(config: ModelConfig) -> Any:
     import torch_ref
 
     if isinstance(config, AutoencoderConfig):
-        return torch_ref.Autoencoder(config.num_features, config.hidden, activation=config.activation)
+        return torch_ref.Autoencoder(
+            config.num_features, config.hidden, activation=config.activation, initialization=config.initialization
+        )
+    if isinstance(config, DenseVAEConfig):
+        return torch_ref.DenseVariationalAutoencoder(
+            config.num_latent, config.num_classes, config.hidden, activation=config.activation
+        )
+    assert isinstance(config, ConditionalVAEConfig)
     return torch_ref.ConditionalVariationalAutoencoder(
         28 * 28,
         config.num_latent,

@@ -107,9 +107,9 @@ class Setting:
     name: str
     flax: Callable[[Any], Any]
     torch: Callable[[Any], Any]
-    default: Any = None
+    default: object = None
 
-    def agree(self, flax_value: Any, torch_value: Any) -> bool:
+    def agree(self, flax_value: object, torch_value: object) -> bool:
         """Whether two values mean the same: numbers to rounding, for 1 - 0.9 is not 0.1."""
         if isinstance(flax_value, float) and isinstance(torch_value, float):
             return math.isclose(flax_value, torch_value, rel_tol=1e-9)

@@ -43,7 +43,7 @@ class WeightSource:
     @property
     def dtypes(self) -> list[str]:
         """Names of the tensors' dtypes, in the order of their first tensors."""
-        return list(dict.fromkeys(dtype_name(one) for one in self.tensors.values() if hasattr(one, "dtype")))
+        return list(dict.fromkeys(dtype_name(one.dtype) for one in self.tensors.values() if hasattr(one, "dtype")))
 
     @property
     def beside(self) -> list[str]:

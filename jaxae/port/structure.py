@@ -27,7 +27,7 @@ class Place:
     """
 
     path: str
-    layer: Any
+    layer: nnx.Module
     rule: Layer
     template: str
     rows: tuple[Row, ...]
@@ -110,14 +110,14 @@ class Structure:
         return frozenset(ids)
 
 
-def variable(layer: Any, name: str) -> nnx.Variable | None:
+def variable(layer: object, name: str) -> nnx.Variable | None:
     """The layer's variable at a dotted path below it, or None."""
     for part in name.split("."):
         layer = getattr(layer, part, None)
     return layer if isinstance(layer, nnx.Variable) else None
 
 
-def is_weight(value: Any) -> bool:
+def is_weight(value: object) -> bool:
     """Whether it is a variable that belongs to the network, beyond the call or the random stream."""
     return isinstance(value, nnx.Variable) and not isinstance(value, _PASSING)
 

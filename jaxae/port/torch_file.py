@@ -1,8 +1,7 @@
 """Files of torch.save, both containers: read as tensors only, never as code.
 
 torch.load(weights_only=True) runs no code, but it believes the sizes that a file declares: a storage larger than its
-record reads beyond it. So the pickle is first walked with inert stand-ins for everything it names, and the storages
-it declares are held against the file.
+record reads beyond it. So the pickle is first walked (`pickle_walk.py`), and what it declares is held against the file.
 """
 
 import pickle
@@ -15,24 +14,14 @@ from types import ModuleType
 from typing import Any
 
 from jaxae.errors import InputError
-from jaxae.storage.files import whole_or_absent
+from jaxae.port.pickle_walk import RefusedPickleError, declared_storages
+from jaxae.storage.files import open_regular, whole_or_absent
 
-# Kinds of storages by the bytes of an item.
-_KINDS = {
-    16: "ComplexDouble",
-    8: "Double Long ComplexFloat",
-    4: "Float Int QInt32",
-    2: "Half BFloat16 Short",
-    1: "Char Byte Bool QUInt8 QInt8 QUInt4x2 QUInt2x4 Untyped",
-}
-_ITEM_SIZES = {f"{kind}Storage": size for size, kinds in _KINDS.items() for kind in kinds.split()}
+# A pickle of tensors alone is a few megabytes; the tensors' bytes lie beside it.
+_LARGEST_PICKLE = 1 << 26
 
 
-class _DamagedError(Exception):
-    """Why a file is refused, in a clause about it."""
-
-
-def read(path: Path) -> Any:
+def read(path: Path) -> object:
     """What torch saved, tensors on the CPU.
 
     Raises:
@@ -40,13 +29,13 @@ def read(path: Path) -> Any:
     """
     torch = import_torch(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             _check_sizes(file, path.stat().st_size)
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"expected a torch file, got {path}: {error.strerror or error}") from error
     except Exception as error:  # a damaged pickle may raise anything
-        reason = error if isinstance(error, _DamagedError) else _reason(error)
+        reason = error if isinstance(error, RefusedPickleError) else _reason(error)
         raise InputError(f"expected a sound torch file, got {path}: {reason}") from error
 
 
@@ -79,78 +68,36 @@ def _reason(error: Exception) -> str:
     return f"it is damaged or no torch file ({type(error).__name__}: {line[:120]})"
 
 
-class _Inert:
-    """Stands for whatever a pickle names: takes any call and does nothing."""
-
-    def __init__(self, *_: Any, **__: Any) -> None: ...
-
-    def __call__(self, *_: Any, **__: Any) -> "_Inert":
-        return _Inert()
-
-    # What the unpickler looks up in an object that it builds.
-    __setitem__ = __setstate__ = append = extend = add = __call__
-
-
-# The Python unpickler, for the C one reserves memory for any memo index that a file names.
-class _Walker(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
-    """Walks a pickle without importing anything and notes the storages that it declares."""
-
-    def __init__(self, file: BufferedIOBase):
-        super().__init__(file, encoding="utf-8")
-        self.storages: dict[Any, int] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        return type(name, (_Inert,), {"__module__": module})
-
-    def get_extension(self, code: int) -> None:
-        raise _DamagedError(f"it names the pickle extension {code}")
-
-    def persistent_load(self, pid: Any) -> _Inert:
-        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
-            return _Inert()
-        kind, key, numel = getattr(pid[1], "__name__", "?"), pid[2], pid[4]
-        if kind not in _ITEM_SIZES:
-            raise _DamagedError(f"it has a storage of {kind}, which is not ported")
-        if not isinstance(key, str) or not isinstance(numel, int) or numel < 0:
-            raise _DamagedError("it declares a storage without a size")
-        nbytes = numel * _ITEM_SIZES[kind]
-        self.storages[key] = max(nbytes, self.storages.get(key, 0))
-        return _Inert()
-
-
-def _walk(file: BufferedIOBase) -> dict[Any, int]:
-    walker = _Walker(file)
-    walker.load()
-    return walker.storages
-
-
 def _check_sizes(file: BufferedIOBase, size: int) -> None:
     if file.read(4) == b"PK\x03\x04":
         _check_zip(file, size)
         return
     file.seek(0)
+    pickles = BytesIO(file.read(_LARGEST_PICKLE))
     for _ in range(3):  # magic number, protocol version, system information
-        _walk(file)
-    total = sum(_walk(file).values())
+        declared_storages(pickles)
+    total = sum(declared_storages(pickles).values())
     if total > size:
-        raise _DamagedError(f"it declares {total} bytes of tensors, but has {size}")
+        raise RefusedPickleError(f"it declares {total} bytes of tensors, but has {size}")
 
 
 def _check_zip(file: BufferedIOBase, size: int) -> None:
     with zipfile.ZipFile(file) as archive:
         records = {info.filename: info for info in archive.infolist()}
         if len(records) < len(archive.infolist()):
-            raise _DamagedError("it has two records of one name")
+            raise RefusedPickleError("it has two records of one name")
         if any(info.compress_type != zipfile.ZIP_STORED for info in records.values()):
-            raise _DamagedError("it has compressed records, which torch does not write")
+            raise RefusedPickleError("it has compressed records, which torch does not write")
         if sum(info.file_size for info in records.values()) > size:
-            raise _DamagedError(f"its records claim more bytes than the {size} it has")
+            raise RefusedPickleError(f"its records claim more bytes than the {size} it has")
         pickles = [name for name in records if name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise _DamagedError(f"it has {len(pickles)} pickles of tensors")
+            raise RefusedPickleError(f"it has {len(pickles)} pickles of tensors")
+        if records[pickles[0]].file_size > _LARGEST_PICKLE:
+            raise RefusedPickleError(f"its pickle of tensors has more than {_LARGEST_PICKLE} bytes")
         folder = pickles[0].removesuffix("data.pkl")
-        for key, nbytes in _walk(BytesIO(archive.read(pickles[0]))).items():
+        for key, nbytes in declared_storages(BytesIO(archive.read(pickles[0]))).items():
             record = records.get(f"{folder}data/{key}")
             if record is None or record.file_size < nbytes:
                 held = record.file_size if record else 0
-                raise _DamagedError(f"it declares {nbytes} bytes of the storage {key!r}, but has {held}")
+                raise RefusedPickleError(f"it declares {nbytes} bytes of the storage {key[:80]!r}, but has {held}")

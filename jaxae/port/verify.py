@@ -10,7 +10,8 @@ from flax import nnx
 
 from jaxae.config import AutoencoderConfig, ModelConfig
 from jaxae.errors import InputError
-from jaxae.network.models import ConditionalVAE, build
+from jaxae.network.models import build
+from jaxae.network.vae import VAE
 from jaxae.port.arrays import from_tensor, to_tensor
 from jaxae.port.files import load
 from jaxae.port.names import unwrap
@@ -84,7 +85,7 @@ def _run_flax(config: ModelConfig, source: WeightSource, inputs: _Inputs) -> lis
     load(model, source)
     dtype = jax.tree.leaves(nnx.state(model))[0].dtype
     with jax.default_matmul_precision("highest"):
-        if not isinstance(model, ConditionalVAE):
+        if not isinstance(model, VAE):
             return [model(jnp.asarray(x, dtype)).reconstruction]
         labels = None if label is None else jnp.asarray(label)
         out = model(jnp.asarray(x, dtype), labels, eps=jnp.asarray(eps, dtype))

@@ -181,7 +181,7 @@ def _report(
     report = PortReport(notes=list(plan.notes))
     for transfer in plan.transfers:
         named = tensors.get(transfer.torch[0], transfer.variables[0])
-        dtype = dtype_name(named) if cast_to is None else str(jnp.dtype(cast_to))
+        dtype = dtype_name(named.dtype) if cast_to is None else str(jnp.dtype(cast_to))
         compute = getattr(transfer.place.layer, "dtype", None)
         if transfer.trained and compute is not None and str(jnp.dtype(compute)) != dtype:
             path, tensor = transfer.place.path, transfer.torch[0]

@@ -1,9 +1,11 @@
 """Files that are whole or absent: written beside, then renamed."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 from jaxae.errors import InputError
@@ -29,6 +31,17 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read, and nothing else: a pipe would be waited for, a device may never end.
+
+    Raises:
+        OSError: If the file cannot be opened, or is none.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is a pipe or a device, no file", str(path))
+    return path.open("rb")
 
 
 def write_text(path: Path, text: str) -> None:

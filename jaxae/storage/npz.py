@@ -1,17 +1,26 @@
-"""Arrays in an uncompressed .npz file: whole or absent, and checked by its CRCs when read."""
+"""Arrays of .npz and .npy files: whole or absent, and nothing of a stranger's file believed when read.
 
-import zlib
+No pickle is ever loaded, and no memory is asked for that the file does not fill: NumPy's own reader reserves what a
+header claims, and its header parser raises nearly any type.
+"""
+
+import math
+import zipfile
 from collections.abc import Mapping
+from io import BufferedIOBase
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import IO
 
 import numpy as np
+from numpy.lib import format as npy_format
 
 from jaxae.errors import InputError
-from jaxae.storage.files import whole_or_absent
+from jaxae.storage.files import open_regular, whole_or_absent
 
-# What a damaged file raises is whatever the zip, the header or the allocation trips over.
-_DAMAGES = (OSError, EOFError, ValueError, KeyError, SyntaxError, MemoryError, RuntimeError, BadZipFile, zlib.error)
+_HEADERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
+
+# What an archive may unpack to: a gigabyte, or a hundred times its size. DEFLATE reaches a thousand, pictures ten.
+_SMALL, _LARGEST_RATIO = 1 << 30, 100
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -21,17 +30,59 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Read every array of a .npz file; no pickle is ever loaded.
+    """Read every array of a .npz file.
 
     Raises:
-        InputError: If the file cannot be read, is damaged, or holds Python objects.
+        InputError: If the file cannot be read, is damaged, unpacks to far more than its size, or holds what is no array
+            of plain values.
     """
     try:
-        # Opened here, because np.load leaves a file open whose directory is damaged.
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if isinstance(arrays, np.lib.npyio.NpzFile):
-                return dict(arrays)
-    except _DAMAGES as error:
-        raise InputError(f"expected a .npz file, got {path}, which cannot be read: {error}") from error
-    raise InputError(f"expected a .npz file, got {path}")
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if len({member.filename for member in members}) < len(members):
+                raise ValueError("it has two members of one name")
+            if sum(member.file_size for member in members) > max(_SMALL, _LARGEST_RATIO * path.stat().st_size):
+                raise ValueError("it unpacks to far more than its size")
+            arrays = {}
+            for member in members:
+                with archive.open(member) as content:
+                    arrays[member.filename.removesuffix(".npy")] = _read(content, member.file_size)
+            return arrays
+    except Exception as error:  # zip, DEFLATE and header trip over damage in as many ways as there are bytes
+        raise InputError(f"expected a sound .npz file, got {path}: {_reason(error)}") from error
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """Read the array of a .npy file.
+
+    Raises:
+        InputError: If the file cannot be read, is damaged, or holds what is no array of plain values.
+    """
+    try:
+        with open_regular(path) as file:
+            return _read(file, path.stat().st_size)
+    except Exception as error:  # as above
+        raise InputError(f"expected a sound .npy file, got {path}: {_reason(error)}") from error
+
+
+def _read(file: BufferedIOBase | IO[bytes], size: int) -> np.ndarray:
+    """The array that a file of this size holds."""
+    version = npy_format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"its format {version} is unknown")
+    shape, fortran, dtype = _HEADERS[version](file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which only running code could read")
+    if any(length < 0 for length in shape) or math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"its header claims an array {list(shape)[:8]} of {dtype}, which it does not hold")
+    content = file.read()
+    if len(content) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"it has {len(content)} bytes of values, where its header tells of another number")
+    flat = np.frombuffer(bytearray(content), dtype) if content else np.empty(0, dtype)
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _reason(error: Exception) -> str:
+    # strerror of an OSError alone: its text names the file once more.
+    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    return " ".join(text.split())[:200]

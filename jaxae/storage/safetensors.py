@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxae.errors import InputError
-from jaxae.storage.files import whole_or_absent
+from jaxae.storage.files import open_regular, whole_or_absent
 
 Layout = Literal["flax", "torch"]
 _KEY = "jaxae"
@@ -49,7 +49,7 @@ def read(path: Path) -> TensorFile:
         InputError: If it is no such file, or its header and its data disagree.
     """
     try:
-        with path.open("rb") as file, safe_open(path, framework="np") as tensors:
+        with open_regular(path) as file, safe_open(path, framework="np") as tensors:
             header = _header(file)  # of which the package has checked every size
             metadata, order = _metadata(header.pop("__metadata__", None) or {})
             names = [name for name in dict.fromkeys((*order, *header)) if name in header]

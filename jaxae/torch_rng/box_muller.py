@@ -1,9 +1,8 @@
 """Normals from pairs of uniforms, rounded as torch's CPU kernels round them.
 
-The float32 form follows ATen/native/cpu/avx_mathfun.h (Cephes' logf, sinf and cosf) and
-`NormalFill16` in DistributionTemplates.h one rounding at a time, fusing the multiplications and
-additions that GCC fuses in torch's own build. Which those are was found by comparing bits: of six
-ways to fuse, one left no difference.
+The float32 form follows ATen/native/cpu/avx_mathfun.h (Cephes' logf, sinf and cosf) and `NormalFill16` in
+DistributionTemplates.h one rounding at a time, fusing the multiplications and additions that GCC fuses in torch's own
+build. Which those are was found by comparing bits: of six ways to fuse, one left no difference.
 """
 
 import math
@@ -34,9 +33,9 @@ def box_muller_float64(
 def _to_float32(x: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
     """Rounded to float32, kept as float64.
 
-    After one sum, product or root of float32 values it gives what float32 arithmetic would. After
-    `a * b + c` it gives the fused form, for the product is exact in float64 (the sum is rounded
-    twice, which goes wrong once in 2**29 times).
+    After one sum, product or root of float32 values it gives what float32 arithmetic would. After `a * b + c` it
+    gives the fused form, for the product is exact in float64 (the sum is rounded twice, which goes wrong once in
+    2**29 times).
     """
     return x.astype(np.float32).astype(np.float64)
 

@@ -1,22 +1,18 @@
 """torch's CPU random stream in NumPy: what `torch.manual_seed(seed)` would draw, without torch.
 
-Words, uniforms, integers and permutations are the very bits that torch draws. So are normals
-where torch runs its AVX2 kernel, as on any recent x86 processor; `Generator.normal` says what holds
-elsewhere.
+Words, uniforms, integers and permutations are the very bits that torch draws. So are normals where torch runs its
+AVX2 kernel, as on any recent x86 processor; `Generator.normal` says what holds elsewhere.
 
-Sources, as of torch 2.13, under aten/src/ATen: core/MT19937RNGEngine.h (the engine),
-CPUGeneratorImpl.cpp (64-bit words, the layout of a saved state), core/DistributionsHelper.h and
-core/TransformationHelper.h (one number from one word), native/cpu/DistributionTemplates.h (tensors,
-normals in blocks of 16), native/TensorFactories.cpp (randperm).
+Sources, as of torch 2.13, under aten/src/ATen: core/MT19937RNGEngine.h (the engine), CPUGeneratorImpl.cpp (64-bit
+words, the layout of a saved state), core/DistributionsHelper.h and core/TransformationHelper.h (one number from one
+word), native/cpu/DistributionTemplates.h (tensors, normals in blocks of 16), native/TensorFactories.cpp (randperm).
 
-Left out: `bernoulli_(p)` and `exponential_`, which torch leaves to MKL's own generator, and 16-bit
-floats.
+Left out: `bernoulli_(p)` and `exponential_`, which torch leaves to MKL's own generator, and 16-bit floats.
 """
 
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer, UInt8, UInt32, UInt64
@@ -55,10 +51,9 @@ _BLOCK = 8192  # pairs of normals at a time: their temporaries stay in the cache
 class Generator:
     """torch.Generator on the CPU: the same stream from the same seed.
 
-    Every draw returns a new NumPy array in C order and advances the stream exactly as the torch
-    call of that name does, so calls may be mixed freely. Sizes are an int or a sequence of ints;
-    `rand` and `randn` also take them one by one. Bad sizes, dtypes and bounds raise InputError
-    before anything is drawn.
+    Every draw returns a new NumPy array in C order and advances the stream exactly as the torch call of that name
+    does, so calls may be mixed freely. Sizes are an int or a sequence of ints; `rand` and `randn` also take them one
+    by one. Bad sizes, dtypes and bounds raise InputError before anything is drawn.
     """
 
     def __init__(self, seed: int = DEFAULT_SEED):
@@ -147,25 +142,24 @@ class Generator:
             value = multiply_add(unit, float(stop - start), float(start))
         return np.where(value == stop, start, value).reshape(shape)
 
-    def randn(self, *size: Any, dtype: DTypeLike = np.float32) -> Float[np.ndarray, "..."]:
+    def randn(self, *size: Size, dtype: DTypeLike = np.float32) -> Float[np.ndarray, "..."]:
         """torch.randn: standard normals; float64 ones are other draws than float32 ones."""
-        return self.normal(size[0] if len(size) == 1 else size, dtype=dtype)
+        return self.normal([number for part in size for number in _shape(part)], dtype=dtype)
 
     def normal(
         self, size: Size, mean: float = 0.0, std: float = 1.0, dtype: DTypeLike = np.float32, *, contiguous: bool = True
     ) -> Float[np.ndarray, "..."]:
         """tensor.normal_(mean, std), by Box and Muller's transform.
 
-        Of 16 elements and more, blocks of 16 uniforms become 16 normals, and a tail that is no
-        whole block redraws the last 16 elements. Fewer are drawn in double precision a pair at a
-        time, the second kept in the generator for the next such call. So are tensors of any size
-        that are not contiguous: `contiguous=False` (torch fills a transposed one in the order of
-        its memory).
+        Of 16 elements and more, blocks of 16 uniforms become 16 normals, and a tail that is no whole block redraws
+        the last 16 elements. Fewer are drawn in double precision a pair at a time, the second kept in the generator
+        for the next such call. So are tensors of any size that are not contiguous: `contiguous=False` (torch fills a
+        transposed one in the order of its memory).
 
-        float32 repeats torch's AVX2 kernel: no bit differs in 10**8 normals (seeds 0 to 24). Where
-        torch runs another (no AVX2, ATEN_CPU_CAPABILITY=default), normals differ by up to 3e-6 and
-        uniforms between bounds other than 0 and 1 in the last bit. float64 and pairs call the C
-        library's log, cos and sin as torch does: no bit differs in 10**7.
+        float32 repeats torch's AVX2 kernel: no bit differs in 10**8 normals (seeds 0 to 24). Where torch runs another
+        (no AVX2, ATEN_CPU_CAPABILITY=default), normals differ by up to 3e-6 and uniforms between bounds other than 0
+        and 1 in the last bit. float64 and pairs call the C library's log, cos and sin as torch does: no bit differs
+        in 10**7.
         """
         shape, kind = _shape(size), _float_dtype(dtype)
         mean, std = _real(mean, "mean"), _real(std, "std")
@@ -180,9 +174,9 @@ class Generator:
     def random_(self, size: Size, *bounds: int | None, dtype: DTypeLike = np.int64) -> Integer[np.ndarray, "..."]:
         """tensor.random_() on an integer tensor, or with bounds (to) or (from, to).
 
-        Without bounds, uniform from 0 to the dtype's largest; with them on [from, to), where a `to`
-        of None means up to and including the dtype's largest. int64 without bounds, and ranges of
-        2**28 and more, take two words each; all else one.
+        Without bounds, uniform from 0 to the dtype's largest; with them on [from, to), where a `to` of None means up
+        to and including the dtype's largest. int64 without bounds, and ranges of 2**28 and more, take two words each;
+        all else one.
         """
         shape, kind = _shape(size), _integer_dtype(dtype)
         least, largest = int(np.iinfo(kind).min), int(np.iinfo(kind).max)

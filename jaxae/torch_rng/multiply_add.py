@@ -26,9 +26,8 @@ def _multiply_add_float32(x: Float32[np.ndarray, "..."], factor: float, offset: 
     total = product + offset
     if offset == 0:
         return total.astype(np.float32)
-    # Rounding twice errs only where the first rounding ends halfway between two float32 values,
-    # which shows in the 29 bits that they lack. Subnormals lack more, but a sum so small is exact
-    # unless the offset is tiny too.
+    # Rounding twice errs only where the first rounding ends halfway between two float32 values, which shows in the 29
+    # bits that they lack. Subnormals lack more, but a sum so small is exact unless the offset is tiny too.
     halfway = (total.view(np.int64) & 0x1FFFFFFF) == 0x10000000
     if abs(offset) < 2**-90 or halfway.any():
         total = _round_to_odd(*_two_sum(product, offset))
@@ -58,8 +57,8 @@ def _two_sum(a: Float64[np.ndarray, "..."], b: Any) -> tuple[Float64[np.ndarray,
 def _round_to_odd(total: Float64[np.ndarray, "..."], error: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
     """Of an inexact sum's two neighbours, the one whose last bit is 1.
 
-    A second, coarser rounding then ends where the exact sum's would (Boldo and Melquiond,
-    "Emulation of FMA and correctly rounded sums", 2008).
+    A second, coarser rounding then ends where the exact sum's would (Boldo and Melquiond, "Emulation of FMA and
+    correctly rounded sums", 2008).
     """
     even = (total.view(np.int64) & 1) == 0
     nudged = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))

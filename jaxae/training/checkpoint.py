@@ -1,8 +1,9 @@
 """Checkpoints: training states on disk, through Orbax.
 
-Orbax makes a checkpoint whole or absent whenever the process dies, but restores flipped bits
-without a word. So each checkpoint carries a SHA-256 of its content, and restoring falls back to
-the newest one whose content is what was saved.
+Orbax makes a checkpoint whole or absent whenever the process dies, but restores flipped bits without a word, and its
+threads write tracebacks of their own about files that are damaged. So each checkpoint carries the SHA-256 of its files,
+which are looked at first, and of its content (a process may die between the checkpoint and its files' sums); restoring
+falls back to the newest one that is what was saved.
 """
 
 import hashlib
@@ -19,9 +20,12 @@ import numpy as np
 
 from jaxae.errors import InputError
 from jaxae.network.parameters import named_leaves
+from jaxae.storage.files import refuse_unwritable, write_text
 from jaxae.training.state import TrainState
 
 Arrays = dict[str, np.ndarray]
+
+_SUMS = "sha256.json"
 
 
 class Restored(NamedTuple):
@@ -39,24 +43,40 @@ class Checkpoints:
 
         self._ocp = ocp
         self._folder = folder
-        # Saving in the background would read arrays that the next step overwrites in place.
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
-        with _quiet_orbax():
+        # Saving in the background would read arrays that the next step overwrites in place; and a damaged checkpoint's
+        # own record of when it was made would end the manager before an older one can be tried.
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, lightweight_initialize=True
+        )
+        with _quiet_orbax(), refuse_unwritable(f"checkpoints in {folder}"):
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def save(self, state: TrainState, meta: dict[str, Any]) -> None:
-        """Save a state and JSON values under the state's step, unless it is saved already."""
+        """Save a state and JSON values under the state's step, unless it is saved already.
+
+        Raises:
+            InputError: If it cannot be written; those before it are as they were.
+        """
         arrays = _named(state)
         step = int(state.step)
         if step in self._manager.all_steps():
             return
         content = {"meta": meta, "digest": _digest(arrays, meta)}
-        self._manager.save(
-            step,
-            args=self._ocp.args.Composite(
-                state=self._ocp.args.StandardSave(arrays), content=self._ocp.args.JsonSave(content)
-            ),
-        )
+        folder = self._folder / str(step)
+        try:
+            self._manager.save(
+                step,
+                args=self._ocp.args.Composite(
+                    state=self._ocp.args.StandardSave(arrays), content=self._ocp.args.JsonSave(content)
+                ),
+            )
+            write_text(folder / _SUMS, json.dumps(_file_sums(folder)))
+        except Exception as error:  # Orbax raises nearly any type for a disk that is full
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"expected to write the checkpoint {folder}, got {reason}: with room on the disk, --resume goes on "
+                "from the checkpoint before it"
+            ) from error
 
     def restore(self, like: TrainState) -> Restored | None:
         """The newest undamaged checkpoint of a state of this structure; None where there is none.
@@ -70,11 +90,12 @@ class Checkpoints:
         damaged = []
         for step in steps:
             try:
+                _check_files(self._folder / str(step))
                 with _quiet_orbax():
                     restored = self._restore(step, like)
             except Exception as error:  # Orbax raises nearly any type for a damaged file.
                 damaged.append(step)
-                reason = " ".join(str(error).split())[:200]
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
                 warnings.warn(f"checkpoint {self._folder / str(step)} is damaged and not used: {reason}", stacklevel=2)
                 continue
             for bad in damaged:
@@ -111,6 +132,18 @@ class Checkpoints:
                 raise InputError(f"expected {name} of {leaf.dtype} {leaf.shape}, got {came.dtype} {came.shape}")
         state = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in leaves])
         return Restored(state, content["meta"])
+
+
+def _file_sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a checkpoint, by its path in the folder."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != _SUMS]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _check_files(folder: Path) -> None:
+    path = folder / _SUMS
+    if path.exists() and json.loads(path.read_bytes()) != _file_sums(folder):
+        raise InputError("expected the files that were saved, got others")
 
 
 def _named(state: TrainState) -> Arrays:

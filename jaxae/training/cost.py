@@ -21,7 +21,7 @@ from jaxae.training.state import Examples
 
 
 class ExampleNoise(NamedTuple):
-    """What belongs to each example of a step: noise of its code, and a key for its corruption."""
+    """What belongs to each example of a step: noise of its code, and a key for draws of its pixels."""
 
     eps: Float[Array, "*steps batch latent"]
     key: Key[Array, "*steps batch"] | UInt32[Array, "*steps batch 2"] | None
@@ -55,9 +55,9 @@ def draw_noise(program: Program, key: Key[Array, ""], identity: Int[Array, " bat
     eps = jnp.zeros((len(identity), 0))
     if program.num_latent:
         eps = jax.vmap(partial(jax.random.normal, shape=(program.num_latent,)))(keys)
-    if program.corrupt is None:
+    if program.corrupt is None and not program.binarize:
         return ExampleNoise(eps, None)
-    # Folded once more, so that the corruption and the code's noise are independent.
+    # Folded once more, so that the pixels' draws and the code's noise are independent.
     return ExampleNoise(eps, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))
 
 
@@ -70,9 +70,14 @@ def take_batch(program: Program, data: Examples, row: Int[Array, " batch"], nois
         shape = (math.prod(shape),)
     # Flat rows are gathered in half the time that images take.
     flat = data.images.reshape(len(data.labels), -1)[index]
-    target = shown = pixels(flat, shape).astype(dtype)
-    if noise.key is not None:
-        assert program.corrupt is not None
+    target = pixels(flat, shape).astype(dtype)
+    if program.binarize:
+        assert noise.key is not None
+        own = jax.vmap(lambda key: jax.random.fold_in(key, 1))(noise.key)
+        target = jax.vmap(jax.random.bernoulli)(own, target).astype(dtype)
+    shown = target
+    if program.corrupt is not None:
+        assert noise.key is not None
         shown = jax.vmap(program.corrupt)(noise.key, target)
     eps = noise.eps.astype(dtype)
     return Batch(shown, target, data.labels[index], eps, (row >= 0).astype(dtype))
@@ -104,7 +109,7 @@ def _terms(
         label = batch.labels if model.config.num_classes else None
         output = model(shown, label, eps=batch.eps.astype(compute))
         kl = kl_from_standard_normal(output.mean.astype(dtype), output.log_var.astype(dtype))
-        if model.config.reconstruct_condition:
+        if model.config.num_output_channels > 1:
             planes = jax.nn.one_hot(label, model.config.num_classes, dtype=dtype)
             shape = (*target.shape[:3], model.config.num_classes)
             planes = jnp.broadcast_to(planes[:, None, None, :], shape)

@@ -19,20 +19,22 @@ def evaluate_model(
     split: tuple[UInt8[np.ndarray, "n h w c"], Int32[np.ndarray, " n"]],
     *,
     beta: float = 1.0,
+    binarize: bool = False,
     mesh: Mesh | None = None,
 ) -> Metrics:
     """Mean cost, reconstruction and KL divergence of a split's images, in nats per image.
 
-    Each image's code is drawn once, by the key that all evaluations draw from: a number repeats
-    itself, and two models are compared on the same noise.
+    Each image's code is drawn once, by the key that all evaluations draw from: a number repeats itself, and two
+    models are compared on the same noise.
 
     Args:
         model: A trained model.
         split: Images and labels.
         beta: Weight of the KL term in the cost.
+        binarize: Whether pixels are drawn 0 or 1, as a training that binarizes has them.
         mesh: Devices that share a batch; by default one.
     """
-    program = Program(model.config, mesh or make_mesh(devices=1))
+    program = Program(model.config, mesh or make_mesh(devices=1), binarize=binarize)
     examples = put_examples(program, *split)
     plan = put_plan(program, evaluation_plan(len(split[1])))
     return evaluate(parameters_of(model), examples, plan, beta, program=program)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from jaxae.config import RunConfig
+from jaxae.config import RunConfig, read_config
 from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError
 from jaxae.network.models import Model, with_parameters
@@ -19,7 +19,7 @@ from jaxae.training.fit import check_data
 from jaxae.training.placement import put_examples
 from jaxae.training.plan import evaluation_plan, stack_plans
 from jaxae.training.program import program_of
-from jaxae.training.run_folder import RunFolder, save_weights
+from jaxae.training.run_folder import RunFolder, load_run, load_weights, save_weights
 from jaxae.training.runtime import divide_by_models, make_mesh
 from jaxae.training.schedule import make_schedule
 from jaxae.training.state import Hyperparameters, Metrics
@@ -59,9 +59,8 @@ def fit_many(
 ) -> ManyResult:
     """Train a model for each seed, each as `fit` would with that seed, all in one program.
 
-    Devices are divided among the models before they share a batch: with as many models as devices,
-    or a multiple, none waits for another. What a device has of the models, a GPU trains side by
-    side and a CPU in turn.
+    Devices are divided among the models before they share a batch: with as many models as devices, or a multiple,
+    none waits for another. What a device has of the models, a GPU trains side by side and a CPU in turn.
 
     Args:
         config: Model, training and the name of the data.
@@ -102,13 +101,14 @@ def fit_many(
     )
     test_set = put_examples(program, *dataset.test)
     test_plan = trainer.place(evaluation_plan(len(dataset.test.labels)))
-    costs, tests = [], []
+    # Without any epoch, these stand alone.
+    costs, tests = ([Metrics(*[np.empty((len(seeds), 0), np.float32)] * len(Metrics._fields))] for _ in range(2))
     for epoch in range(train.epochs):
         plan = stack_plans([schedule.plan(epoch) for schedule in schedules])
         costs.append(jax.device_get(trainer.take(trainer.place(plan))))
         _check_finite(costs[-1], seeds, int(plan.first_step))
         test = jax.device_get(trainer.evaluate(test_set, test_plan))
-        tests.append(test)
+        tests.append(Metrics(*(values[:, None] for values in test)))
         if log:
             log(
                 f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Test cost: "
@@ -118,8 +118,7 @@ def fit_many(
     return ManyResult(
         config,
         trainer.state.parameters,
-        Metrics(*(np.concatenate(parts, 1) for parts in zip(*costs, strict=True))),
-        Metrics(*(np.stack(parts, 1) for parts in zip(*tests, strict=True))),
+        *(Metrics(*(np.concatenate(parts, 1) for parts in zip(*each, strict=True))) for each in (costs, tests)),
     )
 
 
@@ -145,11 +144,32 @@ def save_many(folder: Path, result: ManyResult, seeds: Sequence[int]) -> None:
             lines.append(line)
         kept.write_metrics(lines)
         for index, seed in enumerate(seeds):
-            path = folder / f"weights-seed-{seed}.safetensors"
             own = jax.tree.map(lambda leaf: np.asarray(leaf[index]), result.parameters)  # noqa: B023
-            save_weights(path, result.config.replace(seed=seed), own)
+            save_weights(_weights_of(folder, seed), result.config.replace(seed=seed), own)
     except OSError as error:
         raise InputError(f"expected a run directory that can be written, got {error}") from error
+
+
+def load_models(folder: Path) -> list[tuple[RunConfig, Model]]:
+    """Configuration and model of each seed of a run, of the one where it has one.
+
+    Raises:
+        InputError: If the folder holds no finished run.
+    """
+    config = read_config(RunFolder(folder).config_file)
+    seeds = sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("weights-seed-*.safetensors"))
+    if not seeds:
+        return [load_run(folder)]
+    found = []
+    for seed in seeds:
+        parameters = load_weights(_weights_of(folder, seed), config.model)
+        model = with_parameters(config.model, jax.tree.map(jnp.asarray, parameters))
+        found.append((config.replace(seed=seed), model))
+    return found
+
+
+def _weights_of(folder: Path, seed: int) -> Path:
+    return folder / f"weights-seed-{seed}.safetensors"
 
 
 def _check_finite(metrics: Metrics, seeds: Sequence[int], first_step: int) -> None:
@@ -162,5 +182,5 @@ def _check_finite(metrics: Metrics, seeds: Sequence[int], first_step: int) -> No
         )
 
 
-def _deviation(values: Float[Array, " models"]) -> float:
+def _deviation(values: Float[np.ndarray, " models"]) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0

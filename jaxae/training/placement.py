@@ -1,11 +1,11 @@
 """Placement: states, examples and plans on the devices of a program's mesh.
 
-Every device holds the whole training set and all parameters, and takes its share of each batch. Of
-many models, each group of devices holds its own.
+Every device holds the whole training set and all parameters, and takes its share of each batch. Of many models, each
+group of devices holds its own.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,10 @@ from jaxae.training.plan import Noise, Plan
 from jaxae.training.program import Program
 from jaxae.training.runtime import DATA_AXIS, MODEL_AXIS
 from jaxae.training.state import Examples, TrainState
+
+# PartitionSpecs in the form of what they place.
+Specs = Any
+Made = TypeVar("Made")
 
 # One copy on each device; one part of a leading axis of models on each group of devices.
 WHOLE, BY_MODEL = PartitionSpec(), PartitionSpec(MODEL_AXIS)
@@ -52,8 +56,8 @@ def put_examples(program: Program, images: Num[np.ndarray, "n ..."], labels: Int
 def put_plan(program: Program, plan: Plan) -> Plan:
     """A plan on the program's devices, its batches divided among them.
 
-    A batch that the devices do not divide is filled up with -1, which counts for nothing. A plan
-    for many models has their axis first.
+    A batch that the devices do not divide is filled up with -1, which counts for nothing. A plan for many models has
+    their axis first.
     """
     share = NamedSharding(program.mesh, plan_specs(plan).order)
     devices = program.mesh.shape[DATA_AXIS]
@@ -65,7 +69,7 @@ def put_plan(program: Program, plan: Plan) -> Plan:
     return Plan(order, noise, plan.first_step)
 
 
-def plan_specs(plan: Plan) -> Any:
+def plan_specs(plan: Plan) -> Specs:
     """How a plan lies on the devices: a share of each batch on each, of each group's own models."""
     models = (MODEL_AXIS,) if plan.order.ndim == 3 else ()
     share, key = PartitionSpec(*models, None, DATA_AXIS), PartitionSpec(*models)
@@ -87,7 +91,7 @@ def sum_over_devices(program: Program, vector: jax.Array) -> jax.Array:
     return vector if program.mesh.shape[DATA_AXIS] == 1 else jax.lax.psum(vector, DATA_AXIS)
 
 
-def for_each_model(program: Program, function: Callable[[Any], Any], arguments: tuple[Any, ...]) -> Any:
+def for_each_model(program: Program, function: Callable[[Any], Made], arguments: tuple[Any, ...]) -> Made:
     """Call a function for each entry of a leading axis: in turn on a CPU, else vectorised.
 
     A CPU core has nothing to gain from more models at a time, and its caches have room for one.

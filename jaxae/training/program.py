@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
-from jaxae.config import ComputeDtype, ConditionalVAEConfig, ModelConfig, Reduction, RunConfig
+from jaxae.config import ComputeDtype, ModelConfig, Reduction, RunConfig, VAEConfig
 
 Corruption = Callable[[Key[Array, ""], Float[Array, "..."]], Float[Array, "..."]]
 
@@ -21,8 +21,9 @@ class Program:
         mesh: The devices that share a batch; for many models, also an axis that they are on.
         dtype: Dtype of the network's arithmetic. The losses are float32, or float64 for "float64".
         from_probabilities: Whether the cross-entropy is torch's rather than the one from logits.
-        corrupt: Function of a key and an example in [0, 1], whose result the network is shown in
-            the example's place; it is still to reconstruct the example.
+        corrupt: Function of a key and an example in [0, 1], whose result the network is shown in the example's place;
+            it is still to reconstruct the example.
+        binarize: Whether an example's pixels are drawn 0 or 1, with the grey values as probabilities.
         reduction: Reduction of a batch's cost, as in `TrainConfig`.
     """
 
@@ -31,6 +32,7 @@ class Program:
     dtype: ComputeDtype = "float32"
     from_probabilities: bool = False
     corrupt: Corruption | None = None
+    binarize: bool = False
     reduction: Reduction = "post"
 
     @property
@@ -41,10 +43,11 @@ class Program:
     @property
     def num_latent(self) -> int:
         """Dimensions of the standard normal noise of an example: 0 for an autoencoder."""
-        return self.model.num_latent if isinstance(self.model, ConditionalVAEConfig) else 0
+        return self.model.num_latent if isinstance(self.model, VAEConfig) else 0
 
 
 def program_of(config: RunConfig, mesh: Mesh, corrupt: Corruption | None = None) -> Program:
     """The program that trains as a configuration says."""
     train = config.train
-    return Program(config.model, mesh, train.dtype, train.from_probabilities, corrupt, train.reduction)
+    parts = (train.dtype, train.from_probabilities, corrupt, train.binarize, train.reduction)
+    return Program(config.model, mesh, *parts)

@@ -60,10 +60,9 @@ def configure(
 def set_xla_flags() -> None:
     """Set what XLA's CPU backend reads once, when it starts, and takes as no option of jit.
 
-    No unrolling of loops before LLVM vectorises them: at 32 examples a device, LLVM unrolls an
-    inner loop of 32 whole and then does not vectorise it (26 us a pass become 5). Fusions of
-    several outputs, where two loops over the same arrays become one. Names that a version of XLA
-    does not know, it ignores.
+    No unrolling of loops before LLVM vectorises them: at 32 examples per device, LLVM unrolls an inner loop of 32 whole
+    and then does not vectorise it (26 us per pass become 5). Fusions of several outputs, where two loops over the same
+    arrays become one. Names that a version of XLA does not know, it ignores.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_extra_options" not in flags:
@@ -91,8 +90,7 @@ def make_mesh(*, device: str = "auto", devices: int | None = None, batch_size: i
 def divide_by_models(mesh: Mesh, models: int) -> Mesh:
     """The same devices in as many equal groups as the models divide into, axes "model" and "data".
 
-    Each group trains its own models, which takes no word from another; within a group the devices
-    share each batch.
+    Each group trains its own models, which takes no word from another; within a group the devices share each batch.
     """
     groups = math.gcd(mesh.size, models)
     axes = (AxisType.Auto, AxisType.Auto)

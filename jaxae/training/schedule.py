@@ -1,7 +1,7 @@
 """Who decides initial weights, batch order and noise: JAX keys, or torch's random stream replayed.
 
-A schedule hands out a plan for each epoch. A training that is given the same plans takes the same
-steps, in either framework and on any number of devices.
+A schedule hands out a plan for each epoch. A training that is given the same plans takes the same steps, in either
+framework and on any number of devices.
 """
 
 from typing import Literal, Protocol, runtime_checkable
@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float32, Int32
 
-from jaxae.config import ConditionalVAEConfig, ModelConfig, RunConfig
+from jaxae.config import ModelConfig, RunConfig, VAEConfig
 from jaxae.network.models import build, init_parameters
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.torch_rng.generator import Generator
@@ -59,10 +59,10 @@ class KeySchedule:
 class TorchSchedule:
     """Draws everything from torch's CPU stream after `manual_seed(seed)`, as the post's script.
 
-    The stream is consumed in the script's order: the model's parameters; then, each epoch, the
-    DataLoader's draws; then each batch's noise. DataLoader draws a base seed for workers first.
-    Under torch 1.x the permutation then comes from the same stream; since, a seed is drawn, and the
-    permutation comes from a second stream (torch/utils/data/sampler.py, `RandomSampler`).
+    The stream is consumed in the script's order: the model's parameters; then, each epoch, the DataLoader's draws;
+    then each batch's noise. DataLoader draws a base seed for workers first. Under torch 1.x the permutation then
+    comes from the same stream; since, a seed is drawn, and the permutation comes from a second stream
+    (torch/utils/data/sampler.py, `RandomSampler`).
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TorchSchedule:
         self._num_examples = num_examples
         self._batch_size = batch_size
         self._loader = loader
-        self._num_latent = model.num_latent if isinstance(model, ConditionalVAEConfig) else 0
+        self._num_latent = model.num_latent if isinstance(model, VAEConfig) else 0
         self._generator = Generator(seed)
         network = build(model, rngs=nnx.Rngs(0))
         network.reset_parameters(self._generator)
@@ -106,7 +106,7 @@ class TorchSchedule:
         order = batches(order, self._batch_size)
         noise = np.zeros((*order.shape, self._num_latent), np.float32)
         if self._num_latent:
-            # A call a batch: torch draws normals in blocks of 16, which restart with each call.
+            # One call per batch: torch draws normals in blocks of 16, which restart with each call.
             for index, row in enumerate(order):
                 count = int((row >= 0).sum())
                 noise[index, :count] = generator.randn(count, self._num_latent)

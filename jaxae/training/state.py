@@ -40,8 +40,8 @@ class Examples(NamedTuple):
 class Metrics(NamedTuple):
     """The cost as trained on, and its terms in nats per image, the mean over the batch.
 
-    The cost of the plain autoencoder is the mean over batch and pixels, that of the VAE the sum
-    over the batch: as the post has them.
+    The cost of the plain autoencoder is the mean over batch and pixels, that of the VAE the sum over the batch: as
+    the post has them.
     """
 
     cost: Float[Array, "*steps"] | Float[np.ndarray, "*steps"]

@@ -1,9 +1,9 @@
 """The compiled training step and evaluation.
 
-A chunk of an epoch is one compiled program: a loop over steps on data that is already on the
-devices. Every device takes its share of each batch (`placement.py`), computes what it costs
-(`cost.py`), and adds its gradient to the others' as one flat vector. Noise belongs to an example of
-a step, not to a device, so results do not depend on the number of devices beyond rounding.
+A chunk of an epoch is one compiled program: a loop over steps on data that is already on the devices. Every device
+takes its share of each batch (`placement.py`), computes what it costs (`cost.py`), and adds its gradient to the
+others' as one flat vector. Noise belongs to an example of a step, not to a device, so results do not depend on the
+number of devices beyond rounding.
 """
 
 import math
@@ -38,13 +38,12 @@ def train_steps(
 ) -> tuple[TrainState, Metrics]:
     """Take the steps of a plan from where the state stands up to (without) its row `until`.
 
-    A step whose cost or gradient is not finite changes nothing and ends the loop: `state.step`
-    tells which it was. A state that stands before a plan's first step takes none of it, so later
-    plans leave it alone too.
+    A step whose cost or gradient is not finite changes nothing and ends the loop: `state.step` tells which it was. A
+    state that stands before a plan's first step takes none of it, so later plans leave it alone too.
 
     Returns:
-        The new state and the metrics of each of the plan's steps, zero for those not taken here.
-        The cost of a refused step is NaN or infinite.
+        The new state and the metrics of each of the plan's steps, zero for those not taken here. The cost of a
+        refused step is NaN or infinite.
     """
     specs = (WHOLE, WHOLE, plan_specs(plan), WHOLE, WHOLE)
     run = on_each_device(program, partial(_run_steps, program), specs, WHOLE)
@@ -76,9 +75,8 @@ def train_many_steps(
 ) -> tuple[TrainState, Metrics]:
     """Take the same steps as `train_steps` for many models, in one program.
 
-    States, plans and hyperparameters have a leading axis of models, and so have the results; data,
-    `until` and the plan's first step are common to all. The program's mesh is one that
-    `divide_by_models` made.
+    States, plans and hyperparameters have a leading axis of models, and so have the results; data, `until` and the
+    plan's first step are common to all. The program's mesh is one that `divide_by_models` made.
     """
 
     def run(
@@ -115,8 +113,8 @@ def evaluate_many(
 # Adam's decay rates and epsilon: the defaults of optax and of torch.
 _DECAY_1, _DECAY_2, _EPSILON = 0.9, 0.999, 1e-8
 
-# XLA splits a loop over a flat vector among threads; where a part's length is no multiple of this,
-# it is bounds-checked and not vectorised, and takes 4 times as long.
+# XLA splits a loop over a flat vector among threads; where a part's length is no multiple of this, it is
+# bounds-checked and not vectorised, and takes 4 times as long.
 _FLAT_MULTIPLE = 512
 
 
@@ -147,8 +145,8 @@ def _run_steps(
         return unravel(flat[:size])
 
     adam = state.optimizer[0]
-    # All that does not depend on parameters, for all steps at once: in the loop, noise is many
-    # small kernels a step, and XLA fuses the corrections' powers into the loop over parameters.
+    # All that does not depend on parameters, for all steps at once: in the loop, noise is many small kernels per step,
+    # and XLA fuses the corrections' powers into the loop over parameters.
     steps = plan.first_step + jnp.arange(num_steps)
     order = jnp.asarray(plan.order)
     noise = noise_of_steps(program, plan, steps, order)

@@ -12,8 +12,7 @@ StopSignal = Callable[[], int | None]
 def stop_signals() -> Iterator[StopSignal]:
     """Note SIGINT and SIGTERM instead of dying of them; the function given tells which came.
 
-    A second one interrupts at once. Outside the main thread, where Python has no say over signals,
-    none is noted.
+    A second one interrupts at once. Outside the main thread, where Python has no say over signals, none is noted.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -40,7 +40,7 @@ class DenoiseSettings(UseCaseSettings):
     """What is compared, and how it trains; a run is one, or a folder that --keep made.
 
     Attributes:
-        corruption: Corruption that is undone; a model is trained for each.
+        corruption: Corruption to undo; a model is trained for each.
         deviation: Standard deviation of the Gaussian noise, in units of the pixels' range.
         share: Share of pixels turned black or white by salt-and-pepper noise.
         side: Side of the masked squares, in pixels.
@@ -49,12 +49,12 @@ class DenoiseSettings(UseCaseSettings):
         epochs: Number of passes over the training set.
         batch_size: Number of examples per step.
         learning_rate: Adam's learning rate.
-        measured: Number of test images that are corrupted and measured; non-local means takes its time.
+        measured: Number of test images that are corrupted and measured; non-local means is slow.
         seed: Seed of weights, order, noise and PCA.
-        keep: Folder to keep the trainings in, each as a run named for its corruption.
+        keep: Folder to keep the trainings in, each as a run named after its corruption.
         image: Picture to denoise, in place of the comparison.
         out: File to write the denoised picture to.
-        tiles: The picture is a sheet of 28x28 characters, not one character.
+        tiles: Whether the picture is a sheet of 28x28 characters rather than one character.
     """
 
     corruption: Literal["all", "gaussian", "salt-and-pepper", "masked-blocks"] = "all"
@@ -63,14 +63,14 @@ class DenoiseSettings(UseCaseSettings):
     side: int = 7
     blocks: int = 3
     hidden: tuple[int, ...] = (512, 128)
-    epochs: Annotated[int | None, default("20, and at least 400 steps")] = None
+    epochs: Annotated[int | None, default("20, and at least 400 steps", "INT")] = None
     batch_size: int = 256
     learning_rate: float = 0.001
     measured: int = 1000
     seed: int = 0
-    keep: Annotated[Path | None, default("none")] = None
-    image: Annotated[Path | None, default("none")] = None
-    out: Annotated[Path | None, default("none")] = None
+    keep: Annotated[Path | None, default("no folder", "PATH")] = None
+    image: Annotated[Path | None, default("no picture", "PATH")] = None
+    out: Annotated[Path | None, default("no file", "PATH")] = None
     tiles: Switch = False
 
     def __post_init__(self) -> None:

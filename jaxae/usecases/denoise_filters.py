@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -13,11 +13,16 @@ from jaxae.usecases.extra import extra
 from jaxae.usecases.image_quality import mean_psnr
 from jaxae.usecases.principal import fit_pca, rows_of
 
+if TYPE_CHECKING:
+    import sklearn.decomposition
+
 Images = Float[np.ndarray, "n h w 1"]
 Method = Callable[[Images], Images]
 
 
-def usual_methods(principal: Any, clean: Images, noisy: Images) -> dict[str, tuple[Method, str]]:
+def usual_methods(
+    principal: "sklearn.decomposition.PCA", clean: Images, noisy: Images
+) -> dict[str, tuple[Method, str]]:
     """What people use today, each with the settings that do best on a corrupted sample."""
     grids: dict[str, tuple[Callable[..., Images], dict[str, tuple]]] = {
         "PCA": (partial(_by_pca, principal), {"size": (8, 16, 32, 64, 128, 256)}),
@@ -36,16 +41,16 @@ def usual_methods(principal: Any, clean: Images, noisy: Images) -> dict[str, tup
     return usual
 
 
-def principal_components(dataset: Dataset, seed: int) -> Any:
+def principal_components(dataset: Dataset, seed: int) -> "sklearn.decomposition.PCA":
     """scikit-learn's PCA of the training images, at most 256 directions."""
     rows = rows_of(dataset.train.images)
     return fit_pca(rows, min(256, *rows.shape), seed=seed, solver="randomized")
 
 
-def _by_pca(principal: Any, images: Images, *, size: int) -> Images:
-    directions = principal.components_[:size]
-    centred = images.reshape(len(images), -1) - principal.mean_[None]
-    restored = (centred @ directions.T) @ directions + principal.mean_[None]
+def _by_pca(principal: "sklearn.decomposition.PCA", images: Images, *, size: int) -> Images:
+    directions, mean = np.asarray(principal.components_)[:size], np.asarray(principal.mean_)[None]
+    centred = images.reshape(len(images), -1) - mean
+    restored = (centred @ directions.T) @ directions + mean
     return np.clip(restored, 0, 1).astype(np.float32).reshape(images.shape)
 
 

@@ -31,6 +31,8 @@ from jaxae.training.trainer import Trainer
 # The first is what other dtypes become.
 _DTYPES: Any = [np.float64, np.float32]
 _FEWEST_ROWS = 64
+# scikit-learn's X: an array, a data frame, a list of lists; what is none is refused as scikit-learn refuses it.
+Rows = Any
 
 
 @dataclass(eq=False, repr=False)
@@ -44,10 +46,10 @@ class _AutoencoderEstimator(BaseEstimator):
     batch_size: int = 256
     learning_rate: float = 0.005
     corrupt: Corruption | None = None
-    random_state: Any = None
+    random_state: int | np.random.RandomState | None = None
     verbose: int = 0
 
-    def _fit_network(self, X: Any) -> Float[np.ndarray, "n features"]:
+    def _fit_network(self, X: Rows) -> Float[np.ndarray, "n features"]:
         """Check rows, fit the scaling to them, and train the network on them."""
         X = self._checked(X, reset=True)
         self._check_settings()
@@ -78,7 +80,7 @@ class _AutoencoderEstimator(BaseEstimator):
         if self.corrupt is not None and not callable(self.corrupt):
             raise InputError(f"expected corrupt to be callable, got {self.corrupt!r}")
 
-    def _checked(self, X: Any, *, reset: bool = False) -> Float[np.ndarray, "n features"]:
+    def _checked(self, X: Rows, *, reset: bool = False) -> Float[np.ndarray, "n features"]:
         return np.asarray(validate_data(self, X, reset=reset, dtype=_DTYPES))
 
     def _scale(self, X: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n features"]:
@@ -88,7 +90,7 @@ class _AutoencoderEstimator(BaseEstimator):
         return with_parameters(self.config_, self.parameters_)
 
     def _train(self, train: TrainConfig, rows: Float[np.ndarray, "n features"]) -> tuple[Parameters, list[float]]:
-        """The trained parameters, and the mean cost of each epoch in nats a row."""
+        """The trained parameters, and the mean cost of each epoch in nats per row."""
         program = Program(self.config_, make_mesh(batch_size=train.batch_size), corrupt=self.corrupt)
         schedule = KeySchedule(train.seed, len(rows), train.batch_size, model=self.config_)
         # Another number of rows, within a factor of two, runs the same compiled program.
@@ -124,11 +126,11 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     Args:
         hidden: Widths from the features to the code; the last is the code's.
-        activation: After every layer but the last: leaky_relu, relu or tanh.
-        epochs: Passes over the rows.
-        batch_size: Rows a step.
-        learning_rate: Adam's.
-        corrupt: Makes of a key and a row what the network is shown of it, such as
+        activation: Activation after every layer but the last: leaky_relu, relu or tanh.
+        epochs: Number of passes over the rows.
+        batch_size: Number of rows per step.
+        learning_rate: Adam's learning rate.
+        corrupt: Function of a key and a row to the row that the network is shown, such as
             `jaxae.usecases.corruption.Gaussian()`; frozen, hashable, and picklable to be pickled.
         random_state: Random state of weights and order; an int makes `fit` repeat itself.
         verbose: 1 shows a bar on standard error where that is a terminal, 2 prints each epoch's mean cost too.
@@ -136,14 +138,14 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     Attributes:
         config_: The network's settings.
         parameters_: Its parameters, as a nested dict of NumPy arrays.
-        loss_curve_: Mean cost of each epoch, in nats a row, summed over features.
+        loss_curve_: Mean cost of each epoch, in nats per row, summed over features.
         data_min_: Least value of each feature in `fit`.
         data_range_: Greatest less least.
         n_features_in_: Features seen in `fit`.
         feature_names_in_: Their names, where all were strings.
     """
 
-    def fit(self, X: Any, y: Any = None) -> "AutoencoderTransformer":
+    def fit(self, X: Rows, y: object = None) -> "AutoencoderTransformer":
         """Train on rows of features; `y` is ignored.
 
         Raises:
@@ -153,13 +155,13 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self._fit_network(X)
         return self
 
-    def transform(self, X: Any) -> Float[np.ndarray, "n code"]:
+    def transform(self, X: Rows) -> Float[np.ndarray, "n code"]:
         """Codes of rows of features."""
         check_is_fitted(self)
         X = self._checked(X)
         return encode(self._network(), self._scale(X)).astype(X.dtype)
 
-    def inverse_transform(self, X: Any) -> Float[np.ndarray, "n features"]:
+    def inverse_transform(self, X: Rows) -> Float[np.ndarray, "n features"]:
         """Rows of features decoded from codes; each lies within the range seen in `fit`.
 
         Raises:
@@ -201,7 +203,7 @@ class AutoencoderOutlierDetector(OutlierMixin, _AutoencoderEstimator):
 
     contamination: float = 0.1
 
-    def fit(self, X: Any, y: Any = None) -> "AutoencoderOutlierDetector":
+    def fit(self, X: Rows, y: object = None) -> "AutoencoderOutlierDetector":
         """Train on rows of features and set the threshold; `y` is ignored.
 
         Raises:
@@ -214,16 +216,16 @@ class AutoencoderOutlierDetector(OutlierMixin, _AutoencoderEstimator):
         self.offset_ = float(np.percentile(self._score(X), 100 * self.contamination))
         return self
 
-    def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
+    def score_samples(self, X: Rows) -> Float[np.ndarray, " n"]:
         """The negated mean squared error of each row: 0 at best, lower the more anomalous."""
         check_is_fitted(self)
         return self._score(self._checked(X))
 
-    def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
+    def decision_function(self, X: Rows) -> Float[np.ndarray, " n"]:
         """The score less the threshold: negative for outliers."""
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Rows) -> np.ndarray:
         """-1 for outliers, 1 for the rest."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 

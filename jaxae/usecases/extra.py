@@ -1,12 +1,12 @@
 """Packages of the `usecases` extra, imported where they are used."""
 
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 from jaxae.errors import InputError
 
 
-def extra(module: str, package: str) -> Any:
+def extra(module: str, package: str) -> ModuleType:
     """A module of an optional package, such as PIL.Image of pillow.
 
     Raises:

@@ -28,13 +28,13 @@ class FeatureSettings(UseCaseSettings):
 
     Attributes:
         also: Folders of further runs for the table.
-        epochs: Number of passes over the training set, without a run.
+        epochs: Number of passes over the training set of models that are trained.
         trees: Number of trees in the random forest.
-        seed: Seed of everything that draws.
+        seed: Seed of all random draws.
     """
 
-    also: tuple[Path, ...] = ()
-    epochs: Annotated[int | None, default("each model's own")] = None
+    also: Annotated[tuple[Path, ...], default("none")] = ()
+    epochs: Annotated[int | None, default("each model's own", "INT")] = None
     trees: int = 500
     seed: int = 0
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.network.apply import decode
-from jaxae.network.models import ConditionalVAE
+from jaxae.network.vae import VAE
 from jaxae.plots import draw_tiles, save_figure
 from jaxae.usecases.samplers import Posteriors, SamplerName, draw_codes
 
@@ -17,7 +17,7 @@ _EACH = 10
 _STEPS = 11
 
 
-def draw_gallery(path: Path, model: ConditionalVAE, dataset: Dataset, *, title: str, seed: int = 0) -> None:
+def draw_gallery(path: Path, model: VAE, dataset: Dataset, *, title: str, seed: int = 0) -> None:
     """Draw samples of the prior and of rejection sampling, interpolations, and a traversal."""
     from matplotlib.figure import Figure
 
@@ -38,7 +38,7 @@ def draw_gallery(path: Path, model: ConditionalVAE, dataset: Dataset, *, title: 
     save_figure(figure, path)
 
 
-def _interpolations(model: ConditionalVAE, dataset: Dataset, classes: int) -> tuple[list[str], np.ndarray]:
+def _interpolations(model: VAE, dataset: Dataset, classes: int) -> tuple[list[str], np.ndarray]:
     """From a test image of each class to one of the next."""
     images, labels = dataset.test
     pixels = as_unit_float(images)
@@ -51,7 +51,7 @@ def _interpolations(model: ConditionalVAE, dataset: Dataset, classes: int) -> tu
     return names, np.concatenate(decoded)
 
 
-def _traversal(model: ConditionalVAE, posteriors: Posteriors) -> tuple[list[str], np.ndarray]:
+def _traversal(model: VAE, posteriors: Posteriors) -> tuple[list[str], np.ndarray]:
     """The ten dimensions that the encoder uses most, each moved alone, for one class."""
     used = np.argsort(posteriors.mean.var(0))[::-1][:10]
     codes = np.kron(np.eye(posteriors.num_latent)[used], np.linspace(-3, 3, _STEPS)[:, None]).astype(np.float32)

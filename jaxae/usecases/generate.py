@@ -10,11 +10,11 @@ from jax.sharding import Mesh
 from jaxtyping import Int, UInt8
 
 from jaxae.cli import default
-from jaxae.config import CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig
+from jaxae.config import CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig, VAEConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.apply import decode
-from jaxae.network.models import ConditionalVAE
+from jaxae.network.vae import VAE
 from jaxae.pretrained.card import model_card
 from jaxae.storage import npz
 from jaxae.storage.files import check_writable, refuse_unwritable
@@ -54,20 +54,20 @@ class GenerateSettings(UseCaseSettings):
         label: Class of the samples to write.
         count: Number of samples.
         sampler: Origin of the codes: the prior, the aggregated posterior, or rejection sampling.
-        recipe: Training without a run: the post's own model, or one with the last leaky_relu removed and beta 3.
-        epochs: Number of passes of that training.
+        recipe: Model to train: the post's own, or sharp, without the last leaky_relu and with a beta of 3.
+        epochs: Number of passes over the training set of models that are trained.
         seed: Seed of the samples.
     """
 
-    also: tuple[Path, ...] = ()
-    out: Annotated[Path | None, default("none: a table is made")] = None
-    label: Annotated[int | None, default("the classes take turns")] = None
-    count: Annotated[int | None, default("64 to write, 10,000 in the table")] = None
+    also: Annotated[tuple[Path, ...], default("none")] = ()
+    out: Annotated[Path | None, default("no file, but a table", "PATH")] = None
+    label: Annotated[int | None, default("all classes in turn", "INT")] = None
+    count: Annotated[int | None, default("64 to write, 10,000 in the table", "INT")] = None
     sampler: SamplerName = "rejection"
     recipe: Annotated[
-        Literal["post", "sharp"] | None, default(f"no training: to write, the pretrained {_READY}; both in the table")
+        Literal["post", "sharp"] | None, default(f"both in a table; with --out, the pretrained {_READY} is used")
     ] = None
-    epochs: Annotated[int | None, default("50")] = None
+    epochs: Annotated[int | None, default("50", "INT")] = None
     seed: int = 0
 
     def recipes(self) -> list[RunConfig]:
@@ -98,7 +98,7 @@ class GenerationComparison:
     """
 
     table: MethodTable[GenerationRow]
-    models: Mapping[str, ConditionalVAE]
+    models: Mapping[str, VAE]
     dataset: Dataset
     seed: int
 
@@ -119,7 +119,7 @@ def run(settings: GenerateSettings) -> GenerationComparison | None:
         _write_samples(settings, settings.out, dataset, mesh)
         return None
     count = 10_000 if settings.count is None else settings.count
-    _wanted_labels(None, count, dataset.num_classes)
+    _wanted_labels(settings.label, count, dataset.num_classes)
     if settings.model_dir is not None:
         sources = [(folder, CONDITIONAL_VAE) for folder in (settings.model_dir, *settings.also)]
     else:
@@ -141,13 +141,11 @@ def _write_samples(settings: GenerateSettings, path: Path, dataset: Dataset, mes
     generate_file(path, model, dataset, sampler=sampler, label=label, count=count, seed=seed)
 
 
-def _load_or_train(
-    model_dir: Path | None, recipe: RunConfig, dataset: Dataset, mesh: Mesh
-) -> tuple[RunConfig, ConditionalVAE]:
+def _load_or_train(model_dir: Path | None, recipe: RunConfig, dataset: Dataset, mesh: Mesh) -> tuple[RunConfig, VAE]:
     batch_size = min(recipe.train.batch_size, len(dataset.train.labels))
     recipe = recipe.replace(num_classes=dataset.num_classes, data=dataset.name, batch_size=batch_size)
     config, model = load_or_train(model_dir, recipe, dataset, mesh=mesh, show_progress=True)
-    assert isinstance(model, ConditionalVAE)
+    assert isinstance(model, VAE)
     if model.config.num_classes != dataset.num_classes:
         raise InputError(
             f"expected a model conditioned on the {dataset.num_classes} classes of {dataset.name}, "
@@ -158,25 +156,21 @@ def _load_or_train(
 
 def _describe(config: RunConfig) -> str:
     """What tells a model from the post's, and for how long it was trained."""
-    assert isinstance(config.model, ConditionalVAEConfig)
+    assert isinstance(config.model, VAEConfig)
+    whose, no_leaky_relu = "dense", False
+    if isinstance(config.model, ConditionalVAEConfig):
+        whose, no_leaky_relu = "the post's", not config.model.output_leaky_relu
     differences = {
-        "no last leaky_relu": not config.model.output_leaky_relu,
+        "no last leaky_relu": no_leaky_relu,
         f"{config.model.num_latent} latents": config.model.num_latent != 50,
         f"beta {config.train.beta:g}": config.train.beta != CONDITIONAL_VAE.train.beta,
     }
     name = ", ".join(text for text, differs in differences.items() if differs) or "as it is"
-    return f"the post's CVAE, {name}, {config.train.epochs} epochs"
+    return f"{whose} CVAE, {name}, {config.train.epochs} epochs"
 
 
 def generate_file(
-    path: Path,
-    model: ConditionalVAE,
-    dataset: Dataset,
-    *,
-    sampler: SamplerName,
-    label: int | None,
-    count: int,
-    seed: int = 0,
+    path: Path, model: VAE, dataset: Dataset, *, sampler: SamplerName, label: int | None, count: int, seed: int = 0
 ) -> None:
     """Write samples: a .npz file of images and labels, or one picture of them side by side.
 
@@ -216,7 +210,7 @@ def check_request(path: Path, label: int | None, count: int, num_classes: int) -
 
 
 def compare_generation(
-    models: Mapping[str, ConditionalVAE],
+    models: Mapping[str, VAE],
     dataset: Dataset,
     judge: Judge,
     *,
@@ -268,7 +262,7 @@ def compare_generation(
             "The aggregated posterior draws a training image, then a code of its posterior. Rejection sampling "
             "proposes codes of the prior, and accepts them by the exact ratio of the aggregated posterior's density "
             "to the prior's, over its 0.99 quantile.",
-            f"The mixture has {mixture_components} Gaussians of full covariance a class, by up to 50 rounds of EM. "
+            f"The mixture has {mixture_components} Gaussians of full covariance per class, by up to 50 rounds of EM. "
             "The quantile of the rejection was chosen by the judge's figures on the post's model; nothing else was.",
         ),
         group="kind",

@@ -8,7 +8,7 @@ from typing import Annotated
 from jax.sharding import Mesh
 
 from jaxae.cli import DataFlags, default
-from jaxae.config import RunConfig
+from jaxae.config import RunConfig, VAEConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.models import Model
@@ -24,16 +24,16 @@ class UseCaseSettings(DataFlags):
     """Settings, and flags, that all use cases share.
 
     Attributes:
-        run_dir: Folder of a finished run whose model is used; without one, a model is trained now.
+        run_dir: Folder of a finished run whose model is used; without it a model is trained.
         pretrained: Name of a trained model that comes with the package, in place of a run.
         json: JSON file to write the table's figures to.
         figure: PNG file to draw the figure to.
     """
 
-    run_dir: Annotated[Path | None, default("none")] = None
-    pretrained: Annotated[str | None, default("none")] = None
-    json: Annotated[Path | None, default("none is written")] = None
-    figure: Annotated[Path | None, default("none is drawn")] = None
+    run_dir: Annotated[Path | None, default("none", "PATH")] = None
+    pretrained: Annotated[str | None, default("none", "STR")] = None
+    json: Annotated[Path | None, default("no file", "PATH")] = None
+    figure: Annotated[Path | None, default("no file", "PATH")] = None
 
     @property
     def model_dir(self) -> Path | None:
@@ -52,8 +52,12 @@ class UseCaseSettings(DataFlags):
         """The data set, and the mesh that batches of this size are shared on.
 
         Raises:
-            InputError: If data or devices are not there, or a file to write could not be written.
+            InputError: If data or devices are not there, a file to write could not be written, or the seed of a use
+                case that has one is out of range.
         """
+        seed = getattr(self, "seed", 0)
+        if not 0 <= seed < 2**32:  # scikit-learn's range
+            raise InputError(f"expected a seed from 0 to 2**32 - 1, got {seed}")
         # Before minutes of training, not after.
         for path in filter(None, (self.json, self.figure)):
             check_writable(path)
@@ -84,13 +88,13 @@ def load_or_train(
         show_progress: Whether progress is shown on standard error.
 
     Raises:
-        InputError: If the run is not finished, or holds another kind of model than `config`.
+        InputError: If the run is not finished, or holds an autoencoder for a VAE, or the reverse.
     """
     if model_dir is None:
         result = fit(config, dataset, run_dir=keep, mesh=mesh, corrupt=corrupt, show_progress=show_progress)
         return config, result.model
     found, model = load_run(model_dir)
-    if type(found.model) is not type(config.model):
+    if isinstance(found.model, VAEConfig) is not isinstance(config.model, VAEConfig):
         wanted, got = type(config.model).__name__, type(found.model).__name__
         raise InputError(f"expected a run of {wanted}, got {model_dir}, which holds {got}")
     trained_on = Path(found.data).stem if found.data.endswith(".npz") else found.data

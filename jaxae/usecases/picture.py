@@ -75,11 +75,7 @@ def _read_array(path: Path) -> np.ndarray:
                 f"expected an array named images, or a single one, in {path}, got {', '.join(arrays) or 'none'}"
             )
         return arrays["images"] if "images" in arrays else next(iter(arrays.values()))
-    try:
-        with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, EOFError, ValueError, SyntaxError, MemoryError, TypeError) as error:
-        raise InputError(f"expected a .npy file, got {path}, which cannot be read: {error}") from error
+    return npz.read_npy(path)
 
 
 def _check_array(pixels: np.ndarray, path: Path) -> np.ndarray:

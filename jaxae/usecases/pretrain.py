@@ -1,5 +1,6 @@
 """Pretraining: an encoder that saw images without labels, fine-tuned on few labels."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,8 @@ from jaxae.config import AutoencoderConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.apply import map_rows
-from jaxae.network.layers import Linear
-from jaxae.network.models import ACTIVATIONS, Autoencoder, build
+from jaxae.network.layers import ACTIVATIONS, Linear
+from jaxae.network.models import Autoencoder, build
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.plots import new_figure, save_figure
 from jaxae.usecases.corruption import MaskedPixels
@@ -37,23 +38,25 @@ class PretrainSettings(UseCaseSettings):
         learning_rates: Learning rates tried for each start and number of labels; one is chosen on validation images.
         batch_size: Largest number of labelled images per step.
         steps: Number of steps on 100 labels; it grows with the square root of their number, to ten times at 10,000.
-        validation: Number of training images, at most a fifth of them, kept for that choice.
-        epochs: Number of passes of the pretraining, without a run.
+        validation: Number of training images, at most a fifth of them, held out to choose the learning rate.
+        epochs: Number of passes of the pretraining, where no run is named.
     """
 
-    labels: Annotated[tuple[int, ...] | None, default("100 1000 10000, as far as there are as many")] = None
+    labels: Annotated[
+        tuple[int, ...] | None, default("100 1000 10000, as far as there are as many", "[INT [INT ...]]")
+    ] = None
     seeds: int = 5
     learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01)
     batch_size: int = 50
     steps: int = 100
     validation: int = 5000
-    epochs: Annotated[int | None, default("4,700 steps' worth")] = None
+    epochs: Annotated[int | None, default("as many as make 4,700 steps", "INT")] = None
 
     def __post_init__(self) -> None:
-        if self.seeds < 1 or self.steps < 1 or self.batch_size < 1:
-            came = f"{self.seeds}, {self.steps}, {self.batch_size}"
-            raise InputError(f"expected seeds, steps and a batch size of 1 or more, got {came}")
-        if not self.learning_rates or min(self.learning_rates) <= 0:
+        for name in ("seeds", "steps", "batch_size", "validation"):
+            if (came := getattr(self, name)) < 1:
+                raise InputError(f"expected {name} of 1 or more, got {came}")
+        if not self.learning_rates or not all(0 < rate < math.inf for rate in self.learning_rates):
             raise InputError(f"expected learning rates above 0, got {self.learning_rates}")
 
     def label_counts(self, dataset: Dataset) -> list[int]:

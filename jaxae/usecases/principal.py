@@ -1,11 +1,14 @@
 """PCA of images, the usual tool that most use cases are measured against."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float, Num
 
 from jaxae.data.pixels import as_unit_float
+
+if TYPE_CHECKING:
+    import sklearn.decomposition
 
 
 def rows_of(images: Num[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n pixels"]:
@@ -15,7 +18,7 @@ def rows_of(images: Num[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n pixels"]
 
 def fit_pca(
     rows: Float[np.ndarray, "n pixels"], size: int, *, seed: int = 0, solver: Literal["auto", "randomized"]
-) -> Any:
+) -> "sklearn.decomposition.PCA":
     """scikit-learn's PCA of so many dimensions, fitted to rows of pixels."""
     from sklearn.decomposition import PCA
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
-from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, RunConfig
+from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, DenseVAEConfig, RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.network.models import Model
 from jaxae.training.fit import fit
@@ -57,7 +57,8 @@ def describe(config: RunConfig) -> str:
         whose = "the post's AE" if config.model == AUTOENCODER.model else "AE"
         name = f"{whose} {'-'.join(map(str, (config.model.num_features, *config.model.hidden)))}"
     else:
-        name = f"means of the plain VAE, {config.model.num_latent} latents"
+        kind = "dense" if isinstance(config.model, DenseVAEConfig) else "plain"
+        name = f"means of the {kind} VAE, {config.model.num_latent} latents"
     return f"{name}, {config.train.epochs} epochs"
 
 

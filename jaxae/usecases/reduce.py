@@ -30,21 +30,21 @@ class ReduceSettings(UseCaseSettings):
 
     Attributes:
         sizes: Numbers of dimensions of the codes.
-        hidden: Widths of the deep autoencoder, from the input to before its code.
-        activation: Activation of the deep autoencoder. tanh spreads a code over (-1, 1), where the post's leaky_relu
-            folds it into a corner.
+        hidden: Widths of the deep autoencoder's layers between the input and the code.
+        activation: Activation of the deep autoencoder. tanh spreads codes over (-1, 1), where the post's leaky_relu
+            shrinks their negative half to a hundredth.
         epochs: Number of passes over the training set.
         batch_size: Number of examples per step.
         learning_rate: Adam's learning rate for the deep autoencoder; the shallow one's is the post's.
         neighbours: Number of neighbours of the k-NN classifier, and of the trustworthiness.
-        mapped: Number of test images for the trustworthiness and the map; the cost is quadratic.
+        mapped: Number of test images for the trustworthiness and the map; the time grows with its square.
         seed: Seed of weights and order, and of PCA.
     """
 
     sizes: tuple[int, ...] = (2, 8, 32)
     hidden: tuple[int, ...] = (256, 64)
     activation: Activation = "tanh"
-    epochs: Annotated[int | None, default("20, and at least 1,000 steps")] = None
+    epochs: Annotated[int | None, default("20, and at least 1,000 steps", "INT")] = None
     batch_size: int = 256
     learning_rate: float = 0.002
     neighbours: int = 10
@@ -56,6 +56,8 @@ class ReduceSettings(UseCaseSettings):
             raise InputError(f"expected different sizes of 1 or more, got {self.sizes}")
         if self.neighbours < 1:
             raise InputError(f"expected 1 neighbour or more, got {self.neighbours}")
+        if self.mapped < 3:  # two have no neighbourhood to trust
+            raise InputError(f"expected 3 mapped images or more, got {self.mapped}")
 
     def epochs_on(self, num_examples: int) -> int:
         """Number of passes over a training set of this size."""

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int
 from jaxae.data.dataset import Split
 from jaxae.errors import InputError
 from jaxae.network.apply import posterior
-from jaxae.network.models import ConditionalVAE
+from jaxae.network.vae import VAE
 
 SamplerName = Literal["prior", "aggregated", "rejection"]
 
@@ -47,7 +47,7 @@ class Posteriors:
     labels: Int[np.ndarray, " n"]
 
     @classmethod
-    def of(cls, model: ConditionalVAE, split: Split) -> "Posteriors":
+    def of(cls, model: VAE, split: Split) -> "Posteriors":
         """Encode a training set."""
         mean, log_var = posterior(model, split.images, split.labels)
         return cls(mean, log_var, split.labels)

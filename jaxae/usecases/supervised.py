@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from jaxae.network.apply import map_rows
 from jaxae.network.feature_major import pixels
-from jaxae.network.parameters import Parameters
+from jaxae.network.parameters import ArrayTree, Parameters
 
 Network = Callable[[Parameters, Any], Float[Array, "batch classes"]]
 
@@ -64,7 +64,7 @@ def passes(generator: np.random.Generator, count: int, batch: int, steps: int) -
     return order[: steps * batch].reshape(steps, batch).astype(np.int32)
 
 
-def apply(network: Callable[..., Any], parameters: Parameters, inputs: Num[np.ndarray, "n ..."]) -> Any:
+def apply(network: Callable[..., ArrayTree], parameters: Parameters, inputs: Num[np.ndarray, "n ..."]) -> ArrayTree:
     """What a network makes of many inputs: an array, or a tree of them."""
     return map_rows(partial(_apply, network, parameters), inputs)
 
@@ -75,5 +75,5 @@ def unit_pixels(images: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _apply(network: Callable[..., Any], parameters: Parameters, inputs: Array) -> Any:
+def _apply(network: Callable[..., ArrayTree], parameters: Parameters, inputs: Array) -> ArrayTree:
     return network(parameters, inputs)

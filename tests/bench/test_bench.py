@@ -5,7 +5,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from jaxae.bench.worker import Worker, WorkerError
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
 from jaxae.errors import InputError
 
-TINY = {"rounds": 2, "turn_seconds": 0.01, "threads": 1, "batch_size": 64, "examples": 256}
+TINY: dict[str, Any] = {"rounds": 2, "turn_seconds": 0.01, "threads": 1, "batch_size": 64, "examples": 256}
 
 
 def by_name(rows):
@@ -50,7 +50,7 @@ def meddle(monkeypatch, **changes):
 def run_case(torch, tmp_path):
     """One case on one core, without asking first which frameworks there are."""
 
-    def run(*names, model="ae", models=1, **fields):
+    def run(*names, model: Literal["ae", "cvae"] = "ae", models=1, **fields):
         settings = BenchmarkSettings(models=(model,), contenders=names, **TINY | fields)
         ((_, batch_size, _),) = settings.cases()
         cores = sorted(os.sched_getaffinity(0))[:1]
@@ -208,9 +208,8 @@ def test_an_interrupted_sweep_keeps_what_it_has(broken, monkeypatch, capsys):
 
     versions = FrameworkInfo(broken.environment.versions, "cpu")
     monkeypatch.setattr(environment, "probe", lambda *_: ({"torch": versions}, {"jax": "no need"}))
-    settings = BenchmarkSettings(
-        models=("ae",), sweep="batch", sizes=(32, 64), contenders=("torch_eager",), **TINY | {"batch_size": None}
-    )
+    fields: dict[str, Any] = TINY | {"batch_size": None}
+    settings = BenchmarkSettings(models=("ae",), sweep="batch", sizes=(32, 64), contenders=("torch_eager",), **fields)
     seen = "batch 64: round"
     result = bench.run(settings, log=interrupt)
     assert result.interrupted
@@ -345,7 +344,7 @@ def test_statistics():
     assert largest_gap([1.0, None], [1.0, 2.0]) == float("inf")
 
 
-def loaded_modules(code, *, folder="."):
+def loaded_modules(code: str, *, folder: str | Path = ".") -> set[str]:
     """Packages that a fresh process holds after this code."""
     code += "\nimport json, sys\nprint(json.dumps([name for name in sys.modules if '.' not in name]))"
     done = subprocess.run(

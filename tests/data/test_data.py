@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -338,7 +339,7 @@ class TestSavedArrays:
             ({"test_labels": np.array([0, 1, 2**40]), "num_classes": np.asarray(2**41)}, "got 1099511627776"),
             ({"num_classes": np.asarray(5)}, "0 to 4, got 5"),
             ({"num_classes": np.asarray("ten")}, "num_classes"),
-            ({"test_images": np.array([None])}, "cannot be read"),
+            ({"test_images": np.array([None])}, "expected a sound .npz"),
         ],
     )
     def test_unfit_arrays_are_refused(self, tmp_path: Path, change: dict, message: str) -> None:
@@ -352,11 +353,11 @@ class TestSavedArrays:
     def test_other_files_are_refused(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "a.npz"
         path.write_bytes(content)
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match=r"expected a sound \.npz"):
             load(str(path))
         np.save(tmp_path / "b.npy", np.zeros(3))
         (tmp_path / "b.npy").rename(path)
-        with pytest.raises(InputError, match=r"expected a \.npz file"):
+        with pytest.raises(InputError, match=r"expected a sound \.npz"):
             load(str(path))
 
     def test_every_truncation_is_refused(self, tmp_path: Path) -> None:
@@ -414,7 +415,7 @@ class TestPixels:
             (np.zeros((0, 28, 28, 1), np.uint8), "at least one image"),
         ],
     )
-    def test_unfit_images_are_refused(self, images: object, message: str) -> None:
+    def test_unfit_images_are_refused(self, images: Any, message: str) -> None:
         with pytest.raises(InputError, match=message):
             check_images(images)
 
@@ -429,7 +430,7 @@ class TestPixels:
             ([True], "vector of integers, got bool"),
         ],
     )
-    def test_unfit_labels_are_refused(self, labels: object, message: str) -> None:
+    def test_unfit_labels_are_refused(self, labels: Any, message: str) -> None:
         with pytest.raises(InputError, match=message):
             check_labels(labels, 10)
 

@@ -8,11 +8,13 @@ import torch
 from flax import nnx
 
 import torch_ref
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig
 from jaxae.errors import InputError
+from jaxae.network.dense_vae import DenseVAE
 from jaxae.network.models import Autoencoder, ConditionalVAE, build, init_parameters, with_parameters
 from jaxae.network.parameters import parameters_of
-from jaxae.port import from_torch
+from jaxae.port import from_torch, to_torch
+from jaxae.port.reference import reference_module
 
 
 def vae(**settings) -> ConditionalVAE:
@@ -47,6 +49,37 @@ def test_an_autoencoder_flattens_images():
     model = Autoencoder(rngs=nnx.Rngs(0))
     assert model(IMAGES).reconstruction.shape == (3, 784)
     np.testing.assert_array_equal(model.encode(IMAGES), model.encode(IMAGES.reshape(3, 784)))
+
+
+@pytest.mark.parametrize("lowering", ["plain", "matmul"])
+@pytest.mark.parametrize(("hidden", "activation", "classes"), [((5,), "relu", 0), ((9, 6, 7), "tanh", 10)])
+def test_a_dense_vae_of_any_depth_is_torchs(hidden, activation, classes, lowering, x64):
+    config = DenseVAEConfig(4, classes, lowering=lowering, hidden=hidden, activation=activation)
+    torch.manual_seed(0)
+    reference = reference_module(config).double()
+    model = DenseVAE(config, rngs=nnx.Rngs(0))
+    from_torch(model, reference)
+    label = LABELS if classes else None
+    output = model(IMAGES.astype(float), label, eps=EPS.astype(float))
+    images = torch.from_numpy(np.array(IMAGES, np.float64)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = reference(images, torch.from_numpy(np.array(LABELS)), torch.from_numpy(np.array(EPS, np.float64)))
+    # Measured: 1e-15.
+    for name, value in zip(("mean", "log_var", "code", "reconstruction"), expected, strict=True):
+        wanted = value.permute(0, 2, 3, 1) if value.ndim == 4 else value
+        np.testing.assert_allclose(getattr(output, name), wanted.numpy(), rtol=1e-12, atol=1e-13)
+    back = to_torch(model)
+    assert list(back) == list(reference.state_dict())
+    for name, tensor in reference.state_dict().items():
+        assert torch.equal(back[name], tensor)
+
+
+def test_the_class_matters_to_both_halves_of_a_dense_vae():
+    model = DenseVAE(DenseVAEConfig(4, 10), rngs=nnx.Rngs(0))
+    other = (LABELS + 1) % 10
+    assert np.abs(model.encode(IMAGES, LABELS)[0] - model.encode(IMAGES, other)[0]).max() > 1e-3
+    assert np.abs(model.decode(EPS, LABELS) - model.decode(EPS, other)).max() > 1e-4
+    assert model.sample(3, key=jax.random.key(0), count=5).shape == (5, 28, 28, 1)
 
 
 def test_stages_of_a_vae_fit_together():
@@ -105,7 +138,7 @@ def test_an_interpolation_ends_at_its_images():
     np.testing.assert_allclose(way[jnp.array([0, 2])], autoencoder(IMAGES[:2]).reconstruction, rtol=1e-5)
 
 
-@pytest.mark.parametrize("config", [AutoencoderConfig(hidden=(9, 4)), ConditionalVAEConfig(3, 2)])
+@pytest.mark.parametrize("config", [AutoencoderConfig(hidden=(9, 4)), ConditionalVAEConfig(3, 2), DenseVAEConfig(3, 2)])
 def test_parameters_leave_a_model_and_return(config):
     parameters = init_parameters(config, jax.random.key(4))
     model = with_parameters(config, parameters)
@@ -125,10 +158,27 @@ def test_parameters_leave_a_model_and_return(config):
         (lambda: vae()(IMAGES[:, :27], LABELS, eps=EPS), r"\[batch, 28, 28, 1\]"),
         (lambda: vae()(IMAGES[..., 0], LABELS, eps=EPS), r"\[batch, 28, 28, 1\]"),
         (lambda: vae().decode(EPS), "got none for 10 classes"),
-        (lambda: Autoencoder(rngs=nnx.Rngs(0))(IMAGES[:, :5]), "784 features an example, got 140"),
+        (lambda: Autoencoder(rngs=nnx.Rngs(0))(IMAGES[:, :5]), "784 features per example, got 140"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("initialization", "normal"), [("post", ["linear_1"]), ("intended", ["linear_1", "linear_2"]), ("torch", [])]
+)
+def test_the_layers_of_an_initialization_start_from_n_0_01(initialization, normal):
+    model = Autoencoder(AutoencoderConfig(hidden=(300, 20), initialization=initialization), rngs=nnx.Rngs(0))
+    for name in ("linear_1", "linear_2", "linear_3", "linear_4"):
+        layer = getattr(model, name)
+        deviation, largest = float(layer.kernel[...].std()), float(abs(layer.kernel[...]).max())
+        if name in normal:
+            assert deviation == pytest.approx(0.1, rel=0.03)
+            assert not layer.bias[...].any()
+        else:
+            bound = 1 / np.sqrt(layer.in_features)
+            assert largest <= bound
+            assert deviation == pytest.approx(bound / np.sqrt(3), rel=0.03)

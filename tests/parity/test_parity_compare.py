@@ -65,6 +65,7 @@ class Twin(nnx.Module):
 
 class Transposed(nnx.Linear):
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+        assert self.bias is not None
         return inputs @ self.kernel[...].T + self.bias[...][None]
 
 
@@ -73,8 +74,9 @@ def net() -> Net:
     torch.manual_seed(0)
     net = Net()
     with torch.no_grad():
-        net.norm.running_mean.uniform_(-1, 1)
-        net.norm.running_var.uniform_(0.5, 2)
+        statistics = dict(net.norm.named_buffers())
+        statistics["running_mean"].uniform_(-1, 1)
+        statistics["running_var"].uniform_(0.5, 2)
     return net
 
 

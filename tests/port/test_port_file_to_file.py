@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 from flax import nnx
 
 from jaxae import port
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig
 from jaxae.errors import InputError
 from jaxae.network.models import build
 from jaxae.port import file_to_file, torch_file
@@ -132,7 +132,13 @@ def test_a_verification_that_fails_writes_nothing(tmp_path, script, autoencoder,
 
 
 @pytest.mark.parametrize(
-    "config", [AutoencoderConfig(20, (9, 4), "tanh"), ConditionalVAEConfig(3, 0), ConditionalVAEConfig(2, 4)]
+    "config",
+    [
+        AutoencoderConfig(20, (9, 4), "tanh"),
+        ConditionalVAEConfig(3, 0),
+        ConditionalVAEConfig(2, 4),
+        DenseVAEConfig(3, 4, hidden=(8, 6)),
+    ],
 )
 def test_every_model_can_be_verified(tmp_path, config):
     model = build(config, rngs=nnx.Rngs(0))

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import resource
+import struct
 import subprocess
 import sys
 import zipfile
@@ -21,10 +22,10 @@ import torch
 from flax import nnx
 
 from jaxae import port
-from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
+from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig
 from jaxae.errors import InputError
 from jaxae.network.models import build
-from jaxae.port import torch_file
+from jaxae.port.pickle_walk import declared_storages
 from jaxae.port.project_models import recognise, settings_of
 from jaxae.port.source import read_source
 from jaxae.storage.safetensors import write
@@ -270,19 +271,51 @@ def test_old_containers_that_declare_more_than_they_hold(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
-def test_the_walker_imports_nothing_and_reserves_nothing():
+def pt(path, pickled: bytes):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        archive.writestr("archive/version", b"3\n")
+    return path
+
+
+DOUBLED = b"\x80\x02)q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(40))
+HOSTILE = {
+    "tuples of tuples as a key": (DOUBLED + b"}h\x28K\x01s.", "nests"),
+    "tuples of tuples as a value": (DOUBLED + b"}K\x01h\x28s.", "nests"),
+    "nested tuples": (b"\x80\x02}(" + b")" + b"\x85" * 1_000_000 + b"K\x01u.", "nests"),
+    "lists in lists, filled afterwards": (
+        b"\x80\x02]q\x00]q\x01" + b"".join(b"h%c]q%ca" % (i, i + 1) for i in range(1, 90)) + b".",
+        "used already",
+    ),
+    "a list as a key": (b"\x80\x02}]K\x01s.", "no plain values"),
+    "a bytearray of 16 gigabytes": (b"\x80\x05\x96" + struct.pack("<Q", 2**34) + b".", "damaged"),
+    "a string of 4 gigabytes": (b"\x80\x02X" + struct.pack("<I", 2**32 - 1) + b".", "damaged"),
+    "a number of 2 gigabytes": (b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b".", "damaged"),
+    "a memo of four billion": (b"\x80\x02Nr\xff\xff\xff\xff.", "to hold a state_dict"),
+    "ten million parts": (b"\x80\x02](" + b"N" * 10_000_000 + b"e.", "more than 1000000 parts"),
+    "an old way to call": (b"\x80\x02(cposix\nsystem\nX\x02\x00\x00\x00lso.", "operation OBJ"),
+    "an empty stack": (b"\x80\x02\x85.", "damaged"),
+    "a mark too many": (b"\x80\x02}(K\x01\x86u.", "damaged"),
+}
+
+
+@pytest.mark.parametrize(("pickled", "why"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_pickles_are_refused_in_memory(tmp_path, pickled, why):
+    path = pt(tmp_path / "x.pt", pickled)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=why) as caught:
+        port.from_torch(net(), path)
+    assert len(str(caught.value)) < 500
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
+
+
+def test_the_walk_imports_nothing():
     class Evil:
         def __reduce__(self):
             return __import__, ("antigravity",)
 
-    walker = torch_file._Walker(io.BytesIO(pickle.dumps([Evil(), collections.OrderedDict(a=1)])))
-    walker.load()
+    assert declared_storages(io.BytesIO(pickle.dumps([Evil(), collections.OrderedDict(a=1)]))) == {}
     assert "antigravity" not in sys.modules
-    # A memo index of four billion, which makes the C unpickler reserve as many entries.
-    huge = b"\x80\x02Nr\xff\xff\xff\xff."
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    torch_file._Walker(io.BytesIO(huge)).load()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
 @pytest.mark.parametrize(
@@ -322,6 +355,8 @@ def test_a_file_of_another_layout_or_net(tmp_path):
         ConditionalVAEConfig(),
         ConditionalVAEConfig(7, 0),
         ConditionalVAEConfig(3, 4, reconstruct_condition=True),
+        DenseVAEConfig(),
+        DenseVAEConfig(3, 4, hidden=(6, 5, 7), activation="relu"),
     ],
 )
 def test_own_models_are_known_by_their_tensors(tmp_path, config):
@@ -338,7 +373,7 @@ def test_own_models_are_known_by_their_tensors(tmp_path, config):
 
 
 def test_a_run_directory_is_read(tmp_path):
-    from jaxae.network.models import parameters_of
+    from jaxae.network.models import Autoencoder, parameters_of
     from jaxae.training.run_folder import save_weights
 
     model = build(AUTOENCODER.model, rngs=nnx.Rngs(3))
@@ -348,4 +383,5 @@ def test_a_run_directory_is_read(tmp_path):
     port.load(again, tmp_path)
     assert same(model, again)
     assert recognise(read_source(tmp_path)) == AUTOENCODER.model
+    assert isinstance(again, Autoencoder)
     assert jnp.isfinite(again.linear_1.kernel[...]).all()

@@ -328,7 +328,7 @@ def test_names_by_mapping_and_function():
     mapping = {"first": "0", "rest.0": "2", "rest.1": "4"}
     ours = Ours()
     port.from_torch(ours, theirs, names=mapping)
-    assert np.array_equal(ours.rest[1].kernel[...], theirs[4].weight.detach().numpy().T)
+    assert np.array_equal(ours.rest[1].kernel[...], theirs.get_parameter("4.weight").detach().numpy().T)
     other = Ours()
     port.from_torch(other, theirs, names=lambda path: mapping[path])
     assert jnp.array_equal(other.rest[0].kernel[...], ours.rest[0].kernel[...])
@@ -472,6 +472,7 @@ def test_no_memory_is_shared():
     arrays = {"weight": np.ones((64, 64), np.float32), "bias": np.ones(64, np.float32)}
     port.from_torch(ours, arrays)
     arrays["bias"][:] = 0
+    assert ours.bias is not None
     assert np.array_equal(ours.bias[...], np.ones(64))
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 import torch_ref  # noqa: E402
-from torch_ref import Autoencoder, ConditionalVariationalAutoencoder, InputError  # noqa: E402
+from torch_ref import Autoencoder, ConditionalVariationalAutoencoder, DenseVariationalAutoencoder, InputError  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ class TestAutoencoder:
             "linear_4.bias": (784,),
         }
         assert model.linear_1.weight.std().item() == pytest.approx(0.1, rel=0.03)
-        assert model.linear_3.bias.any()
+        assert model.get_parameter("linear_3.bias").any()
         assert model.encoder(torch.rand(5, 784)).shape == (5, 32)
 
     @pytest.mark.parametrize(
@@ -231,6 +231,38 @@ class TestConditionalVAE:
                 ConditionalVariationalAutoencoder(*arguments)
 
 
+class TestDenseVAE:
+    def test_is_the_networks_formula(self):
+        torch.manual_seed(0)
+        model = DenseVariationalAutoencoder(4, 10, [6, 5])
+        layers = dict(model.named_children())
+        assert list(layers) == [
+            *("enc_linear_1", "enc_linear_2", "z_mean", "z_log_var", "dec_linear_1", "dec_linear_2", "dec_linear_3")
+        ]
+        images, labels = torch.rand(3, 1, 28, 28), torch.tensor([1, 9, 0])
+        eps, onehot = torch.randn(3, 4), torch.nn.functional.one_hot(labels, 10).float()
+        mean, log_var, code, decoded = model(images, labels, eps)
+        x = torch.cat([images.flatten(1), onehot], 1)
+        x = torch.tanh(layers["enc_linear_2"](torch.tanh(layers["enc_linear_1"](x))))
+        torch.testing.assert_close(mean, model.z_mean(x))
+        torch.testing.assert_close(log_var, model.z_log_var(x))
+        z = torch.cat([code, onehot], 1)
+        z = layers["dec_linear_3"](torch.tanh(layers["dec_linear_2"](torch.tanh(layers["dec_linear_1"](z)))))
+        torch.testing.assert_close(decoded, torch.sigmoid(z).view(3, 1, 28, 28))
+
+    def test_the_default_is_the_literatures(self):
+        shapes = {name: tuple(value.shape) for name, value in DenseVariationalAutoencoder().named_parameters()}
+        weights = [shape for shape in shapes.values() if len(shape) == 2]
+        assert weights == [(200, 784), (200, 200), (50, 200), (50, 200), (200, 50), (200, 200), (784, 200)]
+
+    def test_refuses_nonsense(self):
+        for latent, classes, hidden in ((0, 0, [3]), (4, -1, [3]), (4, 0, []), (4, 0, [3, 0])):
+            with pytest.raises(InputError):
+                DenseVariationalAutoencoder(latent, classes, hidden)
+        with pytest.raises(InputError, match="an activation out of"):
+            DenseVariationalAutoencoder(activation="sine")
+
+
 def test_onehot():
     onehot = torch_ref.to_onehot(torch.tensor([2, 0], dtype=torch.int32), 3, "cpu")
     assert onehot.tolist() == [[0, 0, 1], [1, 0, 0]]
@@ -252,7 +284,7 @@ class TestCosts:
         mean, log_var = generator.normal(size=(2, 3, 7))
         bce = -(t * np.log(p) + (1 - t) * np.log(1 - p)).sum()
         kl = 0.5 * (mean**2 + np.exp(log_var) - log_var - 1).sum()
-        cost = torch_ref.cvae_cost(*map(torch.from_numpy, (mean, log_var, p, t)), beta)
+        cost = torch_ref.cvae_cost(*map(torch.from_numpy, (mean, log_var, p, t)), beta=beta)
         assert cost.item() == pytest.approx(bce + beta * kl, rel=1e-13)
 
     def test_logarithms_are_clamped_at_100(self):

@@ -128,7 +128,7 @@ def test_uniform_between_bounds(torch, low_high, dtype):
     """The first bounds round to the upper one 10 times; torch then gives the lower."""
     ours, theirs = pair(torch, 0)
     expected = torch.empty(20_000, dtype=getattr(torch, dtype)).uniform_(*low_high, generator=theirs)
-    assert_same_bits(ours.uniform(20_000, *low_high, dtype), expected)
+    assert_same_bits(ours.uniform(20_000, *low_high, dtype=dtype), expected)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "int8", "uint8"])
@@ -186,7 +186,8 @@ def test_states_go_both_ways(torch):
         assert_same_bits(ours.randn(40), torch.randn(40, generator=theirs))
         assert_same_bits(ours.get_state(), theirs.get_state())
         assert copy.get_state().tobytes() != ours.get_state().tobytes()
-        copy.randn(3), copy.randn(40)
+        copy.randn(3)
+        copy.randn(40)
         assert copy.get_state().tobytes() == ours.get_state().tobytes()
 
 
@@ -237,7 +238,7 @@ def test_multiply_add_rounds_once(dtype):
 
 def test_multiply_add_through_float64_is_not_enough():
     """The exact sum lies 2**-56 below the middle of two float32 values, where float64 rounds it."""
-    x, factor, offset = np.float32([1 + 2**-16]), 2**-24 * (1 - 2**-16), 1 + 2**-23
+    x, factor, offset = np.array([1 + 2**-16], np.float32), 2**-24 * (1 - 2**-16), 1 + 2**-23
     assert multiply_add(x, factor, offset) == np.float32(offset)
     assert (x * np.float64(factor) + offset).astype(np.float32) == np.float32(1 + 2**-22)
 
@@ -245,9 +246,9 @@ def test_multiply_add_through_float64_is_not_enough():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g: Generator(1.5), "integer as seed"),
-        (lambda g: Generator(True), "integer as seed"),
-        (lambda g: Generator("3"), "integer as seed"),
+        (lambda g: type(g)(1.5), "integer as seed"),
+        (lambda g: type(g)(True), "integer as seed"),
+        (lambda g: type(g)("3"), "integer as seed"),
         (lambda g: g.uniform(-1), "sizes >= 0"),
         (lambda g: g.randn(2.0), "integer as size"),
         (lambda g: g.randn("12"), "integer as size"),

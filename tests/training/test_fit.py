@@ -72,7 +72,7 @@ def test_what_runs_after_each_epoch_sees_the_model_and_the_metrics(data):
 
 
 def test_a_logged_cost_is_the_post_s_reduction(data):
-    # Before the first step all logits are near 0: about log 2 a pixel, 784 log 2 an image.
+    # Before the first step all logits are near 0: about log 2 per pixel, 784 log 2 per image.
     ae = fit(SMALL_AE.replace(epochs=1), data).metrics[0]
     assert ae["cost"] == pytest.approx(np.log(2), rel=0.1)
     assert ae["reconstruction"] == pytest.approx(784 * ae["cost"], rel=1e-5)

@@ -1,10 +1,12 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
-from jaxae import AUTOENCODER, CONDITIONAL_VAE, DivergenceError, InputError, fit, fit_many, load
+from jaxae import AUTOENCODER, CONDITIONAL_VAE, DivergenceError, InputError, fit, fit_many, load, load_run
 from jaxae.data.dataset import Dataset, Split
 from jaxae.training import step
+from jaxae.training.many import load_models, save_many
 from jaxae.training.runtime import default_device_count, divide_by_models, make_mesh
 
 AE = AUTOENCODER.replace(hidden=(6,), batch_size=16, epochs=4, dtype="float64")
@@ -72,6 +74,26 @@ def test_devices_are_divided_by_models(models, devices, groups, sharing):
 )
 def test_each_device_has_work(batch_size, available, models, count):
     assert default_device_count(batch_size, available, models) == count
+
+
+def test_models_that_were_saved_are_loaded(data, tmp_path):
+    config = AE.replace(epochs=1, dtype="float32")
+    result = fit_many(config, data, seeds=[9, 10])
+    save_many(tmp_path / "many", result, [9, 10])
+    found = load_models(tmp_path / "many")
+    assert [own.train.seed for own, _ in found] == [9, 10]
+    for index, (_, model) in enumerate(found):
+        for ours, saved in zip(*map(parameters_of, (result.model(index), model)), strict=True):
+            np.testing.assert_array_equal(ours, saved)
+    fit(config, data, run_dir=tmp_path / "one")
+    ((own, model),) = load_models(tmp_path / "one")
+    assert own == load_run(tmp_path / "one")[0]
+    with pytest.raises(InputError, match="got no"):
+        load_models(tmp_path / "none")
+
+
+def parameters_of(model) -> list[jax.Array]:
+    return jax.tree.leaves(nnx.state(model))
 
 
 def test_bad_sequences_and_divergence(data):

@@ -1,4 +1,3 @@
-import jax
 import numpy as np
 import pytest
 import torch
@@ -6,7 +5,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import torch_ref
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, RunConfig
-from jaxae.training.plan import batches
+from jaxae.port.reference import reference_module
+from jaxae.training.plan import Plan, batches
 from jaxae.training.schedule import KeySchedule, TorchSchedule, make_schedule
 
 EXAMPLES, BATCH = 107, 25
@@ -21,15 +21,15 @@ def key_schedule(seed: int) -> KeySchedule:
     return KeySchedule(seed, EXAMPLES, BATCH, model=AUTOENCODER.model)
 
 
+def eps_of(plan: Plan) -> np.ndarray:
+    assert plan.noise.eps is not None
+    return np.asarray(plan.noise.eps)
+
+
 def seeded_reference(config: RunConfig):
     """The torch network as the post's script builds it: the stream is left behind its draws."""
     torch.manual_seed(config.train.seed)
-    model = config.model
-    if isinstance(model, AutoencoderConfig):
-        return torch_ref.Autoencoder(784, list(model.hidden), activation=model.activation)
-    return torch_ref.ConditionalVariationalAutoencoder(
-        784, model.num_latent, model.num_classes, reconstruct_condition=model.reconstruct_condition
-    )
+    return reference_module(config.model)
 
 
 def torch_weights(module) -> dict[str, np.ndarray]:
@@ -48,6 +48,8 @@ def torch_weights(module) -> dict[str, np.ndarray]:
 CONFIGS = [
     AUTOENCODER,
     AUTOENCODER.replace(hidden=(40, 24, 8), seed=5),
+    AUTOENCODER.replace(initialization="intended"),
+    AUTOENCODER.replace(initialization="torch"),
     CONDITIONAL_VAE,
     CONDITIONAL_VAE.replace(reconstruct_condition=True, seed=3),
     CONDITIONAL_VAE.replace(num_classes=0, num_latent=7, seed=2**32 - 1),
@@ -64,7 +66,7 @@ def test_a_replay_starts_from_torchs_weights(config):
         assert value.dtype == np.float32
         # Bit for bit, but for the autoencoder's normals where torch's kernels round otherwise.
         largest = np.abs(expected[name]).max()
-        exact = name != "linear_1.kernel"
+        exact = not (isinstance(config.model, AutoencoderConfig) and name in ("linear_1.kernel", "linear_2.kernel"))
         np.testing.assert_allclose(value, expected[name], rtol=0, atol=0 if exact else 5e-7 * largest)
 
 
@@ -82,7 +84,7 @@ def test_a_replay_has_the_batches_and_noise_of_the_reference(config, loader):
         plan = schedule.plan(epoch)
         assert plan.first_step == epoch * 5
         assert plan.order.shape == (5, BATCH)
-        for row, noise, (features, labels) in zip(plan.order, plan.noise.eps, loop, strict=True):
+        for row, noise, (features, labels) in zip(np.asarray(plan.order), eps_of(plan), loop, strict=True):
             count = len(labels)
             assert row[:count].tolist() == labels.tolist()
             assert (features[:, 0, 0, 0] * 255).round().tolist() == labels.tolist()
@@ -117,7 +119,7 @@ def test_plans_do_not_depend_on_the_order_in_which_they_are_asked_for():
     plans = [behind.plan(epoch) for epoch in range(3)]
     for one, other in ((late, plans[2]), (ahead.plan(0), plans[0]), (ahead.plan(2), plans[2])):
         assert np.array_equal(one.order, other.order)
-        assert np.array_equal(one.noise.eps, other.noise.eps)
+        assert np.array_equal(eps_of(one), eps_of(other))
 
 
 def test_keys_shuffle_each_epoch_anew_and_each_seed_otherwise():
@@ -132,7 +134,8 @@ def test_keys_shuffle_each_epoch_anew_and_each_seed_otherwise():
     assert np.array_equal(key_schedule(1).plan(2).order, plans[2].order)
     other = key_schedule(2)
     assert not np.array_equal(other.plan(0).order, plans[0].order)
-    keys = [jax.random.key_data(one.plan(0).noise.key).tolist() for one in (schedule, other)]
+    keys = [one.plan(0).noise.key for one in (schedule, other)]
+    assert keys[0] is not None
     assert keys[0] != keys[1]
 
 

@@ -2,19 +2,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import programs_of
 
-from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, RunConfig
+from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, DENSE_VAE, RunConfig
 from jaxae.data.dataset import load
 from jaxae.network.models import init_parameters
+from jaxae.training.cost import draw_noise, take_batch
 from jaxae.training.placement import init_state, put_examples, put_plan
 from jaxae.training.plan import Noise, Plan, batches
 from jaxae.training.program import Program, program_of
 from jaxae.training.runtime import make_mesh
-from jaxae.training.state import Hyperparameters, hyperparameters_of
+from jaxae.training.state import Examples, Hyperparameters, hyperparameters_of
 from jaxae.training.step import evaluate, train_steps
 
 SMALL_VAE = CONDITIONAL_VAE.replace(num_latent=6)
-CONFIGS = {"autoencoder": AUTOENCODER, "vae": SMALL_VAE}
+# The dense VAE's pixels are drawn at each step, beside its noise.
+DENSE = DENSE_VAE.replace(num_latent=5, hidden=(9,))
+CONFIGS = {"autoencoder": AUTOENCODER, "vae": SMALL_VAE, "dense vae, binarized": DENSE}
 
 
 def flat(state) -> np.ndarray:
@@ -64,6 +68,28 @@ def test_results_do_not_depend_on_the_number_of_devices(name):
     assert np.abs(flat(off.parameters) - flat(one.parameters)).max() > 1e-9
 
 
+def test_binarized_pixels_are_drawn_with_the_grey_values_as_probabilities():
+    program, _, _ = start(DENSE)
+    grey = np.broadcast_to(np.array([0, 51, 255], np.uint8)[:, None, None, None], (3, 28, 28, 1))
+    data = Examples(jnp.asarray(grey), jnp.zeros(3, jnp.int32))
+    rows = jnp.arange(3)
+
+    def drawn(key: int) -> np.ndarray:
+        batch = take_batch(program, data, rows, draw_noise(program, jax.random.key(key), rows))
+        np.testing.assert_array_equal(batch.shown, batch.target)
+        return np.asarray(batch.target)
+
+    first, second = drawn(0), drawn(1)
+    assert set(np.unique(first)) == {0, 1}
+    for batch in (first, second):
+        assert (batch[0] == 0).all()
+        assert (batch[2] == 1).all()
+        # 784 draws at 0.2: a deviation of 0.014.
+        assert batch[1].mean() == pytest.approx(0.2, abs=0.06)
+    assert (first[1] != second[1]).any()
+    np.testing.assert_array_equal(first, drawn(0))
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("devices", [1, 4])
@@ -82,9 +108,11 @@ def test_a_smaller_batch_costs_what_its_examples_cost(name, devices):
 def test_noise_is_that_of_an_example_of_a_step():
     """A key gives what its documented eps array gives."""
     plan = a_plan(3, 4, first_step=5)
+    base = plan.noise.key
+    assert base is not None
 
     def draw(step, row):
-        key = jax.random.fold_in(jax.random.fold_in(plan.noise.key, 5 + step), row)
+        key = jax.random.fold_in(jax.random.fold_in(base, 5 + step), row)
         return jax.random.normal(key, (6,))
 
     rows = jax.vmap(draw, (None, 0))
@@ -148,14 +176,14 @@ def test_nothing_is_traced_again():
     program, data, state = start(SMALL_VAE, devices=4)
     hyper = hyperparameters_of(SMALL_VAE)
     state, _ = train_steps(state, data, put_plan(program, a_plan(4, 8)), 2, hyper, program=program)
-    traced = train_steps._cache_size()
+    traced = programs_of(train_steps)
     for epoch in range(3):
         plan = put_plan(program, a_plan(4, 8, first_step=4 * epoch))
         for until in (2, 4):
             state, _ = train_steps(state, data, plan, until, hyper, program=program)
         same = Program(program.model, make_mesh(device="cpu", devices=4))
         state, _ = train_steps(state, data, plan, 4, Hyperparameters(0.5, 2.0), program=same)
-    assert train_steps._cache_size() == traced
+    assert programs_of(train_steps) == traced
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -11,7 +11,7 @@ from jaxae.usecases.method_table import Column, MethodTable
 @dataclass(frozen=True)
 class ARow:
     name: str
-    error: float | None
+    error: float | np.floating | None
     group: int = 0
     unseen: tuple[int, ...] = ()
 

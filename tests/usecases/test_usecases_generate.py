@@ -67,7 +67,7 @@ def test_frechet_distance_of_known_gaussians():
 
 
 def test_the_density_ratio_is_exact():
-    from scipy.stats import multivariate_normal
+    from scipy.stats import norm
 
     generator = np.random.default_rng(0)
     mean = generator.normal(size=(6, 3)).astype(np.float32)
@@ -75,8 +75,8 @@ def test_the_density_ratio_is_exact():
     posteriors = Posteriors(mean, log_var, np.array([0, 1, 0, 0, 1, 0], np.int32))
     codes = generator.normal(size=(5, 3)).astype(np.float32)
     own = [0, 2, 3, 5]
-    mixture = np.mean([multivariate_normal(mean[i], np.diag(np.exp(log_var[i]))).pdf(codes) for i in own], axis=0)
-    wanted = np.log(mixture) - multivariate_normal(np.zeros(3)).logpdf(codes)
+    mixture = np.mean([norm.pdf(codes, mean[i], np.exp(log_var[i] / 2)).prod(1) for i in own], axis=0)
+    wanted = np.log(mixture) - norm.logpdf(codes).sum(1)
     # float32 by a multiplied-out square; 4e-6 measured.
     np.testing.assert_allclose(posteriors.log_ratio(codes, 0), wanted, atol=1e-4)
     assert not np.allclose(posteriors.log_ratio(codes, 1), wanted, atol=0.1)

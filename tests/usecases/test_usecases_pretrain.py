@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxae import AUTOENCODER, Dataset, InputError, Split, load
+from jaxae import AUTOENCODER, AutoencoderConfig, Dataset, InputError, Split, load
 from jaxae.network.models import Autoencoder, build
 from jaxae.usecases.pretrain import PretrainSettings, compare_pretraining, fine_tune
 from jaxae.usecases.supervised import passes, train
 
-CONFIG = AUTOENCODER.replace(hidden=(8,)).model
+CONFIG = AutoencoderConfig(hidden=(8,))
 
 
 @pytest.fixture(scope="module")

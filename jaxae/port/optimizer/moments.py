@@ -38,13 +38,13 @@ def chain(
     return optax.partition(chains, lambda tree: _map_named(lambda name, _: labels[name], tree))
 
 
-def has_count(node: Any) -> bool:
+def has_count(node: object) -> bool:
     """Whether a node of a state keeps moments or a count."""
     fields = getattr(node, "_fields", ())
     return isinstance(node, _MOMENTS) or ("count" in fields and "inner_state" not in fields)
 
 
-def fill(state: Any, moments: Moments, steps: Mapping[str, int]) -> Any:
+def fill(state: optax.OptState, moments: Moments, steps: Mapping[str, int]) -> optax.OptState:
     """A fresh state with torch's moments and counts in it."""
     last = max(steps.values(), default=0)
 
@@ -73,7 +73,7 @@ def fill(state: Any, moments: Moments, steps: Mapping[str, int]) -> Any:
         ) from error
 
 
-def collect(state: Any) -> tuple[Moments, dict[str, int]]:
+def collect(state: optax.OptState) -> tuple[Moments, dict[str, int]]:
     """Moments in Flax's layout and counts by path, from wherever in a state they are."""
     moments: Moments = {}
     steps: dict[str, int] = {}
@@ -91,10 +91,10 @@ def collect(state: Any) -> tuple[Moments, dict[str, int]]:
 
 def check_same_step(
     tx: optax.GradientTransformation,
-    state: Any,
+    state: optax.OptState,
     built: optax.GradientTransformation,
-    reference: Any,
-    params: Any,
+    reference: optax.OptState,
+    params: optax.Params,
     groups: Sequence[Group],
 ) -> None:
     """Hyperparameters hide in closures: take steps with both chains and compare the updates.

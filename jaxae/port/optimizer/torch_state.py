@@ -15,10 +15,10 @@ from jaxae.port.plan import PortPlan, Transfer
 from jaxae.port.torch_checkpoint import weights_of
 
 
-def names_of(model: Any) -> list[str]:
+def names_of(model: object) -> list[str]:
     """Names of what may be parameters, ties left out, in torch's order."""
-    if hasattr(model, "named_parameters"):
-        return [name for name, _ in model.named_parameters()]
+    if named := getattr(model, "named_parameters", None):
+        return [name for name, _ in named()]
     if isinstance(model, Mapping):
         first: dict[object, str] = {}
         for name, value in weights_of(model).items():
@@ -29,15 +29,18 @@ def names_of(model: Any) -> list[str]:
     raise InputError(f"expected a torch module, its state_dict or names of parameters, got {type(model).__name__}")
 
 
-def parameter_names(content: Mapping[str, Any], optimizer: Any, model: Any) -> tuple[list[tuple[str, ...]], list[str]]:
+def parameter_names(
+    content: Mapping[str, Any], optimizer: object, model: object
+) -> tuple[list[tuple[str, ...]], list[str]]:
     """For each group the names of its parameters, as far as they are known."""
     groups = content["param_groups"]
     if all("param_names" in group for group in groups):
         return [tuple(group["param_names"]) for group in groups], []
-    if hasattr(optimizer, "param_groups") and hasattr(model, "named_parameters"):
-        ids = {id(one): name for name, one in reversed(list(model.named_parameters()))}
+    held, named = getattr(optimizer, "param_groups", None), getattr(model, "named_parameters", None)
+    if held is not None and named:
+        ids = {id(one): name for name, one in reversed(list(named()))}
         try:
-            return [tuple(ids[id(one)] for one in group["params"]) for group in optimizer.param_groups], []
+            return [tuple(ids[id(one)] for one in group["params"]) for group in held], []
         except KeyError:
             raise InputError("expected an optimizer of the module's parameters, got one of others") from None
     if model is None:

@@ -16,7 +16,7 @@ from jaxae.port.table.sequences import SEQUENCES
 
 def _refuse_slopes(_: Any, tensors: Mapping[str, np.ndarray]) -> str | None:
     shape = tensors["weight"].shape if "weight" in tensors else ()
-    return f"nnx.PReLU has one slope, not one a channel (weight {shape})" if math.prod(shape) != 1 else None
+    return f"nnx.PReLU has one slope, not one per channel (weight {shape})" if math.prod(shape) != 1 else None
 
 
 _PRELU = Layer(nnx.PReLU, ("PReLU",), (Row("weight", "negative_slope", "1 -> "),), refuse_tensors=_refuse_slopes)

@@ -1,13 +1,18 @@
 """Settings of convolutions in terms that both frameworks share: (low, high) pads of each axis."""
 
+from collections.abc import Sequence
 from typing import Any
+
+from flax import nnx
 
 from jaxae.errors import InputError
 
 Pads = tuple[str, tuple[tuple[int, int], ...] | str]
+# A layer of torch.nn, which may not be installed, or one of jaxae's own, which has the same attributes.
+TorchLayer = Any
 
 
-def axes(value: Any, rank: int) -> tuple[int, ...]:
+def axes(value: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
     """A setting of each spatial axis: None is 1, a single number is that of all axes."""
     value = 1 if value is None else value
     return (int(value),) * rank if isinstance(value, int) else tuple(map(int, value))
@@ -20,13 +25,13 @@ def _pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
     return pairs * rank if len(pairs) == 1 else pairs
 
 
-def _reach(kernel_size: Any, dilation: Any) -> list[int]:
+def _reach(kernel_size: Sequence[int], dilation: int | Sequence[int] | None) -> list[int]:
     """Dilated kernel size less one, axis by axis."""
     rank = len(kernel_size)
     return [d * (k - 1) for k, d in zip(kernel_size, axes(dilation, rank), strict=True)]
 
 
-def flax_conv_padding(layer: Any) -> Pads:
+def flax_conv_padding(layer: nnx.Conv) -> Pads:
     """Padding of an `nnx.Conv`: its mode in torch's words, and (low, high) of each axis.
 
     Flax's "SAME" under a stride depends on the input's size, which no torch padding does: it stays the word.
@@ -48,7 +53,7 @@ def flax_conv_padding(layer: Any) -> Pads:
     return named[layer.padding.upper()]
 
 
-def torch_conv_padding(layer: Any) -> Pads:
+def torch_conv_padding(layer: TorchLayer) -> Pads:
     """The same of a torch convolution, or of jaxae's own."""
     reach = _reach(layer.kernel_size, layer.dilation)
     mode = getattr(layer, "padding_mode", "zeros")
@@ -59,7 +64,7 @@ def torch_conv_padding(layer: Any) -> Pads:
     return mode, tuple((p, p) for p in axes(layer.padding, len(reach)))
 
 
-def flax_transpose_padding(layer: Any) -> Pads:
+def flax_transpose_padding(layer: nnx.ConvTranspose) -> Pads:
     """Padding of the stride-dilated input in an `nnx.ConvTranspose`, by lax's rules."""
     reach = _reach(layer.kernel_size, layer.kernel_dilation)
     padding = layer.padding.upper() if isinstance(layer.padding, str) else layer.padding
@@ -78,7 +83,7 @@ def flax_transpose_padding(layer: Any) -> Pads:
     return "zeros", tuple(pairs)
 
 
-def torch_transpose_padding(layer: Any) -> Pads:
+def torch_transpose_padding(layer: TorchLayer) -> Pads:
     """The same of torch's transposed convolution, or jaxae's: k - 1 - p on each side, then + o.
 
     A torch padding beyond the kernel crops, which negative padding means in both frameworks.

@@ -174,7 +174,9 @@ def _arrays(model: Model, tables: CodeTables) -> dict[str, np.ndarray]:
 
 
 def _identity(config: RunConfig, arrays: dict[str, np.ndarray]) -> bytes:
-    digest = hashlib.sha256(json.dumps(config.to_json()["model"], sort_keys=True).encode())
+    # How weights were first drawn is nothing of a trained model; files were written before it was a setting.
+    settings = {name: value for name, value in config.to_json()["model"].items() if name != "initialization"}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, array in arrays.items():
         little = array.astype(array.dtype.newbyteorder("<"))
         digest.update(f"{name} {little.dtype.str} {little.shape}".encode())

@@ -1,6 +1,6 @@
 """The file of compressed images: a header, an entropy-coded payload, and a digest of both.
 
-Layout, little endian; a varint is seven bits a byte, lowest first, the top bit set on all but the last:
+Layout, little endian; a varint is seven bits per byte, lowest first, the top bit set on all but the last:
 
     4 bytes   magic "jxae"
     1 byte    version, 1

@@ -12,6 +12,7 @@ from jaxae.errors import InputError
 from jaxae.storage.files import check_writable, refuse_unwritable, write_bytes
 from jaxae.training.fit import fit
 from jaxae.training.run_folder import RUNS, RunFolder, load_run
+from jaxae.usecases.compress.code_tables import bins_of
 from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, save_codec
 from jaxae.usecases.compress.container import unpack
 from jaxae.usecases.image_quality import pooled_psnr
@@ -30,7 +31,7 @@ class CompressSettings:
     Attributes:
         source: File to compress: grey, white on black as the training images.
         destination: Compressed file to write.
-        step: Quantisation step in grey levels of 255: smaller is better and longer.
+        step: Quantisation step in grey levels of 255: a smaller one means better images and longer files.
         run_dir: Folder of a finished run of an autoencoder or plain VAE.
         data: Data set to train on without --run-dir: mnist, digits, ..., or an .npz file.
         data_dir: Folder of IDX files or of prepared TFDS data.
@@ -39,9 +40,12 @@ class CompressSettings:
     source: Source
     destination: Destination
     step: float = 4.0
-    run_dir: Annotated[Path | None, default("runs/compress-DATA, trained if it is not there")] = None
+    run_dir: Annotated[Path | None, default("runs/compress-DATA, trained if it is not there", "PATH")] = None
     data: str = "mnist"
-    data_dir: Annotated[Path | None, default("the package's, or TFDS's own")] = None
+    data_dir: Annotated[Path | None, default("the package's, or TFDS's own", "PATH")] = None
+
+    def __post_init__(self) -> None:
+        bins_of(self.step)  # refuses what is no step, before a training
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,12 @@ class DecompressSettings:
     Attributes:
         source: Compressed file.
         destination: File to write its images to.
-        run_dir: Folder of the run whose model made it.
+        run_dir: Folder of the run whose model compressed the file.
     """
 
     source: Source
     destination: Destination
-    run_dir: Annotated[Path | None, default("the one in runs/ that made it")] = None
+    run_dir: Annotated[Path | None, default("the one in runs/ that did", "PATH")] = None
 
 
 def run(settings: CompressSettings | DecompressSettings) -> None:
@@ -68,6 +72,9 @@ def run(settings: CompressSettings | DecompressSettings) -> None:
     if isinstance(settings, DecompressSettings):
         decompress_file(settings.source, settings.destination, settings.run_dir)
         return
+    # Before a training, not after.
+    check_writable(settings.destination)
+    read_pixels(settings.source)
     codec = open_codec(settings.run_dir, settings.data, settings.data_dir)
     tell(compress_file(settings.source, settings.destination, codec, step=settings.step))
 

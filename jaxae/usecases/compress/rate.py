@@ -13,6 +13,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import UInt8
 
+from jaxae.cli import default
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.plots import save_figure
@@ -44,7 +45,7 @@ class RateSettings(UseCaseSettings):
         steps: Quantisation steps in grey levels.
     """
 
-    also: tuple[Path, ...] = ()
+    also: Annotated[tuple[Path, ...], default("none")] = ()
     steps: tuple[float, ...] = STEPS
 
     def __post_init__(self) -> None:

@@ -1,0 +1,184 @@
+"""What VAEs have in common: posterior, reparameterization, decoding, samples, interpolation.
+
+Modules hold no random state: noise comes in as an argument.
+"""
+
+from abc import abstractmethod
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from jaxae.config import VAEConfig
+from jaxae.errors import InputError
+from jaxae.network.layers import Conv, ConvTranspose, Linear
+from jaxae.torch_rng.generator import Generator
+
+# What a model is given: arrays on devices, tracers, and arrays of NumPy.
+Input = Array | np.ndarray
+
+
+class VAEOutput(NamedTuple):
+    """A forward pass: the Gaussian posterior's mean and log variance, and a code drawn from it.
+
+    The reconstruction lies in [0, 1] and is the sigmoid of the logits.
+    """
+
+    mean: Float[Array, "batch latent"]
+    log_var: Float[Array, "batch latent"]
+    code: Float[Array, "batch latent"]
+    reconstruction: Float[Array, "batch h w c"]
+    logits: Float[Array, "batch h w c"]
+
+
+class VAE(nnx.Module):
+    """A VAE of 28 by 28 images, conditioned on a class label where there are classes.
+
+    The class enters the decoder as a one-hot vector beside the code. With `num_classes=0` it is the
+    plain VAE, which takes no label (Kingma and Welling 2014, arXiv:1312.6114; the condition is that
+    of Sohn et al. 2015). A network's layers are attributes beside these.
+
+    Attributes:
+        config: Settings of the network.
+        z_mean: Layer of the posterior's mean.
+        z_log_var: Layer of the posterior's log variance.
+    """
+
+    config: VAEConfig
+    z_mean: Linear
+    z_log_var: Linear
+
+    def reset_parameters(self, generator: Generator) -> None:
+        """Redraw the parameters from torch's stream, in the order of the torch module's constructor."""
+        for layer in self._layers():
+            layer.reset_parameters(generator)
+
+    @abstractmethod
+    def _layers(self) -> list[Linear | Conv | ConvTranspose]:
+        """The layers in the order of the torch module's constructor."""
+
+    @abstractmethod
+    def _features(
+        self, x: Float[Array, "batch 28 28 1"], label: Int[Array, " batch"] | None
+    ) -> Float[Array, "batch features"]:
+        """What the posterior's two layers are given, of images and perhaps their labels."""
+
+    @abstractmethod
+    def _logits(self, code: Float[Array, "batch latent_classes"]) -> Float[Array, "batch 28 28 c"]:
+        """Reconstructions before the sigmoid, of codes with the one-hot class behind them."""
+
+    def encode(
+        self, x: Float[Input, "batch 28 28 1"], label: Int[Input, " batch"] | None = None
+    ) -> tuple[Float[Array, "batch latent"], Float[Array, "batch latent"]]:
+        """Mean and log variance (not log deviation) of the posterior of images in [0, 1].
+
+        Raises:
+            InputError: If the images are not 28 by 28 by 1, or a label is missing or not wanted.
+        """
+        if x.shape[1:] != (28, 28, 1):
+            raise InputError(f"expected images [batch, 28, 28, 1], got {list(x.shape)}")
+        features = self._features(jnp.asarray(x), self._checked_label(label, len(x)))
+        return self.z_mean(features), self.z_log_var(features)
+
+    def reparameterize(
+        self,
+        mean: Float[Input, "batch latent"],
+        log_var: Float[Input, "batch latent"],
+        eps: Float[Input, "batch latent"],
+    ) -> Float[Array, "batch latent"]:
+        """A code of the posterior, mean + eps exp(log_var / 2), given standard normal noise.
+
+        Raises:
+            InputError: If the shapes differ.
+        """
+        if not mean.shape == log_var.shape == eps.shape:
+            raise InputError(
+                f"expected mean, log_var and eps of one shape, got {mean.shape}, {log_var.shape}, {eps.shape}"
+            )
+        return jnp.asarray(mean) + eps * jnp.exp(log_var / 2)
+
+    def decode_logits(
+        self, code: Float[Input, "batch latent"], label: Int[Input, " batch"] | None = None
+    ) -> Float[Array, "batch 28 28 c"]:
+        """Reconstructions of codes, before the sigmoid.
+
+        Raises:
+            InputError: If a label is missing or not wanted.
+        """
+        label = self._checked_label(label, len(code))
+        return self._logits(self._with_condition(jnp.asarray(code), label))
+
+    def decode(
+        self, code: Float[Input, "batch latent"], label: Int[Input, " batch"] | None = None
+    ) -> Float[Array, "batch 28 28 c"]:
+        """Reconstructions of codes, in [0, 1]."""
+        return jax.nn.sigmoid(self.decode_logits(code, label))
+
+    def __call__(
+        self,
+        x: Float[Input, "batch 28 28 1"],
+        label: Int[Input, " batch"] | None = None,
+        *,
+        eps: Float[Input, "batch latent"],
+    ) -> VAEOutput:
+        """Encode images in [0, 1], draw their codes by the given noise, decode these."""
+        mean, log_var = self.encode(x, label)
+        code = self.reparameterize(mean, log_var, eps)
+        logits = self.decode_logits(code, label)
+        return VAEOutput(mean, log_var, code, jax.nn.sigmoid(logits), logits)
+
+    def sample(
+        self, label: Int[Input, " batch"] | int | None = None, *, key: Key[Array, ""], count: int = 1
+    ) -> Float[Array, "batch 28 28 c"]:
+        """Decode codes of the prior N(0, I): one for each label, or `count` for a single one."""
+        if label is not None:
+            label = jnp.asarray(label, jnp.int32)
+            label = jnp.full(count, label) if label.ndim == 0 else label
+            count = len(label)
+        code = jax.random.normal(key, (count, self.config.num_latent))
+        return self.decode(code, label)
+
+    def interpolate(
+        self,
+        first: Float[Input, "28 28 1"],
+        second: Float[Input, "28 28 1"],
+        steps: int,
+        label: Int[Input, "2"] | None = None,
+    ) -> Float[Array, "steps 28 28 c"]:
+        """Decode the straight line between the posterior means of two images, ends included.
+
+        With a condition, `label` holds the two images' classes; the first half of the way is
+        decoded as the first, the rest as the second.
+        """
+        mean, _ = self.encode(jnp.stack([first, second]), label)
+        way = line_between(mean[0], mean[1], steps)
+        if label is None:
+            return self.decode(way)
+        return self.decode(way, jnp.where(jnp.arange(steps) * 2 < steps, label[0], label[1]))
+
+    def _with_condition(
+        self, rows: Float[Array, "batch features"], label: Int[Array, " batch"] | None
+    ) -> Float[Array, "batch features_classes"]:
+        """Rows with the one-hot class behind them, where there are classes."""
+        if label is None:
+            return rows
+        return jnp.concatenate([rows, jax.nn.one_hot(label, self.config.num_classes, dtype=rows.dtype)], axis=1)
+
+    def _checked_label(self, label: Input | None, batch: int) -> Array | None:
+        if (label is None) != (self.config.num_classes == 0):
+            came = "none" if label is None else "labels"
+            raise InputError(
+                f"expected labels exactly where there are classes, got {came} for {self.config.num_classes} classes"
+            )
+        if label is not None and label.shape != (batch,):
+            raise InputError(f"expected {batch} labels, one per example, got {list(label.shape)}")
+        return label if label is None else jnp.asarray(label)
+
+
+def line_between(first: Float[Array, " code"], second: Float[Array, " code"], steps: int) -> Float[Array, "steps code"]:
+    """So many points of the straight line from one code to another, both ends included."""
+    share = jnp.linspace(0, 1, steps)[:, None]
+    return (1 - share) * first[None] + share * second[None]
