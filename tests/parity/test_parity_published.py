@@ -93,7 +93,7 @@ def test_a_log_of_ones_own(log):
     vae = PrintedLog(log=log, model="cvae", num_classes=0, num_latent=8, output_leaky_relu=False).read()
     assert vae.config == CVAE.config.replace(num_classes=0, num_latent=8, output_leaky_relu=False, epochs=2)
     dense = PrintedLog(log=log, model="dense-vae", hidden=(400,), activation="relu", num_latent=20).read()
-    assert dense.config.model == DENSE_VAE.model.__class__(hidden=(400,), activation="relu", num_latent=20)
+    assert dense.config.model == DENSE_VAE.replace(hidden=(400,), activation="relu", num_latent=20).model
     # Epochs counted from 0.
     log.write_text("Epoch: 000/002 | Batch 000/234 | Cost: 0.7\nEpoch: 001/002 | Batch 000/234 | Cost: 0.6\n")
     assert read_lines(log)[0] == ((1, 0, 0.7), (2, 0, 0.6))
