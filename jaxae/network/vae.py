@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
 from jaxae.config import VAEConfig
@@ -191,7 +192,7 @@ class VAE(nnx.Module):
             )
         if label is not None and label.shape != (batch,):
             raise InputError(f"expected {batch} labels, one per example, got {list(label.shape)}")
-        if label is not None and not isinstance(label, jax.core.Tracer):  # of a tracer the values are not there yet
+        if label is not None and not isinstance(label, Tracer):  # of a tracer the values are not there yet
             check_labels(label, self.config.num_classes)
         return label if label is None else jnp.asarray(label)
 
