@@ -1,12 +1,18 @@
 """What command lines share: one line for the user's errors, and the flags of data and trainings."""
 
+import contextlib
+import errno
+import io
+import os
+import re
+import shlex
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -37,12 +43,15 @@ def default(told: str, metavar: str | None = None) -> object:
 def run(main: Callable[..., None]) -> None:
     """Parse the command line for a function, call it, and exit.
 
-    Its docstring and arguments make the help. InputError ends with one line and status 2, divergence with one line
-    and status 1, a signal with 128 and its number; warnings are one line each.
+    Its docstring and arguments make the help. InputError, or a command line that does not parse, ends with one line
+    and status 2, divergence with one line and status 1, a signal with 128 and its number; warnings are one line each.
     """
     warnings.showwarning = _show_warning
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started this
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  it is open as long as the process
     try:
-        tyro.cli(main, prog=Path(sys.argv[0]).name)
+        _parse(main)()
     except InputError as error:
         _leave(f"error: {error}", 2)
     except DivergenceError as error:
@@ -52,9 +61,45 @@ def run(main: Callable[..., None]) -> None:
     except KeyboardInterrupt:
         _leave("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
-        # The reader of standard output has gone; nobody is left to tell.
-        sys.stderr.close()
+        _drop_output()  # its reader has gone, and nobody is left to tell
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        _drop_output()
+        _leave(f"error: expected room for what is written, on the disk or on standard output, got {error}", 2)
+
+
+def _parse(main: Callable[..., None]) -> Callable[[], None]:
+    """The function with its arguments from the command line, to be called.
+
+    Raises:
+        InputError: If the command line does not parse.
+    """
+
+    @wraps(main)
+    def bind(*args: Any, **keywords: Any) -> Callable[[], None]:
+        return partial(main, *args, **keywords)
+
+    prog, said = Path(sys.argv[0]).name, io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(bind, prog=prog)
+    except SystemExit as exit:
+        if not exit.code:
+            raise
+    # tyro draws a box: a title, then sections between rules, the last ones on help.
+    title, _, box = re.sub("[╭╮╰╯│]", " ", said.getvalue()).strip("─- \n").partition("\n")
+    sections = [" ".join(section.split()) for section in re.split("[─-]{5,}", box)]
+    told = "; ".join(one for one in sections if one and not re.match("(For full|Argument) helptext", one))
+    title = title.strip("─- ").lower()
+    told = re.sub(f"^{title}:? ", "", told, flags=re.IGNORECASE)
+    raise InputError(f"expected what {prog} --help lists, got {title}: {told}")
+
+
+def _drop_output() -> None:
+    """Point standard output nowhere: what is left in its buffer would fail once more as Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(line: str, status: int) -> None:
@@ -192,7 +237,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
         after_epoch=figures.renew,
     )
     figures.draw(result.model, result.metrics)
-    print(_summary(config, result.metrics, figures), file=sys.stderr)
+    print(_summary(config, result.metrics, figures, flags), file=sys.stderr)
 
 
 @dataclass
@@ -222,7 +267,7 @@ class _Figures:
         self.seconds += time.perf_counter() - begun
 
 
-def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures) -> str:
+def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures, flags: TrainFlags) -> str:
     """What was trained, how well, where it is, and what to try next."""
     from jaxae.training.progress import duration
 
@@ -236,14 +281,21 @@ def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures)
         lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms})")
     lines.append(f"kept in {folder}: weights.safetensors, config.json, metrics.jsonl, checkpoints/")
     lines += [f"figures: {', '.join(figures.names)}", "try next:"]
+    classes = figures.dataset.num_classes
     if isinstance(config.model, AutoencoderConfig):
         jobs = ["reduce.py", "features.py"]
-    elif config.model.num_classes:
-        jobs = ["generate.py --label 7 --count 16 --out sevens.png", "generate.py --figure gallery.png"]
-    else:
+    elif not config.model.num_classes:
         jobs = ["features.py", "compress.py rate"]
-    lines += [f"  python scripts/{job} --run-dir {folder} --data {config.data}" for job in jobs]
-    return "\n".join([*lines, f"  python scripts/port_weights.py {folder} {folder.name}.pt --verify"])
+    elif config.model.num_classes == classes:
+        label = min(7, classes - 1)
+        jobs = [f"generate.py --label {label} --count 16 --out samples.png", "generate.py --figure gallery.png"]
+    else:  # of other classes than the data's, which generate.py refuses
+        jobs = []
+    given = ["--run-dir", str(folder), "--data", flags.data]
+    given += ["--data-dir", str(flags.data_dir)] if flags.data_dir else []
+    lines += [f"  python scripts/{job} {shlex.join(given)}" for job in jobs]
+    ported = shlex.join([str(folder), f"{folder.name}.pt", "--verify"])
+    return "\n".join([*lines, f"  python scripts/port_weights.py {ported}"])
 
 
 def _train_many(config: RunConfig, dataset: "Dataset", folder: Path, mesh: "Mesh", flags: TrainFlags) -> None:

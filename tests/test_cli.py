@@ -107,3 +107,27 @@ def test_divergence_is_one_line_and_status_1(tmp_path):
     done = script("train_ae.py", *QUICK, "--learning-rate", "1e37", "--run-dir", tmp_path / "run")
     assert done.returncode == 1
     assert re.fullmatch(r"error: the cost or gradient of step \d+ .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "message"),
+    [
+        ('"$@" | head -1; exit ${PIPESTATUS[0]}', 141, ""),
+        ('"$@" > /dev/full', 2, "error: expected room for what is written"),
+        ('"$@" > /dev/null 2>&-', 0, ""),
+        ('"$@" >&-', 0, ""),
+    ],
+    ids=["a pipe that closes", "a full device", "no standard error", "no standard output"],
+)
+def test_training_outlives_its_output(tmp_path, shell, status, message):
+    flags = ["--data", "digits", "--epochs", "3", "--hidden", "4", "--run-dir", str(tmp_path / "run")]
+    command = [sys.executable, str(REPOSITORY / "scripts" / "train_ae.py"), *flags]
+    result = subprocess.run(["bash", "-c", shell, "_", *command], capture_output=True, text=True)
+    assert result.returncode == status, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr
+    assert message in result.stderr
+    if status:  # what was done is kept, and can be gone on with
+        resumed = script("train_ae.py", *flags, "--resume")
+        assert resumed.returncode == 0, resumed.stderr
+    assert (tmp_path / "run" / "weights.safetensors").exists()

@@ -26,7 +26,15 @@ def test_there_is_an_example_to_run():
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/post.md", "docs/coming-from-pytorch.md", "docs/performance.md", "docs/use-cases.md"]
+    "page",
+    [
+        "README.md",
+        "docs/post.md",
+        "docs/coming-from-pytorch.md",
+        "docs/performance.md",
+        "docs/quirks.md",
+        "docs/use-cases.md",
+    ],
 )
 def test_links_and_paths_lead_somewhere(page):
     path = REPOSITORY / page

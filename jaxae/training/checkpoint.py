@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxae.errors import InputError
 from jaxae.network.parameters import named_leaves
-from jaxae.storage.files import write_text
+from jaxae.storage.files import refuse_unwritable, write_text
 from jaxae.training.state import TrainState
 
 Arrays = dict[str, np.ndarray]
@@ -48,24 +48,35 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=False, lightweight_initialize=True
         )
-        with _quiet_orbax():
+        with _quiet_orbax(), refuse_unwritable(f"checkpoints in {folder}"):
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def save(self, state: TrainState, meta: dict[str, Any]) -> None:
-        """Save a state and JSON values under the state's step, unless it is saved already."""
+        """Save a state and JSON values under the state's step, unless it is saved already.
+
+        Raises:
+            InputError: If it cannot be written; those before it are as they were.
+        """
         arrays = _named(state)
         step = int(state.step)
         if step in self._manager.all_steps():
             return
         content = {"meta": meta, "digest": _digest(arrays, meta)}
-        self._manager.save(
-            step,
-            args=self._ocp.args.Composite(
-                state=self._ocp.args.StandardSave(arrays), content=self._ocp.args.JsonSave(content)
-            ),
-        )
         folder = self._folder / str(step)
-        write_text(folder / _SUMS, json.dumps(_file_sums(folder)))
+        try:
+            self._manager.save(
+                step,
+                args=self._ocp.args.Composite(
+                    state=self._ocp.args.StandardSave(arrays), content=self._ocp.args.JsonSave(content)
+                ),
+            )
+            write_text(folder / _SUMS, json.dumps(_file_sums(folder)))
+        except Exception as error:  # Orbax raises nearly any type for a disk that is full
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"expected to write the checkpoint {folder}, got {reason}: with room on the disk, --resume goes on "
+                "from the checkpoint before it"
+            ) from error
 
     def restore(self, like: TrainState) -> Restored | None:
         """The newest undamaged checkpoint of a state of this structure; None where there is none.

@@ -91,19 +91,17 @@ def fit(
         run = _Run(config, dataset, program, log, log_every, after_epoch)
         run.train(show_progress=show_progress)
         return run.result()
-    folder = RunFolder.open(Path(run_dir), config, resume=resume)
-    try:
-        with stop_signals() as stop:
-            with Checkpoints(folder.checkpoints) as checkpoints:
-                circumstances = Circumstances(dataset, program)
-                keeper = _Keeper(folder, checkpoints, checkpoint_seconds, config, circumstances)
-                run = _Run(config, dataset, program, log, log_every, after_epoch, keeper)
-                run.begin(resume=resume)
-                run.train(show_progress=show_progress, stop=stop)
-            # A signal that comes now is too late to stop anything: the weights are written.
-            save_weights(folder.weights_file, config, run.trainer.state.parameters)
-    except OSError as error:
-        raise InputError(f"expected a run directory that can be written, got {error}") from error
+    with (
+        RunFolder.open(Path(run_dir), config, resume=resume) as folder,
+        stop_signals() as stop,
+        Checkpoints(folder.checkpoints) as checkpoints,
+    ):
+        keeper = _Keeper(folder, checkpoints, checkpoint_seconds, config, Circumstances(dataset, program))
+        run = _Run(config, dataset, program, log, log_every, after_epoch, keeper)
+        run.begin(resume=resume)
+        run.train(show_progress=show_progress, stop=stop)
+        # A signal that comes now is too late to stop anything: the weights are written.
+        save_weights(folder.weights_file, config, run.trainer.state.parameters)
     return run.result()
 
 
@@ -190,9 +188,9 @@ class _Run:
                 self._save(force=epoch + 1 == train.epochs)
                 if self.after_epoch is not None:
                     self.after_epoch(self.result().model, self.metrics)
-                self.log(f"Time elapsed: {(time.perf_counter() - start) / 60:.2f} min")
+                self._tell(f"Time elapsed: {(time.perf_counter() - start) / 60:.2f} min")
                 self._stop_if_asked(stop)
-        self.log(f"Total Training Time: {(time.perf_counter() - start) / 60:.2f} min")
+        self._tell(f"Total Training Time: {(time.perf_counter() - start) / 60:.2f} min")
 
     def result(self) -> FitResult:
         """The trained model with what was recorded."""
@@ -229,7 +227,7 @@ class _Run:
             )
         values = {name: float(values[0]) for name, values in metrics._asdict().items()}
         self._write({"epoch": epoch + 1, "step": step, "batch": begin, **values})
-        self.log(
+        self._tell(
             f"Epoch: {epoch + 1:03d}/{self.config.train.epochs:03d} | "
             f"Batch {begin:03d}/{self.steps_per_epoch:03d} | Cost: {costs[0]:.4f}"
         )
@@ -249,6 +247,13 @@ class _Run:
     def _save(self, *, force: bool) -> None:
         if self.keeper is not None:
             self.keeper.save(self.trainer.state, len(self.metrics), force=force)
+
+    def _tell(self, line: str) -> None:
+        try:
+            self.log(line)
+        except OSError:  # whoever read the lines has gone, or what keeps them is full: the steps so far are kept
+            self._save(force=True)
+            raise
 
     def _stop_if_asked(self, stop: StopSignal) -> None:
         number = stop()

@@ -101,13 +101,14 @@ def fit_many(
     )
     test_set = put_examples(program, *dataset.test)
     test_plan = trainer.place(evaluation_plan(len(dataset.test.labels)))
-    costs, tests = [], []
+    # Without any epoch, these stand alone.
+    costs, tests = ([Metrics(*[np.empty((len(seeds), 0), np.float32)] * len(Metrics._fields))] for _ in range(2))
     for epoch in range(train.epochs):
         plan = stack_plans([schedule.plan(epoch) for schedule in schedules])
         costs.append(jax.device_get(trainer.take(trainer.place(plan))))
         _check_finite(costs[-1], seeds, int(plan.first_step))
         test = jax.device_get(trainer.evaluate(test_set, test_plan))
-        tests.append(test)
+        tests.append(Metrics(*(values[:, None] for values in test)))
         if log:
             log(
                 f"Epoch: {epoch + 1:03d}/{train.epochs:03d} | Test cost: "
@@ -117,8 +118,7 @@ def fit_many(
     return ManyResult(
         config,
         trainer.state.parameters,
-        Metrics(*(np.concatenate(parts, 1) for parts in zip(*costs, strict=True))),
-        Metrics(*(np.stack(parts, 1) for parts in zip(*tests, strict=True))),
+        *(Metrics(*(np.concatenate(parts, 1) for parts in zip(*each, strict=True))) for each in (costs, tests)),
     )
 
 

@@ -7,10 +7,13 @@ weights.safetensors  the trained weights in Flax's layout, once the training has
 *.png                figures
 """
 
+import fcntl
 import hashlib
 import json
+import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from jaxae.errors import InputError
 from jaxae.network.models import Model, parameter_shapes, with_parameters
 from jaxae.network.parameters import Parameters, named_leaves
 from jaxae.storage import safetensors
-from jaxae.storage.files import write_bytes, write_text
+from jaxae.storage.files import refuse_unwritable, write_bytes, write_text
 from jaxae.training.program import Program
 from jaxae.training.runtime import usable_cores
 
@@ -44,24 +47,39 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def open(cls, path: Path, config: RunConfig, *, resume: bool = False) -> "RunFolder":
-        """A folder ready for a training: a new one, or to resume one of the same settings.
+    @contextmanager
+    def open(cls, path: Path, config: RunConfig, *, resume: bool = False) -> Iterator["RunFolder"]:
+        """A folder ready for a training, and held for it alone: a new one, or to resume one of the same settings.
 
         Raises:
             InputError: If the folder holds a run that is not to be resumed, a run of other settings, or other files,
-                or if it cannot be written.
+                if another process trains in it, or if it cannot be written.
         """
         folder = cls(path)
-        if folder.config_file.exists():
-            folder._check_resumable(config, resume)
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"expected a new or empty run directory, got {path}")
         try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"expected a run directory whose name is UTF-8, got {str(path)!r}") from None
+        if path.exists() and not path.is_dir():
+            raise InputError(f"expected a new or empty run directory, got {path}")
+        with _writing(path):
             path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDONLY)
+        try:
+            # A lock on the folder itself dies with the process, however that dies, and leaves no file behind.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise InputError(f"expected a run directory that no other process trains in, got {path}") from None
+        try:
+            if folder.config_file.exists():
+                folder._check_resumable(config, resume)
+            elif any(path.iterdir()):
+                raise InputError(f"expected a new or empty run directory, got {path}")
             folder.write_config(config)
-        except OSError as error:
-            raise InputError(f"expected a run directory that can be written, got {error}") from error
-        return folder
+            yield folder
+        finally:
+            os.close(handle)
 
     @property
     def config_file(self) -> Path:
@@ -85,15 +103,17 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Write the run's settings, whole or absent."""
-        write_text(self.config_file, json.dumps(config.to_json(), indent=2) + "\n")
+        with _writing(self.path):
+            write_text(self.config_file, json.dumps(config.to_json(), indent=2) + "\n")
 
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Write the run's metrics anew, whole or absent."""
-        write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
+        with _writing(self.path):
+            write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
 
     def append_metrics(self, line: MetricsLine) -> None:
         """Append a line to the run's metrics."""
-        with self.metrics_file.open("a") as file:
+        with _writing(self.path), self.metrics_file.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
     def truncate_metrics(self, count: int) -> list[MetricsLine]:
@@ -111,7 +131,8 @@ class RunFolder:
                 f"expected the {count} lines of metrics that the checkpoint counts, got {sound} in {self.metrics_file} "
                 "before the first that is missing or damaged"
             )
-        write_bytes(self.metrics_file, b"".join(lines))
+        with _writing(self.path):
+            write_bytes(self.metrics_file, b"".join(lines))
         return [line for line in metrics if line is not None]
 
     def _check_resumable(self, config: RunConfig, resume: bool) -> None:
@@ -123,8 +144,13 @@ class RunFolder:
             )
         if not resume:
             raise InputError(f"expected a new run directory, got {self.path}, which holds a run: --resume continues it")
+        if config.train.epochs < earlier.train.epochs:
+            raise InputError(
+                f"expected {earlier.train.epochs} epochs or more to resume {self.path}, got {config.train.epochs}: "
+                "more continue the training, fewer cannot undo it"
+            )
         # More epochs continue the same training: nothing in it depends on how many there will be.
-        before = earlier.replace(epochs=max(earlier.train.epochs, config.train.epochs))
+        before = earlier.replace(epochs=config.train.epochs)
         then, now = _flat(before.to_json()), _flat(config.to_json())
         differing = [
             f"{name} is {now.get(name)!r}, was {then.get(name)!r}"
@@ -224,6 +250,10 @@ def load_run(run_dir: str | Path) -> tuple[RunConfig, Model]:
     config = read_config(folder.config_file)
     parameters = load_weights(folder.weights_file, config.model)
     return config, with_parameters(config.model, jax.tree.map(jax.numpy.asarray, parameters))
+
+
+def _writing(path: Path) -> AbstractContextManager[None]:
+    return refuse_unwritable(f"the run directory {path}")
 
 
 def _parse_metrics(line: bytes) -> MetricsLine | None:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxae.cli import default
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, RunConfig, TrainConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, RunConfig, TrainConfig, read_config
 from jaxae.data.dataset import Dataset, Split
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
@@ -52,6 +52,11 @@ class AnomalySettings(UseCaseSettings):
     def __post_init__(self) -> None:
         if not 0 < self.contamination < 1:
             raise InputError(f"expected a contamination between 0 and 1, got {self.contamination}")
+        # What the trainings refuse, before the minutes that the baselines take.
+        for epochs in (self.epochs, self.vae_epochs or 0):
+            TrainConfig(epochs, 1, self.learning_rate, self.seed)
+        AutoencoderConfig(hidden=self.hidden)
+        ConditionalVAEConfig(num_latent=self.num_latent)
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ def detect(dataset: Dataset, settings: AnomalySettings, *, mesh: Mesh | None = N
     No method is shown an anomaly in training. Standard error is told of each method that is done.
 
     Raises:
-        InputError: If a class is too small, or there is none of the figure's label.
+        InputError: If a class is too small or has no run, or there is none of the figure's label.
     """
     normals = split_classes(dataset)
     test, labels = as_unit_float(dataset.test.images), dataset.test.labels
@@ -132,6 +137,9 @@ def detect(dataset: Dataset, settings: AnomalySettings, *, mesh: Mesh | None = N
         label = 8 if 8 in kinds else kinds[-1]
     if label not in kinds:
         raise InputError(f"expected a label of {', '.join(map(str, kinds))}, got {label}")
+    if settings.model_dir is not None:
+        for kind in kinds:  # before the minutes that the baselines take
+            read_config(settings.model_dir / f"class-{kind}" / "config.json")
     ours = f"autoencoder {_sizes(settings.hidden)}, {{}}"
     found: dict[str, dict[int, tuple[float, float, float]]] = {}
     tuned: dict[str, str] = {}

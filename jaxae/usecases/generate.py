@@ -119,7 +119,7 @@ def run(settings: GenerateSettings) -> GenerationComparison | None:
         _write_samples(settings, settings.out, dataset, mesh)
         return None
     count = 10_000 if settings.count is None else settings.count
-    _wanted_labels(None, count, dataset.num_classes)
+    _wanted_labels(settings.label, count, dataset.num_classes)
     if settings.model_dir is not None:
         sources = [(folder, CONDITIONAL_VAE) for folder in (settings.model_dir, *settings.also)]
     else:

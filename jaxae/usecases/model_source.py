@@ -52,8 +52,12 @@ class UseCaseSettings(DataFlags):
         """The data set, and the mesh that batches of this size are shared on.
 
         Raises:
-            InputError: If data or devices are not there, or a file to write could not be written.
+            InputError: If data or devices are not there, a file to write could not be written, or the seed of a use
+                case that has one is out of range.
         """
+        seed = getattr(self, "seed", 0)
+        if not 0 <= seed < 2**32:  # scikit-learn's range
+            raise InputError(f"expected a seed from 0 to 2**32 - 1, got {seed}")
         # Before minutes of training, not after.
         for path in filter(None, (self.json, self.figure)):
             check_writable(path)

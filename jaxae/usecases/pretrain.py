@@ -1,5 +1,6 @@
 """Pretraining: an encoder that saw images without labels, fine-tuned on few labels."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,10 +53,10 @@ class PretrainSettings(UseCaseSettings):
     epochs: Annotated[int | None, default("as many as make 4,700 steps", "INT")] = None
 
     def __post_init__(self) -> None:
-        if self.seeds < 1 or self.steps < 1 or self.batch_size < 1:
-            came = f"{self.seeds}, {self.steps}, {self.batch_size}"
-            raise InputError(f"expected seeds, steps and a batch size of 1 or more, got {came}")
-        if not self.learning_rates or min(self.learning_rates) <= 0:
+        for name in ("seeds", "steps", "batch_size", "validation"):
+            if (came := getattr(self, name)) < 1:
+                raise InputError(f"expected {name} of 1 or more, got {came}")
+        if not self.learning_rates or not all(0 < rate < math.inf for rate in self.learning_rates):
             raise InputError(f"expected learning rates above 0, got {self.learning_rates}")
 
     def label_counts(self, dataset: Dataset) -> list[int]:

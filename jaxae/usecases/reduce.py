@@ -56,6 +56,8 @@ class ReduceSettings(UseCaseSettings):
             raise InputError(f"expected different sizes of 1 or more, got {self.sizes}")
         if self.neighbours < 1:
             raise InputError(f"expected 1 neighbour or more, got {self.neighbours}")
+        if self.mapped < 3:  # two have no neighbourhood to trust
+            raise InputError(f"expected 3 mapped images or more, got {self.mapped}")
 
     def epochs_on(self, num_examples: int) -> int:
         """Number of passes over a training set of this size."""

@@ -1,9 +1,15 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 
 from jaxae import AUTOENCODER, InputError, load_run, load_weights, parameters_of, save_weights
+from jaxae.config import RunConfig
 from jaxae.network.models import with_parameters
 from jaxae.training.run_folder import RunFolder, default_path
 from jaxae.training.schedule import make_schedule
@@ -14,6 +20,11 @@ CONFIG = AUTOENCODER.replace(hidden=(3,), num_features=5)
 @pytest.fixture
 def parameters():
     return make_schedule(CONFIG, 300).init_parameters()
+
+
+def opened(path: Path, config: RunConfig, *, resume: bool = False) -> RunFolder:
+    with RunFolder.open(path, config, resume=resume) as folder:
+        return folder
 
 
 def test_the_default_path_is_the_first_free_one_and_to_resume_the_last(tmp_path, monkeypatch):
@@ -27,16 +38,19 @@ def test_the_default_path_is_the_first_free_one_and_to_resume_the_last(tmp_path,
 
 
 def test_metrics_are_appended_and_cut_back(tmp_path):
-    folder = RunFolder.open(tmp_path / "run", CONFIG)
+    folder = opened(tmp_path / "run", CONFIG)
     folder.write_metrics([])
     for step in range(3):
-        folder.append_metrics({"step": step})
-    assert folder.truncate_metrics(2) == [{"step": 0}, {"step": 1}]
-    assert folder.metrics_file.read_text() == '{"step": 0}\n{"step": 1}\n'
+        folder.append_metrics({"epoch": 1, "step": step, "time": 2.5})
+    assert [line["step"] for line in folder.truncate_metrics(2)] == [0, 1]
+    assert folder.metrics_file.read_text().splitlines() == [
+        '{"epoch": 1, "step": 0, "time": 2.5}',
+        '{"epoch": 1, "step": 1, "time": 2.5}',
+    ]
 
 
 def test_weights_come_back_and_others_are_refused(tmp_path, parameters):
-    folder = RunFolder.open(tmp_path / "run", CONFIG)
+    folder = opened(tmp_path / "run", CONFIG)
     with pytest.raises(InputError, match="expected the weights of a finished run"):
         load_run(folder.path)
     save_weights(folder.weights_file, CONFIG, parameters)
@@ -51,13 +65,96 @@ def test_weights_come_back_and_others_are_refused(tmp_path, parameters):
 
 
 def test_a_folder_is_opened_once_and_resumed_with_its_own_settings(tmp_path):
-    folder = RunFolder.open(tmp_path / "run", CONFIG)
+    folder = opened(tmp_path / "run", CONFIG)
     written = folder.config_file.read_bytes()
     with pytest.raises(InputError, match="holds a run: --resume continues it"):
-        RunFolder.open(folder.path, CONFIG)
+        opened(folder.path, CONFIG)
     with pytest.raises(InputError, match="got others: seed is 4, was 123"):
-        RunFolder.open(folder.path, CONFIG.replace(seed=4), resume=True)
+        opened(folder.path, CONFIG.replace(seed=4), resume=True)
     assert folder.config_file.read_bytes() == written
     # More epochs go on with the same training.
-    RunFolder.open(folder.path, CONFIG.replace(epochs=99), resume=True)
+    opened(folder.path, CONFIG.replace(epochs=99), resume=True)
     assert json.loads(folder.config_file.read_text())["train"]["epochs"] == 99
+
+
+def test_fewer_epochs_are_refused_and_say_how_they_are_meant(tmp_path):
+    opened(tmp_path / "run", CONFIG.replace(epochs=7))
+    with pytest.raises(InputError, match=r"expected 7 epochs or more to resume .* got 6: more continue"):
+        opened(tmp_path / "run", CONFIG.replace(epochs=6), resume=True)
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from jaxae.config import AUTOENCODER
+from jaxae.training.run_folder import RunFolder
+with RunFolder.open(Path(sys.argv[1]), AUTOENCODER):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_folder_is_held_by_one_process_and_free_when_that_is_killed(tmp_path):
+    path = tmp_path / "run"
+    command = [sys.executable, "-c", HOLDING, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="no other process trains in"):
+            opened(path, AUTOENCODER, resume=True)
+        holder.kill()
+    opened(path, AUTOENCODER, resume=True)
+    assert [one.name for one in path.iterdir()] == ["config.json"]
+
+
+def test_folders_of_others_and_odd_names_are_refused_and_left_as_they_are(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("notes", "file"):
+        with pytest.raises(InputError, match="expected a new or empty run directory"):
+            opened(tmp_path / name, CONFIG)
+    odd = tmp_path / os.fsdecode(b"run-\xff")
+    with pytest.raises(InputError, match="whose name is UTF-8"):
+        opened(odd, CONFIG)
+    assert sorted(one.name for one in tmp_path.rglob("*")) == ["a.txt", "file", "notes"]
+
+
+FULL = """
+import resource, signal, sys
+import jaxae
+from jaxae.data.dataset import Dataset, Split
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+digits = jaxae.load("digits")
+data = Dataset("digits", Split(*(a[:64] for a in digits.train)), Split(*(a[:20] for a in digits.test)), 10)
+config = jaxae.AUTOENCODER.replace(epochs=int(sys.argv[2]), batch_size=32, hidden=(3,))
+if len(sys.argv) > 3:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    jaxae.fit(config, data, run_dir=sys.argv[1], resume=True, checkpoint_seconds=0)
+except jaxae.InputError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 200, 20_000])
+def test_a_disk_that_fills_up_loses_nothing(tmp_path, limit):
+    """Files may grow to the limit and no further, as on a full disk: at a checkpoint, metrics, settings."""
+
+    def train(*arguments: object) -> str:
+        command = [sys.executable, "-c", FULL, *map(str, arguments)]
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+    for name in ("whole", "full"):
+        opened(tmp_path / name, AUTOENCODER.replace(epochs=1, batch_size=32, hidden=(3,)))
+        train(tmp_path / name, 1)
+    message = train(tmp_path / "full", 3, limit)
+    assert message.startswith("refused: expected ")
+    assert len(message.splitlines()) == 1
+    assert len(message) < 500
+    train(tmp_path / "whole", 3)
+    train(tmp_path / "full", 3)
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "full")]
+    assert weights[0] == weights[1]
+    left = {one.name for one in (tmp_path / "full").iterdir()}
+    assert left == {one.name for one in (tmp_path / "whole").iterdir()}

@@ -12,6 +12,7 @@ from jaxae.errors import InputError
 from jaxae.storage.files import check_writable, refuse_unwritable, write_bytes
 from jaxae.training.fit import fit
 from jaxae.training.run_folder import RUNS, RunFolder, load_run
+from jaxae.usecases.compress.code_tables import bins_of
 from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, save_codec
 from jaxae.usecases.compress.container import unpack
 from jaxae.usecases.image_quality import pooled_psnr
@@ -43,6 +44,9 @@ class CompressSettings:
     data: str = "mnist"
     data_dir: Annotated[Path | None, default("the package's, or TFDS's own", "PATH")] = None
 
+    def __post_init__(self) -> None:
+        bins_of(self.step)  # refuses what is no step, before a training
+
 
 @dataclass(frozen=True)
 class DecompressSettings:
@@ -68,6 +72,9 @@ def run(settings: CompressSettings | DecompressSettings) -> None:
     if isinstance(settings, DecompressSettings):
         decompress_file(settings.source, settings.destination, settings.run_dir)
         return
+    # Before a training, not after.
+    check_writable(settings.destination)
+    read_pixels(settings.source)
     codec = open_codec(settings.run_dir, settings.data, settings.data_dir)
     tell(compress_file(settings.source, settings.destination, codec, step=settings.step))
 
