@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from jaxae.config import AutoencoderConfig, ComputeDtype, Replay, RunConfig, VAEConfig
+from jaxae.config import AutoencoderConfig, ComputeDtype, Reduction, Replay, RunConfig, VAEConfig
 from jaxae.errors import DivergenceError, InputError, StoppedError
 
 if TYPE_CHECKING:
@@ -168,6 +168,8 @@ class TrainFlags(DataFlags):
             their costs are logged. Devices are divided among the models first.
         replay: Random stream to repeat: torch-1 and torch draw weights, order and noise as torch does after
             manual_seed, with the DataLoader of torch 1.x or of today.
+        reduction: Reduction of the cost: the post's (the autoencoder's mean over batch and pixels, the VAE's sum over
+            both), that sum for either, or a sum over pixels and a mean over the batch.
     """
 
     epochs: int
@@ -182,6 +184,7 @@ class TrainFlags(DataFlags):
     dtype: Annotated[ComputeDtype | None, default("float32; float64 in a replay")] = None
     seeds: int = 1
     replay: Replay = "no"
+    reduction: Reduction = "post"
 
     @classmethod
     def of(cls, preset: RunConfig) -> "TrainFlags":
@@ -211,7 +214,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     from jaxae.training.fit import fit
     from jaxae.training.run_folder import default_path
 
-    own = ("epochs", "batch_size", "learning_rate", "seed", "binarize", "replay", "data")
+    own = ("epochs", "batch_size", "learning_rate", "seed", "binarize", "replay", "reduction", "data")
     config = preset.replace(**{key: getattr(flags, key) for key in own})
     config = config.replace(dtype=flags.dtype or ("float32" if flags.replay == "no" else "float64"))
     dataset = flags.load(original_order=config.train.replay != "no")

@@ -22,6 +22,7 @@ Initialization = Literal["post", "intended", "torch"]
 ComputeDtype = Literal["float32", "bfloat16", "float64"]
 Lowering = Literal["auto", "plain", "matmul"]
 Replay = Literal["no", "torch-1", "torch"]
+Reduction = Literal["post", "sum", "batch_mean"]
 
 
 def _require(condition: bool, what: str, came: object) -> None:
@@ -211,6 +212,8 @@ class TrainConfig(_Checked):
         dtype: Dtype of the network's arithmetic; parameters are float32 for "bfloat16".
         replay: Random stream to repeat: "no" is JAX's own; "torch-1" and "torch" draw weights, order and noise as
             torch would after `torch.manual_seed(seed)`, under the DataLoader of torch 1.x or of today.
+        reduction: Reduction of the cost: "post" is the autoencoder's mean over batch and pixels and the VAE's sum over
+            both, "sum" that sum for either, "batch_mean" a sum over pixels and a mean over the batch.
     """
 
     epochs: int
@@ -221,6 +224,7 @@ class TrainConfig(_Checked):
     binarize: bool = False
     dtype: ComputeDtype = "float32"
     replay: Replay = "no"
+    reduction: Reduction = "post"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -95,7 +95,7 @@ def own_noise_row(pair: Pair, feed: Feed) -> RungResult:
 
     center, deviation = mean.numpy(), np.exp(log_var.numpy() / 2)
     standard = [((np.asarray(side) - center) / deviation).ravel() for side in (draw(jax.random.key(2)), codes)]
-    return pair.result("codes of own noise", _kolmogorov_smirnov(*standard, name="code"), CRITICAL, _NOTE)
+    return pair.result("codes of own noise", _kolmogorov_smirnov(*standard, name="code"), CRITICAL, note=_NOTE)
 
 
 def _kolmogorov_smirnov(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " m"], name: str) -> Gap:

@@ -66,9 +66,8 @@ def run_ladder(settings: LadderSettings, *, datasets: Iterable[tuple[Dataset, in
             result.curves += curves
         if "run" in rungs:
             for data, epochs in datasets or _datasets(settings):
-                for dtype in PRECISIONS:
-                    pair = _pair(name, dtype, settings)
-                    result.rows += run_rungs.run_rows(pair, data, epochs=epochs)
+                exact, single = (_pair(name, dtype, settings) for dtype in PRECISIONS)
+                result.rows += run_rungs.run_rows(exact, data, single, epochs=epochs)
     return result
 
 
@@ -79,7 +78,7 @@ def _datasets(settings: LadderSettings) -> Iterator[tuple[Dataset, int]]:
 
 
 def _pair(name: str, dtype: Precision, settings: LadderSettings) -> Pair:
-    pair = make_pair(name, dtype)
+    pair = make_pair(name, dtype, devices=settings.devices)
     return mutation_of(settings.mutation)(pair) if settings.mutation else pair
 
 
@@ -103,8 +102,10 @@ def _model(pair: Pair) -> Iterator[RungResult]:
 def _step(pair: Pair) -> Iterator[RungResult]:
     # As many steps as an epoch of digits, for the runs then reuse the compiled program.
     size = pair.config.train.batch_size
-    feed = make_feed(steps=-(-NUM_DIGITS // size), batch_size=size)
+    feed = model_rungs.calm_feed(pair, steps=-(-NUM_DIGITS // size), batch_size=size)
     yield from model_rungs.step_rows(pair, feed)
+    if not pair.is_vae and pair.dtype == "float64":
+        yield model_rungs.saturated_row(pair, feed)
     yield model_rungs.adam_row(pair, feed)
 
 

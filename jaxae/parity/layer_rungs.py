@@ -13,8 +13,7 @@ from flax import nnx
 
 from jaxae.network import layers
 from jaxae.parity.cases import Precision
-from jaxae.parity.gap import measure
-from jaxae.parity.rung_result import RungResult
+from jaxae.parity.rung_result import RungResult, judge
 from jaxae.parity.tolerance import FORWARD, GRADIENT
 from jaxae.port import from_torch
 
@@ -60,10 +59,7 @@ CONV_TRANSPOSE: tuple[LayerSettings, ...] = (
 
 
 def layer_rows(dtype: Precision) -> Iterator[RungResult]:
-    """Each kind of layer and lowering: outputs, and gradients of input and parameters.
-
-    Gradients in float32 are held against torch's in float64.
-    """
+    """Each kind of layer and lowering: outputs, and gradients of input and parameters."""
     yield from _rows("Linear", dtype, [_linear(settings) for settings in LINEAR])
     for lowering in ("plain", "matmul"):
         for kind, grid in (("Conv", CONV), ("ConvTranspose", CONV_TRANSPOSE)):
@@ -82,9 +78,12 @@ def condition_rows(dtype: Precision) -> Iterator[RungResult]:
         label = np.array([2, 0, 1])
         planes = np.zeros((BATCH, HEIGHT, WIDTH, 3), dtype) + np.eye(3)[label][:, None, None]
         whole = torch.from_numpy(np.concatenate([image, planes], -1)).permute(0, 3, 1, 2)
-        expected = reference(whole.to(reference.weight.dtype)).permute(0, 2, 3, 1)
-        gap = measure({"output": flax(jnp.asarray(image), jnp.asarray(label))}, {"output": expected})
-        yield RungResult("layers", f"Conv of a class, {lowering} lowering", dtype, gap, FORWARD[dtype])
+        found = {"output": flax(jnp.asarray(image), jnp.asarray(label))}
+        theirs, exact = (
+            {"output": reference.to(kind)(whole.to(kind)).permute(0, 2, 3, 1)}
+            for kind in (getattr(torch, dtype), torch.float64)
+        )
+        yield judge("layers", f"Conv of a class, {lowering} lowering", dtype, FORWARD, found, theirs, exact)
 
 
 ACTIVATION_PAIRS = {
@@ -99,14 +98,15 @@ def activation_rows(dtype: Precision) -> Iterator[RungResult]:
     """The activations and their slopes, from -30 to 30."""
     points = np.linspace(-30, 30, 2001).astype(dtype)
     for name, (function, reference) in ACTIVATION_PAIRS.items():
-        x = torch.from_numpy(points.copy()).requires_grad_()
-        expected = reference(x)
-        expected.sum().backward()
-        assert x.grad is not None
+        sides: list[dict[str, Any]] = []
+        for kind in (dtype, "float64"):
+            x = torch.from_numpy(points.astype(kind)).requires_grad_()
+            expected = reference(x)
+            expected.sum().backward()
+            sides.append({"value": expected, "slope": x.grad})
         value, pull = jax.vjp(function, jnp.asarray(points))
-        slope = pull(jnp.ones_like(value))[0]
-        gap = measure({"value": value, "slope": slope}, {"value": expected, "slope": x.grad})
-        yield RungResult("layers", name, dtype, gap, FORWARD[dtype])
+        found = {"value": value, "slope": pull(jnp.ones_like(value))[0]}
+        yield judge("layers", name, dtype, FORWARD, found, sides[0], sides[1])
 
 
 def _linear(settings: LayerSettings) -> tuple[Any, Any, tuple[int, ...]]:
@@ -130,14 +130,15 @@ def _abstract(make: Callable[..., nnx.Module]) -> Any:
 
 def _rows(name: str, dtype: Precision, cases: list) -> Iterator[RungResult]:
     torch.manual_seed(0)
-    wanted, arrays, functions = [], [], []
+    wanted, exact, arrays, functions = [], [], [], []
     for flax, reference, shape in cases:
         reference.reset_parameters()
         reference.to(getattr(torch, dtype))
         from_torch(flax, reference)
         x = np.random.default_rng(1).standard_normal(shape).astype(dtype)
-        _, cotangent, exact = _torch_side(reference, x, torch.float64)
-        wanted.append((_torch_side(reference, x, getattr(torch, dtype))[0], exact))
+        cotangent, *wide = _torch_side(reference, x, torch.float64)
+        exact.append(wide)
+        wanted.append(_torch_side(reference, x, getattr(torch, dtype))[1:])
         graph, state = nnx.split(flax)
         arrays.append((nnx.to_pure_dict(state), jnp.asarray(x), jnp.asarray(cotangent, dtype)))
         functions.append(partial(_flax_side, graph))
@@ -146,12 +147,12 @@ def _rows(name: str, dtype: Precision, cases: list) -> Iterator[RungResult]:
     def run(arrays: list) -> list:
         return [function(*each) for function, each in zip(functions, arrays, strict=True)]
 
-    values, slopes = zip(*(_by_case(side) for side in (run(arrays), wanted)), strict=True)
-    yield RungResult("layers", name, dtype, measure(*values), FORWARD[dtype])
-    yield RungResult("layers", f"{name}: gradients", dtype, measure(*slopes), GRADIENT[dtype])
+    values, slopes = zip(*(_by_case(side) for side in (run(arrays), wanted, exact)), strict=True)
+    yield judge("layers", name, dtype, FORWARD, *values)
+    yield judge("layers", f"{name}: gradients", dtype, GRADIENT, *slopes)
 
 
-def _by_case(found: list[tuple[Any, dict[str, Any]]]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _by_case(found: list) -> tuple[dict[str, Any], dict[str, Any]]:
     """Outputs, and gradients, of all cases by name."""
     values = {f"case {index}": value for index, (value, _) in enumerate(found)}
     return values, {f"case {index} {key}": leaf for index, (_, own) in enumerate(found) for key, leaf in own.items()}
@@ -160,7 +161,7 @@ def _by_case(found: list[tuple[Any, dict[str, Any]]]) -> tuple[dict[str, Any], d
 def _torch_side(
     reference: Any, x: np.ndarray, dtype: torch.dtype
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Output, a cotangent and gradients of a layer, all in Flax's layout."""
+    """A cotangent, output and gradients of a layer, all in Flax's layout."""
     image = x.ndim == 4
     to_torch = (lambda a: a.permute(0, 3, 1, 2)) if image else (lambda a: a)
     to_flax = (lambda a: a.permute(0, 2, 3, 1)) if image else (lambda a: a)
@@ -173,7 +174,7 @@ def _torch_side(
     kernel = weights["weight"].grad
     kernel = kernel.permute(2, 3, 1, 0) if image else kernel.T
     bias = {"bias": weights["bias"].grad.numpy()} if "bias" in weights else {}
-    return y.detach().numpy(), cotangent, {"x": leaf.grad.numpy(), "kernel": kernel.numpy(), **bias}
+    return cotangent, y.detach().numpy(), {"x": leaf.grad.numpy(), "kernel": kernel.numpy(), **bias}
 
 
 def _flax_side(graph: Any, state: dict, x: jax.Array, cotangent: jax.Array) -> tuple:

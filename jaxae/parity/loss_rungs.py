@@ -13,8 +13,7 @@ import torch.nn.functional as F
 import torch_ref
 from jaxae.network import losses
 from jaxae.parity.cases import Precision
-from jaxae.parity.gap import measure
-from jaxae.parity.rung_result import RungResult
+from jaxae.parity.rung_result import RungResult, judge
 from jaxae.parity.tolerance import FORWARD
 
 BETA = 0.3
@@ -37,8 +36,9 @@ def loss_rows(dtype: Precision) -> Iterator[RungResult]:
     mean, log_var = rng.standard_normal((2, 5, 4)).astype(dtype)
 
     def row(rung: str, ours: Callable[..., jax.Array], theirs: Callable, *arguments: np.ndarray) -> RungResult:
-        gap = measure(_value_and_slopes(ours, *arguments), _torch_side(theirs, *arguments))
-        return RungResult("losses", rung, dtype, gap, FORWARD[dtype])
+        found = _value_and_slopes(ours, *arguments)
+        wanted, exact = (_torch_side(theirs, *(one.astype(kind) for one in arguments)) for kind in (dtype, "float64"))
+        return judge("losses", rung, dtype, FORWARD, found, wanted, exact)
 
     form, from_logits, kl = losses.bce_from_probabilities, losses.bce_from_logits, losses.kl_from_standard_normal
     bce, total = F.binary_cross_entropy, partial(F.binary_cross_entropy, reduction="sum")
@@ -50,12 +50,16 @@ def loss_rows(dtype: Precision) -> Iterator[RungResult]:
         return losses.negative_elbo(form(p, t), kl(m, v), BETA).sum()
 
     def cost(m: torch.Tensor, v: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-        return torch_ref.cvae_cost(m, v, p, same_t, BETA)
+        return torch_ref.cvae_cost(m, v, p, same_t.to(p), BETA)
 
-    yield row("BCE from probabilities, sum", lambda p: form(p, t).sum(), lambda p: total(p, same_t), inner)
-    yield row("BCE from probabilities, sum, saturated", lambda p: form(p, at).sum(), lambda p: total(p, same_at), ends)
-    yield row("BCE from probabilities, mean", lambda p: form(p, t).mean() / 21, lambda p: bce(p, same_t), inner)
-    yield row("BCE from logits, sum", lambda x: from_logits(x, t).sum(), lambda x: total_of_logits(x, same_t), logits)
+    yield row("BCE from probabilities, sum", lambda p: form(p, t).sum(), lambda p: total(p, same_t.to(p)), inner)
+    yield row(
+        "BCE from probabilities, sum, saturated", lambda p: form(p, at).sum(), lambda p: total(p, same_at.to(p)), ends
+    )
+    yield row("BCE from probabilities, mean", lambda p: form(p, t).mean() / 21, lambda p: bce(p, same_t.to(p)), inner)
+    yield row(
+        "BCE from logits, sum", lambda x: from_logits(x, t).sum(), lambda x: total_of_logits(x, same_t.to(x)), logits
+    )
     yield row("KL divergence, sum", lambda m, v: kl(m, v).sum(), torch_ref.kl_divergence, mean, log_var)
     yield row(f"beta-ELBO, beta {BETA}", elbo, cost, mean, log_var, inner)
 

@@ -1,4 +1,7 @@
-"""Mutations: deliberate mistakes on one side of a pair, each of which must fail a rung."""
+"""Mutations: deliberate mistakes on one side of a pair, each of which must fail a rung.
+
+A pair without the part that the mistake is in (a KL term, a convolution) is left as it is.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -32,18 +35,20 @@ def reshaped_kernel(pair: Pair) -> Pair:
 
 def swapped_axes(pair: Pair) -> Pair:
     """Height and width of a convolution's kernel exchanged."""
+    if not pair.is_vae:
+        return pair
     kernel = pair.parameters["enc_conv_2"]["kernel"]
     return _with_kernel(pair, "enc_conv_2", kernel.swapaxes(0, 1))
 
 
 def dropped_kl(pair: Pair) -> Pair:
     """A cost without the KL term."""
-    return replace(pair, cost=partial(vae_cost, beta=0.0))
+    return replace(pair, cost=partial(vae_cost, beta=0.0)) if pair.is_vae else pair
 
 
 def averaged_kl(pair: Pair) -> Pair:
     """The KL term as a mean over latent dimensions where it ought to be a sum."""
-    return replace(pair, cost=partial(vae_cost, beta=1 / pair.program.num_latent))
+    return replace(pair, cost=partial(vae_cost, beta=1 / pair.program.num_latent)) if pair.is_vae else pair
 
 
 def autodiff_bce(pair: Pair) -> Pair:
@@ -54,7 +59,7 @@ def autodiff_bce(pair: Pair) -> Pair:
         log_p, log_q = torch.log(p).clamp(min=-100), torch.log1p(-p).clamp(min=-100)
         return -(t * log_p + (1 - t) * log_q).mean()
 
-    return replace(pair, cost=cost)
+    return pair if pair.is_vae else replace(pair, cost=cost)
 
 
 def eps_inside_root(pair: Pair) -> Pair:

@@ -18,8 +18,9 @@ from jaxae.data.dataset import Split, load
 from jaxae.network.models import Model, build, with_parameters
 from jaxae.network.parameters import Parameters, named_leaves, parameters_of
 from jaxae.parity.cases import CASES, Precision
-from jaxae.parity.gap import Gap
-from jaxae.parity.rung_result import RungResult
+from jaxae.parity.gap import Gap, Tensors
+from jaxae.parity.rung_result import CONSTANT, RungResult, judge
+from jaxae.parity.tolerance import Bound
 from jaxae.port import describe, from_torch
 from jaxae.port.reference import reference_module
 from jaxae.training.program import Program, program_of
@@ -104,9 +105,15 @@ class Pair:
         eps = torch.from_numpy(feed.noise[step][: len(rows)]).to(self.torch_dtype)
         return TorchBatch(pixels, labels if self.reference.num_classes else None, eps)
 
-    def result(self, rung: str, gap: Gap, tolerance: float, note: str = "") -> RungResult:
-        """The result of a rung that compared the two."""
-        return RungResult(self.name, rung, self.dtype, gap, tolerance, note)
+    def result(self, rung: str, gap: Gap, tolerance: float, origin: str = CONSTANT, note: str = "") -> RungResult:
+        """The result of a rung that has measured its gap."""
+        return RungResult(self.name, rung, self.dtype, gap, tolerance, note, origin)
+
+    def judge(
+        self, rung: str, bound: Bound, ours: Tensors, theirs: Tensors, exact: Tensors, note: str = ""
+    ) -> RungResult:
+        """The result of a rung that holds tensors against torch's, and in float32 against its float64."""
+        return judge(self.name, rung, self.dtype, bound, ours, theirs, exact, note)
 
     def named(self, tree: Parameters) -> dict[str, np.ndarray]:
         """The twin's parameters, or their moments, by torch's names in torch's layout."""
@@ -114,10 +121,10 @@ class Pair:
         return {name: rearrange(np.asarray(leaves[path]), pattern) for path, (name, pattern) in self.patterns.items()}
 
 
-def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering = "auto") -> Pair:
+def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering = "auto", devices: int = 1) -> Pair:
     """Both networks of a case, with the weights that torch draws after `manual_seed(seed)`.
 
-    float64 needs JAX's x64.
+    So many of JAX's devices share each batch. float64 needs JAX's x64.
     """
     config = CASES[name].replace(dtype=dtype, replay="torch-1", lowering="auto" if name == "Autoencoder" else lowering)
     torch.manual_seed(seed)
@@ -131,7 +138,7 @@ def make_pair(name: str, dtype: Precision, *, seed: int = 0, lowering: Lowering 
         dtype,
         reference,
         parameters_of(twin),
-        program_of(config, make_mesh(devices=1)),
+        program_of(config, make_mesh(devices=devices)),
         autoencoder_cost if name == "Autoencoder" else vae_cost,
         partial(torch.optim.Adam, lr=config.train.learning_rate),
         {row.flax: (row.torch, " -> ".join(reversed(row.pattern.split(" -> ")))) for row in rows},
@@ -166,8 +173,9 @@ def make_shifted_feed(*, steps: int, batch_size: int, num_latent: int = 50, seed
     count = min(steps * batch_size, 60_000)
     chosen = rng.integers(0, len(digits.labels), count)
     shifts = rng.integers(-3, 4, (count, 2))
-    images = [np.roll(digits.images[index], shift, (0, 1)) for index, shift in zip(chosen, shifts, strict=True)]
-    shifted = Split(np.stack(images), digits.labels[chosen])
+    rows, columns = ((np.arange(28) - shifts[:, axis, None]) % 28 for axis in (0, 1))
+    images = digits.images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+    shifted = Split(images, digits.labels[chosen])
     return _feed(shifted, steps, batch_size, num_latent, rng)
 
 

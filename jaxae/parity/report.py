@@ -17,7 +17,7 @@ from jaxae.tables import format_table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TITLES = ("model", "rung", "dtype", "max abs", "max rel", "tolerance", "verdict", "largest at; notes")
+_TITLES = ("model", "rung", "dtype", "max abs", "max rel", "tolerance", "from", "verdict", "largest at; notes")
 
 
 def table(rows: Sequence[RungResult], *, style: Literal["plain", "markdown"] = "plain") -> str:
@@ -103,6 +103,7 @@ def _cells(row: RungResult) -> list[str]:
         f"{gap.max_abs:.1e}",
         f"{gap.max_rel:.1e}",
         f"{row.tolerance:.1e}",
+        row.origin,
         "pass" if row.passed else "FAIL",
         "; ".join(part for part in (gap.where, row.note) if part),
     ]

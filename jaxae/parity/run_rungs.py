@@ -13,7 +13,7 @@ from jaxae.data.dataset import Dataset
 from jaxae.parity.gap import measure
 from jaxae.parity.pair import Pair, TorchBatch
 from jaxae.parity.rung_result import RungResult
-from jaxae.parity.tolerance import RUN
+from jaxae.parity.tolerance import FORWARD, RUN, RUN_EPOCH, RUN_LINES
 from jaxae.port.reference import reference_module
 from jaxae.training.schedule import make_schedule
 from jaxae.training.state import hyperparameters_of
@@ -22,32 +22,30 @@ from jaxae.training.trainer import Trainer
 Loader = Literal["torch-1", "torch"]
 
 
-def run_rows(pair: Pair, data: Dataset, *, epochs: int = 5, loader: Loader = "torch-1") -> Iterator[RungResult]:
-    """A run of the post's protocol and its replay: costs of every step, and the final weights.
+def run_rows(
+    pair: Pair, data: Dataset, single: Pair | None = None, *, epochs: int = 5, loader: Loader = "torch-1"
+) -> Iterator[RungResult]:
+    """A run of the post's protocol in float64 and its replay: costs of every step, and the final weights.
 
     torch draws weights, order and noise from its own generator; jaxae from its own stream of the
-    same seed. In float32 the costs that the post's script would print are compared: those of the
-    first epoch for a VAE, whose float32 paths part later.
+    same seed. Where a pair in float32 is given too, the costs that the post's script would print are compared: those
+    of the first epoch for a VAE, whose float32 paths part later.
     """
     config = pair.config.replace(replay=loader, epochs=epochs)
     expected, weights = torch_run(pair, config, data)
     found, twin_weights = jax_run(pair, config, data)
     name = f"replay of {epochs} epochs on {data.name}"
-
-    def row(what: str, got: dict, wanted: dict, kind: str) -> RungResult:
-        return pair.result(f"{name}: {what}", measure(got, wanted), RUN[kind])
-
-    if pair.dtype == "float64":
-        yield row("costs", _each(found), _each(expected), "exact")
-        yield row("final weights", twin_weights, weights, "exact")
+    yield pair.result(f"{name}: costs", measure(_each(found), _each(expected)), RUN)
+    yield pair.result(f"{name}: final weights", measure(twin_weights, weights), RUN)
+    if single is None:
         return
-    yield row("first cost", {"cost": found[0]}, {"cost": expected[0]}, "first")
+    what, bound = "costs", RUN_LINES
     if pair.is_vae:
-        steps = len(expected) // epochs
-        got, wanted = _each(found[:steps]), _each(expected[:steps])
-        yield row("costs of the first epoch", got, wanted, "first epoch")
-    else:
-        yield row("costs", _each(found), _each(expected), "lines")
+        what, bound, config = "costs of the first epoch", RUN_EPOCH, config.replace(epochs=1)
+    theirs, ours = (run(single, config, data)[0] for run in (torch_run, jax_run))
+    exact = expected[: len(theirs)]
+    yield single.judge(f"{name}: first cost", FORWARD, _each(ours[:1]), _each(theirs[:1]), _each(exact[:1]))
+    yield single.judge(f"{name}: {what}", bound, _each(ours), _each(theirs), _each(exact))
 
 
 def _each(costs: np.ndarray) -> dict[str, float]:

@@ -24,6 +24,8 @@ class LadderSettings:
         data_dir: Folder of MNIST's IDX files or of prepared TFDS data.
         mutation: Name of a deliberate mistake, to see rungs fail: perturbed-weight, reshaped-kernel, swapped-axes,
             dropped-kl, averaged-kl, autodiff-bce, eps-inside-root or uncorrected-moments.
+        threads: Number of threads of torch in each process.
+        devices: Number of JAX's CPU devices in each process, which share each batch of a training.
     """
 
     models: tuple[str, ...] = tuple(CASES)
@@ -32,6 +34,8 @@ class LadderSettings:
     full: Switch = False
     data_dir: Annotated[Path | None, default("the package's", "PATH")] = None
     mutation: Annotated[str | None, default("no mistake", "STR")] = None
+    threads: int = 1
+    devices: int = 1
 
     def __post_init__(self) -> None:
         for what, names, known in (("models", self.models, CASES), ("rungs", self.rungs, RUNGS)):
@@ -39,8 +43,9 @@ class LadderSettings:
                 raise InputError(f"expected {what} out of {'; '.join(known)}, got none")
             for name in names:
                 check_name(what, name, known)
-        if self.steps < 1:
-            raise InputError(f"expected 1 step or more, got {self.steps}")
+        for what, count in (("step", self.steps), ("thread", self.threads), ("device", self.devices)):
+            if count < 1:
+                raise InputError(f"expected 1 {what} or more, got {count}")
 
 
 def check_name(what: str, name: str, known: Iterable[str]) -> None:

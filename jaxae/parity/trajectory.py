@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from jaxae.parity.gap import Gap, measure
 from jaxae.parity.pair import Feed, Pair
-from jaxae.parity.rung_result import RungResult
+from jaxae.parity.rung_result import RungResult, allowed
 from jaxae.parity.tolerance import DRIFT, TRAJECTORY
 from jaxae.training.plan import Noise, Plan
 from jaxae.training.state import hyperparameters_of
@@ -30,30 +31,45 @@ class Snapshot(NamedTuple):
 def torch_steps(pair: Pair, feed: Feed) -> Iterator[Snapshot]:
     """Train the torch network; each step gives what it left, views that the next one changes."""
     optimizer = pair.optimizer(pair.reference.parameters())
-    parameters = dict(pair.reference.named_parameters())
     for step in range(len(feed.order)):
         cost = pair.cost(pair.reference, pair.batch(feed, step))
         optimizer.zero_grad()
         cost.backward()
         optimizer.step()
-        moments = [
-            {name: optimizer.state[leaf][kind].numpy() for name, leaf in parameters.items()}
-            for kind in ("exp_avg", "exp_avg_sq")
-        ]
-        values = {name: leaf.detach().numpy() for name, leaf in parameters.items()}
-        yield Snapshot(cost.item(), values, *moments)
+        yield torch_snapshot(pair.reference, optimizer, cost.item())
 
 
-def jax_steps(pair: Pair, feed: Feed) -> Iterator[Snapshot]:
-    """Train the twin by the project's compiled step, one step per call."""
+def torch_snapshot(network: torch.nn.Module, optimizer: torch.optim.Optimizer, cost: float) -> Snapshot:
+    """What a step of torch's Adam has left, as views."""
+    parameters = dict(network.named_parameters())
+    moments = [
+        {name: optimizer.state[leaf][kind].numpy() for name, leaf in parameters.items()}
+        for kind in ("exp_avg", "exp_avg_sq")
+    ]
+    return Snapshot(cost, {name: leaf.detach().numpy() for name, leaf in parameters.items()}, *moments)
+
+
+def jax_steps(pair: Pair, feed: Feed, *, moments: bool = True) -> Iterator[Snapshot]:
+    """Train the twin by the project's compiled step, one step per call; the moments are empty where not asked for."""
     trainer = Trainer.start(pair.program, pair.parameters, (feed.images, feed.labels), hyperparameters_of(pair.config))
     noise = feed.noise if pair.is_vae else feed.noise[..., :0]
     plan = trainer.place(Plan(feed.order, Noise.given(noise), 0))
     for step in range(len(feed.order)):
         metrics = trainer.take(plan, step + 1)
         adam = trainer.state.optimizer[0]
-        trees = jax.device_get((trainer.state.parameters, adam.mu, adam.nu))
-        yield Snapshot(float(metrics.cost[step]), *(pair.named(tree) for tree in trees))
+        trees = (trainer.state.parameters, adam.mu, adam.nu) if moments else (trainer.state.parameters,)
+        leaves, structure = jax.tree.flatten(trees)
+        # As one vector: to fetch some fifty arrays takes longer than to compute them.
+        flat = np.asarray(_concatenated(leaves))
+        parts = np.split(flat, np.cumsum([leaf.size for leaf in leaves])[:-1])
+        found = structure.unflatten([part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
+        named = [pair.named(tree) for tree in found]
+        yield Snapshot(float(metrics.cost[step]), *named, *[{}] * (3 - len(named)))
+
+
+@jax.jit
+def _concatenated(leaves: list[jax.Array]) -> jax.Array:
+    return jnp.concatenate([leaf.ravel() for leaf in leaves])
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,7 @@ class Curve:
         dtype: Dtype of both frameworks' arithmetic.
         against: What the gaps are from: "torch" in the same dtype, or "torch in float64".
         who: Whose gaps these are: "jax", "torch", or "torch, one bit off".
-        quantities: Gaps at each step by quantity: cost, parameters, first moments, second moments.
+        quantities: Gaps at each step by quantity: cost, parameters, and in float64 first and second moments.
     """
 
     model: str
@@ -82,16 +98,14 @@ def gaps(actual: Snapshot, expected: Snapshot) -> list[Gap]:
     """How far two snapshots are apart, quantity by quantity.
 
     First moments are held against the gradients that they average, the root of the second moment:
-    a bias of one element has an average that passes through zero.
+    a bias of one element has an average that passes through zero. Moments that were not fetched are not compared.
     """
     _, parameters, first, second = actual
-    gradients = {name: np.sqrt(value) for name, value in expected.second_moments.items()}
-    return [
-        measure({"cost": actual.cost}, {"cost": expected.cost}),
-        measure(parameters, expected.parameters),
-        measure(first, expected.first_moments, gradients),
-        measure(second, expected.second_moments),
-    ]
+    found = [measure({"cost": actual.cost}, {"cost": expected.cost}), measure(parameters, expected.parameters)]
+    if first:
+        gradients = {name: np.sqrt(value) for name, value in expected.second_moments.items()}
+        found += [measure(first, expected.first_moments, gradients), measure(second, expected.second_moments)]
+    return found
 
 
 def trajectory_rows(pair: Pair, feed: Feed, single: Pair | None = None) -> tuple[list[RungResult], list[Curve]]:
@@ -106,7 +120,9 @@ def trajectory_rows(pair: Pair, feed: Feed, single: Pair | None = None) -> tuple
     """
     walks = [torch_steps(pair.copied(), feed), jax_steps(pair, feed)]
     if single is not None:
-        walks += [torch_steps(single.copied(), feed), jax_steps(single, feed)]
+        # Their moments are judged by nobody.
+        walks += [(side._replace(first_moments={}, second_moments={}) for side in torch_steps(single.copied(), feed))]
+        walks += [jax_steps(single, feed, moments=False)]
     found = [[gaps(other, truth) for other in others] for truth, *others in zip(*walks, strict=True)]
     exact, *rest = map(list, zip(*found, strict=True))
     curves = [_curve(pair, "jax", "torch", exact)]
@@ -122,7 +138,7 @@ def trajectory_rows(pair: Pair, feed: Feed, single: Pair | None = None) -> tuple
         column = [step[index] for step in exact[: max(judged, 1)]]
         worst = max(column, key=lambda gap: gap.max_rel)
         largest = Gap(max(gap.max_abs for gap in column), worst.max_rel, worst.where)
-        rows.append(pair.result(f"trajectory: {name}", largest, TRAJECTORY, note))
+        rows.append(pair.result(f"trajectory: {name}", largest, TRAJECTORY, note=note))
     if single is not None:
         theirs, ours = rest
         curves += [_curve(single, who, "torch in float64", own) for who, own in (("torch", theirs), ("jax", ours))]
@@ -146,19 +162,19 @@ def _drift(pair: Pair, ours: list[list[Gap]], theirs: list[list[Gap]]) -> RungRe
 
     Rounding is amplified by training itself, until any two arithmetics follow paths of their own;
     so what can be asked is that JAX leaves the exact path no faster than torch does. A cost's drift
-    is the mean over all steps of its relative gap; JAX may have ten times torch's, or a thousandth,
-    by which torch's own costs part with one and with four threads.
+    is the mean over all steps of its relative gap; its floor is a thousandth, by which torch's own
+    costs part with one and with four threads.
     """
     drift, torch_drift = (float(np.mean([step[0].max_rel for step in who])) for who in (ours, theirs))
     gap = Gap(max(step[0].max_abs for step in ours), drift, "cost")
     note = (
-        f"mean of {len(ours)} steps; torch's own: {torch_drift:.1e}; "
+        f"mean of {len(ours)} steps; "
         f"parameters at the end: {ours[-1][1].max_rel:.0e}, torch's {theirs[-1][1].max_rel:.0e}"
     )
-    return pair.result("trajectory: drift of cost", gap, max(10 * torch_drift, DRIFT), note)
+    return pair.result("trajectory: drift of cost", gap, *allowed(torch_drift, DRIFT), note=note)
 
 
 def _curve(pair: Pair, who: str, against: str, found: list[list[Gap]]) -> Curve:
-    columns = zip(QUANTITIES, zip(*found, strict=True), strict=True)
+    columns = zip(QUANTITIES, zip(*found, strict=True), strict=False)
     quantities = {name: np.array([gap.max_rel for gap in column]) for name, column in columns}
     return Curve(pair.name, pair.dtype, who, against, quantities)

@@ -1,4 +1,4 @@
-"""Workers: the ladder run by several processes, each with one thread of each framework."""
+"""Workers: the ladder run by several processes."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -26,9 +26,11 @@ def run_in_workers(settings: LadderSettings, workers: int) -> Iterator[LadderRes
         mutation_of(settings.mutation)
     context = multiprocessing.get_context("spawn")
     parts = list(_divide(settings))
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare) as pool:
-        # The longest first, so that none is left to run alone at the end.
-        longest = sorted(parts, key=lambda part: "trajectory" not in part.rungs)
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=prepare, initargs=(settings.threads, settings.devices)
+    ) as pool:
+        # The longest first, so that none is left to run alone at the end; the last network but one trains thrice.
+        longest = sorted(parts, key=lambda part: ("trajectory" not in part.rungs, "11" not in part.models[0]))
         futures = {part: pool.submit(run_ladder, part) for part in longest}
         try:
             for part in parts:
@@ -37,8 +39,8 @@ def run_in_workers(settings: LadderSettings, workers: int) -> Iterator[LadderRes
             pool.shutdown(cancel_futures=True)
 
 
-def prepare() -> None:
-    """Set up this process: XLA as in training, float64, exact products, one thread of torch."""
+def prepare(threads: int = 1, devices: int = 1) -> None:
+    """Set up this process: XLA as in training, float64, exact products, threads of torch and devices of JAX."""
     import jax
     import torch
 
@@ -49,7 +51,10 @@ def prepare() -> None:
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
     keep_compiled_programs()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
+    # Left alone for one, which an environment's XLA_FLAGS may have made more.
+    if devices > 1:
+        jax.config.update("jax_num_cpu_devices", devices)
 
 
 def _divide(settings: LadderSettings) -> Iterator[LadderSettings]:

@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
-from jaxae.config import ComputeDtype, ModelConfig, RunConfig, VAEConfig
+from jaxae.config import ComputeDtype, ModelConfig, Reduction, RunConfig, VAEConfig
 
 Corruption = Callable[[Key[Array, ""], Float[Array, "..."]], Float[Array, "..."]]
 
@@ -24,6 +24,7 @@ class Program:
         corrupt: Function of a key and an example in [0, 1], whose result the network is shown in the example's place;
             it is still to reconstruct the example.
         binarize: Whether an example's pixels are drawn 0 or 1, with the grey values as probabilities.
+        reduction: Reduction of a batch's cost, as in `TrainConfig`.
     """
 
     model: ModelConfig
@@ -32,6 +33,7 @@ class Program:
     from_probabilities: bool = False
     corrupt: Corruption | None = None
     binarize: bool = False
+    reduction: Reduction = "post"
 
     @property
     def float_dtype(self) -> np.dtype:
@@ -47,4 +49,4 @@ class Program:
 def program_of(config: RunConfig, mesh: Mesh, corrupt: Corruption | None = None) -> Program:
     """The program that trains as a configuration says."""
     train = config.train
-    return Program(config.model, mesh, train.dtype, train.from_probabilities, corrupt, train.binarize)
+    return Program(config.model, mesh, train.dtype, train.from_probabilities, corrupt, train.binarize, train.reduction)

@@ -154,7 +154,9 @@ def _run_steps(
     mean_of = jnp.maximum(count, 1)
     # The post's reductions: the autoencoder's cost is a mean, the VAE's a sum.
     scale = jnp.ones_like(count)
-    if isinstance(program.model, AutoencoderConfig):
+    if program.reduction == "batch_mean":
+        scale = 1 / mean_of
+    elif program.reduction == "post" and isinstance(program.model, AutoencoderConfig):
         scale = 1 / (mean_of * program.model.num_features)
     taken = (steps + 1).astype(parameters.dtype)
     # 1 - decay ** steps, without the cancellation that costs float32 four digits at first.

@@ -25,7 +25,7 @@ def test_table_json_and_plot(tmp_path):
     assert "all within their tolerance" in result.stdout
     rows = json.loads(files[0].read_text())["rows"]
     assert {row["rung"] for row in rows} >= {"stages", "forward pass", "trajectory: cost"}
-    keys = {"model", "rung", "dtype", "max_abs", "max_rel", "tolerance", "passed"}
+    keys = {"model", "rung", "dtype", "max_abs", "max_rel", "tolerance", "origin", "passed"}
     assert all(set(row) == keys and row["passed"] is True for row in rows)
     for row in rows:
         lines = [line for line in result.stdout.splitlines() if line.startswith(row["model"])]
@@ -41,6 +41,16 @@ def test_a_mistake_is_an_exit_status_of_1():
     assert "Traceback" not in result.stderr
 
 
+def test_a_log_is_replayed_and_judged(tmp_path):
+    log, out = tmp_path / "log.txt", tmp_path / "log.json"
+    log.write_text("Epoch: 001/005 | Batch 000/234 | Cost: 0.7100\nEpoch: 001/005 | Batch 050/234 | Cost: 0.3026\n")
+    result = check_parity("--log", log, "--json", out)
+    assert result.returncode == 1, result.stderr
+    (row,) = json.loads(out.read_text())["logs"]
+    assert (row["log"], row["lines"], row["identical"], row["passed"]) == ("log.txt", 2, 1, False)
+    assert "FAIL" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -48,6 +58,10 @@ def test_a_mistake_is_an_exit_status_of_1():
         (("--rungs", "stairs"), "'stairs'"),
         (("--mutation", "typo"), "'typo'"),
         (("--steps", 0), "1 step or more, got 0"),
+        (("--threads", 0), "1 thread or more, got 0"),
+        (("--published", "ae-typo"), "'ae-typo'"),
+        (("--num-latent", 5), "--log FILE"),
+        (("--log", "/no/such/log.txt"), "/no/such/log.txt"),
         (("--json", "/no/such/folder/x.json"), "/no/such/folder"),
     ],
 )
