@@ -24,7 +24,7 @@ NOTHING = default("no file", "PATH")
 def main(
     settings: Annotated[LadderSettings, tyro.conf.arg(name="")] = DEFAULTS,
     printed: Annotated[PrintedLog, tyro.conf.arg(name="")] = NO_LOG,
-    published: Annotated[tuple[str, ...] | None, default("the ladder instead; no name: all")] = None,
+    published: Annotated[tuple[str, ...] | None, default("the ladder instead; no name: all", "[STR ...]")] = None,
     workers: Annotated[int | None, default("the number of cores, at most 4", "INT")] = None,
     json: Annotated[Path | None, NOTHING] = None,
     plot: Annotated[Path | None, NOTHING] = None,

@@ -62,9 +62,10 @@ def reparameterization_row(pair: Pair) -> RungResult:
     arrays = np.random.default_rng(3).standard_normal((3, 5, 4)).astype(pair.dtype)
     twin = pair.twin
     assert isinstance(twin, VAE)
-    assert isinstance(pair.reference, torch_ref.VariationalAutoencoder)
+    reference = pair.reference
+    assert isinstance(reference, torch_ref.VariationalAutoencoder)
     wanted, exact = (
-        {"code": pair.reference.reparameterize(*map(torch.from_numpy, arrays.astype(dtype)))}
+        {"code": reference.reparameterize(*map(torch.from_numpy, arrays.astype(dtype)))}
         for dtype in (pair.dtype, "float64")
     )
     got = {"code": twin.reparameterize(*map(jnp.asarray, arrays))}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from jaxae.cli import Switch, default
-from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, Activation, Reduction
+from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, DENSE_VAE, Activation, Initialization, Reduction
 from jaxae.errors import InputError
 from jaxae.parity.published import REPLAYED, Costs, PublishedLog
 
@@ -17,9 +17,9 @@ _LINE = re.compile(
     r"\W+(cost|loss)\s*[:=]?\s*(?P<cost>[-+]?\d*\.?\d+(e[-+]?\d+)?)\s*$",
     re.IGNORECASE,
 )
+_PRESETS = {"ae": AUTOENCODER, "cvae": CONDITIONAL_VAE, "dense-vae": DENSE_VAE}
 # What looks like a line of a batch: others (elapsed time, an epoch's cost) are passed over.
 _MEANT = re.compile(r"\bepoch\b.*\bbatch\b", re.IGNORECASE)
-_PRESET: Any = default("the post's")
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,11 @@ class PrintedLog:
     Attributes:
         log: Text file of the lines that a notebook printed, `Epoch: 001/050 | Batch 000/469 | Cost: 0.7114`, among
             others, which are passed over.
-        model: The log's network: the plain autoencoder, or the convolutional VAE.
-        hidden: Widths of the autoencoder's layers from the input to the code.
-        activation: Function after every layer of the autoencoder but the last.
+        model: The log's network: the plain autoencoder, the convolutional VAE, or the fully connected one.
+        hidden: Widths of the layers of a fully connected network from the input to the code.
+        activation: Function after every layer of a fully connected network but the last.
+        initialization: Layers of the autoencoder that start as N(0, 0.1): linear_1 as the post's code has it,
+            linear_1 and linear_2 as it means, or none.
         num_latent: Number of dimensions of the VAE's code.
         num_classes: Number of classes of the VAE's condition; 0 is the plain VAE.
         reconstruct_condition: Whether the VAE reconstructs the planes of the class too (11 channels).
@@ -46,19 +48,20 @@ class PrintedLog:
             both), that sum for either, or a sum over pixels and a mean over the batch.
     """
 
-    log: Annotated[Path | None, default("no file")] = None
-    model: Literal["ae", "cvae"] = "ae"
-    hidden: Annotated[tuple[int, ...] | None, _PRESET] = None
-    activation: Annotated[Activation | None, _PRESET] = None
-    num_latent: Annotated[int | None, _PRESET] = None
-    num_classes: Annotated[int | None, _PRESET] = None
+    log: Annotated[Path | None, default("no file", "PATH")] = None
+    model: Literal["ae", "cvae", "dense-vae"] = "ae"
+    hidden: Annotated[tuple[int, ...] | None, default("the post's", "[INT ...]")] = None
+    activation: Annotated[Activation | None, default("the model's", "{leaky_relu,relu,tanh}")] = None
+    initialization: Initialization = "post"
+    num_latent: Annotated[int | None, default("the post's", "INT")] = None
+    num_classes: Annotated[int | None, default("the post's", "INT")] = None
     reconstruct_condition: Switch = False
     output_leaky_relu: bool = True
-    beta: Annotated[float | None, _PRESET] = None
-    epochs: Annotated[int | None, default("all that the log has")] = None
-    batch_size: Annotated[int | None, _PRESET] = None
-    learning_rate: Annotated[float | None, _PRESET] = None
-    seed: Annotated[int | None, _PRESET] = None
+    beta: Annotated[float | None, default("the post's", "FLOAT")] = None
+    epochs: Annotated[int | None, default("all that the log has", "INT")] = None
+    batch_size: Annotated[int | None, default("the post's", "INT")] = None
+    learning_rate: Annotated[float | None, default("the post's", "FLOAT")] = None
+    seed: Annotated[int | None, default("the post's", "INT")] = None
     replay: Literal["torch-1", "torch"] = "torch-1"
     reduction: Reduction = "post"
 
@@ -76,10 +79,11 @@ class PrintedLog:
             InputError: If the file cannot be read as a log, or a setting is out of range or not the model's.
         """
         assert self.log is not None
-        preset = AUTOENCODER if self.model == "ae" else CONDITIONAL_VAE
         changes = self._given()
         epochs = changes.pop("epochs", None)
-        config = preset.replace(**REPLAYED | {n: v for n, v in changes.items() if n not in {"log", "model"}})
+        config = _PRESETS[self.model].replace(
+            **REPLAYED | {n: v for n, v in changes.items() if n not in {"log", "model"}}
+        )
         costs, decimals, batches = read_lines(self.log)
         costs = tuple(line for line in costs if epochs is None or line[0] <= epochs)
         if not costs:

@@ -28,7 +28,7 @@ from jaxae.training.state import hyperparameters_of
 from jaxae.training.trainer import Trainer
 
 _FILE = Path(__file__).with_name("published_costs.json")
-REPLAYED = {"dtype": "float64", "replay": "torch-1", "data": "mnist"}
+REPLAYED = {"dtype": "float64", "replay": "torch-1", "data": "mnist", "binarize": False}
 _CONFIGS: dict[str, RunConfig] = {
     "ae-basic-with-rf": AUTOENCODER.replace(**REPLAYED),
     "ae-cnn-cvae_no-out-concat": CONDITIONAL_VAE.replace(**REPLAYED),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jaxae import load
+from jaxae.config import DENSE_VAE
 from jaxae.errors import InputError
 from jaxae.parity.printed_log import PrintedLog, read_lines
 from jaxae.parity.published import PublishedComparison, PublishedLine, published_logs, published_table, replay_published
@@ -91,6 +92,8 @@ def test_a_log_of_ones_own(log):
     assert read.config == AE.config.replace(hidden=(64, 16), activation="relu", seed=7, replay="torch", epochs=1)
     vae = PrintedLog(log=log, model="cvae", num_classes=0, num_latent=8, output_leaky_relu=False).read()
     assert vae.config == CVAE.config.replace(num_classes=0, num_latent=8, output_leaky_relu=False, epochs=2)
+    dense = PrintedLog(log=log, model="dense-vae", hidden=(400,), activation="relu", num_latent=20).read()
+    assert dense.config.model == DENSE_VAE.replace(hidden=(400,), activation="relu", num_latent=20).model
     # Epochs counted from 0.
     log.write_text("Epoch: 000/002 | Batch 000/234 | Cost: 0.7\nEpoch: 001/002 | Batch 000/234 | Cost: 0.6\n")
     assert read_lines(log)[0] == ((1, 0, 0.7), (2, 0, 0.6))
