@@ -141,6 +141,12 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--full": ("",),  # an hour
         "--data-dir": ("",),
         "--mutation": ("",),  # status 1: tests/parity
+        "--threads": ("", "2"),
+        "--devices": ("", "2"),
+        "--published": ("",),  # these replay for minutes: tests/parity
+        "--log": ("",),
+        **dict.fromkeys(("--hidden", "--num-latent", "--num-classes", "--beta", "--epochs", "--batch-size"), ("",)),
+        **dict.fromkeys(("--learning-rate", "--seed"), ("",)),
         "--workers": ("1", "2"),
         "--json": ("", "rows.json"),
         "--plot": ("", "plot.png"),
@@ -162,6 +168,14 @@ REFUSED: dict[str, dict[str, str]] = {
         "--deterministic": "expected tf32 and deterministic only with a gpu, got cpu",
         "--sizes 8": "expected sizes only with a sweep",
     },
+    "check_parity": dict.fromkeys(
+        (
+            *("--model cvae", "--model dense-vae", "--activation leaky_relu", "--activation relu", "--activation tanh"),
+            *("--initialization intended", "--initialization torch", "--reconstruct-condition"),
+            *("--no-output-leaky-relu", "--replay torch", "--reduction sum", "--reduction batch_mean"),
+        ),
+        "expected --log FILE beside the settings of a log",
+    ),
     "denoise": {
         "--image {character} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
         "--image {sheet} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
