@@ -10,7 +10,7 @@ from commands.runner import Runner
 from jaxae.cli import run
 
 COMMANDS = all_commands(sorted(path.stem for path in SCRIPTS.glob("*.py")))
-DEAR = ("anomaly", "benchmark", "check_parity")  # their own tests run them
+DEAR = ("anomaly", "benchmark", "check_parity", "published")  # their own tests run them
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda one: one.name)

@@ -34,6 +34,7 @@ def test_there_is_an_example_to_run():
         "docs/performance.md",
         "docs/quirks.md",
         "docs/use-cases.md",
+        "docs/published.md",
     ],
 )
 def test_links_and_paths_lead_somewhere(page):

@@ -27,7 +27,7 @@ from jaxae.network.layers import (
     unflatten_as_torch,
 )
 from jaxae.network.parameters import Parameters, parameters_of
-from jaxae.network.vae import VAE, Input, line_between
+from jaxae.network.vae import VAE, Input, as_floats, line_between
 from jaxae.torch_rng.generator import Generator
 
 
@@ -69,8 +69,12 @@ class Autoencoder(nnx.Module):
                 normal.zero_bias()
 
     def encode(self, x: Float[Input, "batch ..."]) -> Float[Array, "batch code"]:
-        """Codes of examples, which may come as images: they are flattened here."""
-        x = jnp.asarray(x).reshape(len(x), -1)
+        """Codes of examples, which may come as images: they are flattened here.
+
+        Raises:
+            InputError: If they are no floats, or of another number of features.
+        """
+        x = as_floats(x).reshape(len(x), -1)
         if x.shape[1] != self.config.num_features:
             raise InputError(f"expected {self.config.num_features} features per example, got {x.shape[1]}")
         for layer in self._layers()[: len(self.config.hidden)]:
@@ -80,7 +84,7 @@ class Autoencoder(nnx.Module):
     def decode_logits(self, code: Float[Input, "batch code"]) -> Float[Array, "batch features"]:
         """Reconstructions of codes, before the sigmoid."""
         *inner, last = self._layers()[len(self.config.hidden) :]
-        code = jnp.asarray(code)
+        code = as_floats(code)
         for layer in inner:
             code = self._activate(layer(code))
         return last(code)

@@ -10,15 +10,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
 from jaxae.config import VAEConfig
+from jaxae.data.pixels import check_labels
 from jaxae.errors import InputError
 from jaxae.network.layers import Conv, ConvTranspose, Linear
 from jaxae.torch_rng.generator import Generator
 
 # What a model is given: arrays on devices, tracers, and arrays of NumPy.
 Input = Array | np.ndarray
+
+
+def as_floats(x: Input) -> Array:
+    """What a model computes with; pixels of uint8, a hundred times too large, are nothing to compute with.
+
+    Raises:
+        InputError: If it holds no floats.
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise InputError(f"expected floats, for images in [0, 1] (jaxae.as_unit_float makes them), got {x.dtype}")
+    return jnp.asarray(x)
 
 
 class VAEOutput(NamedTuple):
@@ -76,11 +89,11 @@ class VAE(nnx.Module):
         """Mean and log variance (not log deviation) of the posterior of images in [0, 1].
 
         Raises:
-            InputError: If the images are not 28 by 28 by 1, or a label is missing or not wanted.
+            InputError: If the images are not floats of 28 by 28 by 1, or a label is missing or not wanted.
         """
         if x.shape[1:] != (28, 28, 1):
             raise InputError(f"expected images [batch, 28, 28, 1], got {list(x.shape)}")
-        features = self._features(jnp.asarray(x), self._checked_label(label, len(x)))
+        features = self._features(as_floats(x), self._checked_label(label, len(x)))
         return self.z_mean(features), self.z_log_var(features)
 
     def reparameterize(
@@ -106,10 +119,10 @@ class VAE(nnx.Module):
         """Reconstructions of codes, before the sigmoid.
 
         Raises:
-            InputError: If a label is missing or not wanted.
+            InputError: If a label is missing, not wanted or of no class.
         """
         label = self._checked_label(label, len(code))
-        return self._logits(self._with_condition(jnp.asarray(code), label))
+        return self._logits(self._with_condition(as_floats(code), label))
 
     def decode(
         self, code: Float[Input, "batch latent"], label: Int[Input, " batch"] | None = None
@@ -133,7 +146,11 @@ class VAE(nnx.Module):
     def sample(
         self, label: Int[Input, " batch"] | int | None = None, *, key: Key[Array, ""], count: int = 1
     ) -> Float[Array, "batch 28 28 c"]:
-        """Decode codes of the prior N(0, I): one for each label, or `count` for a single one."""
+        """Decode codes of the prior N(0, I): one for each label, or `count` for a single one.
+
+        Raises:
+            InputError: If a label is missing, not wanted or of no class.
+        """
         if label is not None:
             label = jnp.asarray(label, jnp.int32)
             label = jnp.full(count, label) if label.ndim == 0 else label
@@ -175,6 +192,8 @@ class VAE(nnx.Module):
             )
         if label is not None and label.shape != (batch,):
             raise InputError(f"expected {batch} labels, one per example, got {list(label.shape)}")
+        if label is not None and not isinstance(label, Tracer):  # of a tracer the values are not there yet
+            check_labels(label, self.config.num_classes)
         return label if label is None else jnp.asarray(label)
 
 

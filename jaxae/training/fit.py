@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from jaxae.config import RunConfig, VAEConfig
 from jaxae.data.dataset import Dataset
+from jaxae.data.pixels import check_images, check_labels
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.network.models import Model, with_parameters
 from jaxae.training.checkpoint import Checkpoints
@@ -274,6 +275,9 @@ def check_data(config: RunConfig, dataset: Dataset) -> None:
         InputError: If it does not, naming what was expected and what came.
     """
     images, labels = dataset.train
+    for split in (dataset.train, dataset.test):
+        check_images(split.images, images.shape[1:])
+        check_labels(split.labels, dataset.num_classes, num_images=len(split.images))
     if config.train.batch_size > len(labels):
         raise InputError(
             f"expected a batch size of at most the {len(labels)} training examples, got {config.train.batch_size}"

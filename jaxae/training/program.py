@@ -49,5 +49,4 @@ class Program:
 def program_of(config: RunConfig, mesh: Mesh, corrupt: Corruption | None = None) -> Program:
     """The program that trains as a configuration says."""
     train = config.train
-    parts = (train.dtype, train.from_probabilities, corrupt, train.binarize, train.reduction)
-    return Program(config.model, mesh, *parts)
+    return Program(config.model, mesh, train.dtype, train.from_probabilities, corrupt, train.binarize, train.reduction)

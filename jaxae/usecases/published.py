@@ -98,12 +98,14 @@ def run(settings: PublishedSettings) -> MethodTable[PublishedRow]:
     """Replay, train and estimate what the settings say; the table of the figures side by side.
 
     Raises:
-        InputError: If data or runs are not there, a run's model is no plain VAE, or the file cannot be written.
+        InputError: If data or runs are not there or not what a part is of, or the file cannot be written.
     """
     if settings.json is not None:
         check_writable(settings.json)
     mesh = settings.configure(batch_size=128, models=settings.seeds)
     dataset = settings.load(original_order=True)
+    if "costs" in settings.parts and dataset.name != "mnist":
+        raise InputError(f"expected mnist, of which the printed costs are, got {dataset.name}")
     parts = {"costs": _costs, "forest": _forest, "likelihood": _likelihoods}
     rows = tuple(row for part in settings.parts for row in parts[part](settings, dataset, mesh))
     return MethodTable(

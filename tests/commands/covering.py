@@ -41,7 +41,7 @@ def cover(
     """
     left, rows = set(wanted), []
     while left:
-        row = dict(min(left, key=sorted))
+        row: dict[int, str] = dict(iter(min(left, key=sorted)))
         for number, values in enumerate(domains):
             if number in row:
                 continue

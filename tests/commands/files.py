@@ -42,7 +42,7 @@ def write_files(root: Path) -> dict[str, str]:
         {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}, root / "net.safetensors"
     )
     (root / "folder").mkdir()
-    names = ("idx", "folder", "ae", "deep", "cvae", "wide", "vae", "classes", "coded", "nowhere")
+    names = ("idx", "folder", "ae", "deep", "cvae", "wide", "vae", "dense", "classes", "coded", "nowhere")
     suffixed = ("tiny.npz", "character.png", "sheet.png", "images.npy", "net.safetensors", "torch.pt")
     paths = {name: str(root / name) for name in names} | {name.split(".")[0]: str(root / name) for name in suffixed}
     return paths | {"npz": paths["tiny"], "benchmark": str(REPOSITORY / "docs" / "benchmark-cpu.json")}
@@ -59,6 +59,7 @@ MADE = {
     "cvae": Job("train_cvae", (*BRIEF, "--num-latent", "3", "--run-dir", "{cvae}")),
     "wide": Job("train_cvae", (*BRIEF, "--num-latent", "5", "--run-dir", "{wide}")),
     "vae": Job("train_cvae", (*BRIEF, "--num-latent", "3", "--num-classes", "0", "--run-dir", "{vae}")),
+    "dense": Job("train_dense_vae", (*BRIEF, "--num-latent", "3", "--run-dir", "{dense}")),
     "torch": Job("port_weights", ("{cvae}", "{torch}"), writes=("{torch}",)),
     "coded": Job("compress", ("compress", "{sheet}", "{coded}", "--run-dir", "{ae}"), writes=("{coded}",)),
 }

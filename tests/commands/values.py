@@ -34,6 +34,17 @@ OWN_NETWORK = "{net} --names layers.0=front --flatten layers.2=2,28,28 --model t
 OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "train_ae": TRAINING | {"--hidden": ("", "6 3")},
     "train_cvae": TRAINING | {"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "0", "10", "12")},
+    "train_dense_vae": TRAINING
+    | {"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "10"), "--hidden": ("", "6 3")},
+    "published": EVERYWHERE
+    | {
+        "--data": ("mnist", "--data mnist --data-dir {idx}"),
+        "--runs": ("{vae}", "{vae} {dense}"),
+        "--seeds": ("1",),
+        "--cvae-epochs": ("1",),
+        "--samples": ("2",),
+        "--images": ("5",),
+    },
     "anomaly": USE_CASE
     | {
         "--run-dir": ("", "{classes}"),
@@ -138,7 +149,9 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
 # Values that do not go here, or not together ("&"), by scripts ("" is all that have them): what the script then says.
 REFUSED: dict[str, dict[str, str]] = {
     "": {"--device gpu": "expected a (gpu that JAX can use|framework that can train here), got .*only: cpu"},
-    "train_ae train_cvae": {
+    "train_ae train_cvae train_dense_vae": {
+        "--binarize & --replay torch-1": "expected no replay where pixels are binarized",
+        "--binarize & --replay torch": "expected no replay where pixels are binarized",
         "--resume & --seeds 2": "expected one seed with --resume",
         "--resume & --seeds 3": "expected one seed with --resume",
         "--batch-size 201": "expected a batch size of at most the 200 training examples, got 201",

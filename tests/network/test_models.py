@@ -159,6 +159,13 @@ def test_parameters_leave_a_model_and_return(config):
         (lambda: vae()(IMAGES[..., 0], LABELS, eps=EPS), r"\[batch, 28, 28, 1\]"),
         (lambda: vae().decode(EPS), "got none for 10 classes"),
         (lambda: Autoencoder(rngs=nnx.Rngs(0))(IMAGES[:, :5]), "784 features per example, got 140"),
+        (lambda: Autoencoder(rngs=nnx.Rngs(0))(np.zeros((2, 784), np.uint8)), "expected floats.* got uint8"),
+        (lambda: Autoencoder(rngs=nnx.Rngs(0)).decode(np.zeros((2, 32), int)), "expected floats.* got int64"),
+        (lambda: vae()((255 * IMAGES).astype(np.uint8), LABELS, eps=EPS), "expected floats.* got uint8"),
+        (lambda: jax.jit(lambda x: vae().encode(x, LABELS))(jnp.zeros((3, 28, 28, 1), int)), "expected floats"),
+        (lambda: vae().sample(99, key=jax.random.key(0)), "expected labels from 0 to 9, got 99"),
+        (lambda: vae().sample(-1, key=jax.random.key(0)), "expected labels from 0 to 9, got -1"),
+        (lambda: vae()(IMAGES, np.array([0, 10, 1]), eps=EPS), "expected labels from 0 to 9, got 10"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -236,3 +237,26 @@ def test_bfloat16_trains_float32_parameters(data):
     assert first != second
     # bfloat16 keeps 8 bits; measured 2e-5 of the cost here.
     assert first == pytest.approx(second, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("split", "change", "match"),
+    [
+        ("train", lambda images, labels: ((images * 1.0).astype("f"), labels), "expected float pixels in .*, got 255"),
+        ("train", lambda images, labels: (images / np.float32(255) - 0.5, labels), "got -0.5"),
+        ("test", lambda images, labels: (np.full(images.shape, np.nan, "f"), labels), "got NaN"),
+        ("train", lambda images, labels: (images.astype(np.int32), labels), "expected pixels of uint8, .*got int32"),
+        ("train", lambda images, labels: (images, labels + 5), "expected labels from 0 to 9, got 1"),
+        ("test", lambda images, labels: (images, labels - 10), "expected labels from 0 to 9, got -10"),
+        ("train", lambda images, labels: (images, labels[:-1]), "expected a label for each of 70 images, got 69"),
+        ("test", lambda images, labels: (images[:0], labels[:0]), "expected at least one image, got none"),
+        ("test", lambda images, labels: (images[:, :27], labels), "expected images of shape Nx28x28x1, got"),
+    ],
+)
+@pytest.mark.parametrize("config", [SMALL_AE, SMALL_VAE])
+@pytest.mark.usefixtures("unchecked")
+def test_what_the_loaders_refuse_is_refused_at_this_door_too(config, split, change, match, data, tmp_path):
+    changed = replace(data, **{split: Split(*change(*getattr(data, split)))})
+    with pytest.raises(InputError, match=match):
+        fit(config, changed, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -86,6 +86,11 @@ def test_the_forest_classifies_every_seeds_codes(monkeypatch):
     assert all(70 < value < 100 for value in row.values)
 
 
+def test_printed_costs_are_mnists():
+    with pytest.raises(InputError, match=r"expected mnist, .* got digits"):
+        published.run(PublishedSettings(data="digits", parts=("costs",)))
+
+
 def test_bad_settings_are_refused():
     for name, make in {
         "seeds": lambda: PublishedSettings(seeds=0),
