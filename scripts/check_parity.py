@@ -33,8 +33,8 @@ def main(
     """Compare torch and JAX rung by rung; exit status 1 if any rung fails.
 
     With --published or --log instead: replay trainings in float64, and hold their costs against the lines that
-    notebooks printed. An autoencoder's must be the same digits; of a VAE the first line within 1e-6, and the epochs'
-    means within 0.5 % on average and 1 % each, for training amplifies the rounding of float32.
+    notebooks printed. An autoencoder's must be the same digits; of a VAE the first line within 1e-6, and the
+    epochs' means within 0.5 % on average and 1 % each, for training amplifies rounding.
 
     Args:
         settings: How much of the ladder to run.

@@ -37,8 +37,10 @@ _CONFIGS: dict[str, RunConfig] = {
 Costs = tuple[tuple[int, int, float], ...]
 FIRST_LINE = 1e-6
 """Relative gap allowed to a VAE's first line, before training has amplified anything."""
-EPOCH_MEAN = 5e-3
-"""Relative gap allowed to the mean of a VAE's lines of one epoch; measured 3.6e-3 over 50."""
+EPOCH_MEANS, EPOCH_MEAN = 5e-3, 1e-2
+"""Relative gap allowed to the means of a VAE's lines of one epoch: on average over the epochs, and to each. Replays
+in float64 on one and on two devices part at epoch 8 themselves, by 5e-3 of a line; the largest of 50 means of ten
+lines was 3.6e-3 in one replay and 7.6e-3 in another."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class PublishedComparison:
             return self.identical == len(self.lines)
         first = self.lines[0]
         begins = first.epoch > 1 or first.batch > 0 or first.identical or first.gap <= FIRST_LINE
-        return begins and max(self.epoch_gaps) <= EPOCH_MEAN
+        return begins and max(self.epoch_gaps) <= EPOCH_MEAN and fmean(self.epoch_gaps) <= EPOCH_MEANS
 
     def to_json(self) -> dict[str, str | int | float | bool]:
         """The comparison in numbers, as plain JSON values."""
@@ -135,6 +137,7 @@ class PublishedComparison:
             "identical": self.identical,
             "largest_line_difference": max(line.gap for line in self.lines),
             "largest_epoch_mean_difference": max(self.epoch_gaps),
+            "average_epoch_mean_difference": fmean(self.epoch_gaps),
             "first_line_difference": self.lines[0].gap,
             "seconds": round(self.seconds, 1),
             "passed": self.passed,
@@ -206,19 +209,10 @@ def replay_published(
 
 def published_table(found: Sequence[PublishedComparison], *, style: Literal["plain", "markdown"] = "plain") -> str:
     """Comparisons as text, a line each; differences are relative."""
-    titles = (
-        "log",
-        "lines",
-        "identical",
-        "largest of a line",
-        "of an epoch's mean",
-        "first line",
-        "seconds",
-        "verdict",
-    )
+    titles = ("log", "lines", "identical", "largest of a line", "of an epoch's mean", "on average", "first line")
     rows = []
     for one in found:
-        name, lines, identical, line, mean, first, seconds, passed = one.to_json().values()
-        gaps = (f"{gap:.1e}" for gap in (line, mean, first))
+        name, lines, identical, *measured, seconds, passed = one.to_json().values()
+        gaps = (f"{gap:.1e}" for gap in measured)
         rows.append((str(name), str(lines), str(identical), *gaps, f"{seconds:.0f}", "pass" if passed else "FAIL"))
-    return format_table(titles, rows, style=style, right=range(1, 7))
+    return format_table((*titles, "seconds", "verdict"), rows, style=style, right=range(1, 8))
