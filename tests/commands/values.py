@@ -145,6 +145,7 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--devices": ("", "2"),
         "--published": ("",),  # these replay for minutes: tests/parity
         "--log": ("",),
+        "--output-leaky-relu": ("", "--no-output-leaky-relu"),
         **dict.fromkeys(("--hidden", "--num-latent", "--num-classes", "--beta", "--epochs", "--batch-size"), ("",)),
         **dict.fromkeys(("--learning-rate", "--seed"), ("",)),
         "--workers": ("1", "2"),

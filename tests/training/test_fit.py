@@ -190,7 +190,7 @@ def test_a_run_is_not_overwritten(data, tmp_path):
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(InputError, match="expected a new or empty run directory"):
         fit(SMALL_AE, data, run_dir=tmp_path / "full")
-    with pytest.raises(InputError, match="expected a run directory that can be written"):
+    with pytest.raises(InputError, match=r"expected the run directory .* that can be written"):
         fit(SMALL_AE, data, run_dir=tmp_path / "full" / "thesis.tex" / "run")
 
 
@@ -247,7 +247,7 @@ def test_bfloat16_trains_float32_parameters(data):
         ("test", lambda images, labels: (np.full(images.shape, np.nan, "f"), labels), "got NaN"),
         ("train", lambda images, labels: (images.astype(np.int32), labels), "expected pixels of uint8, .*got int32"),
         ("train", lambda images, labels: (images, labels + 5), "expected labels from 0 to 9, got 1"),
-        ("test", lambda images, labels: (images, labels - 10), "expected labels from 0 to 9, got -10"),
+        ("test", lambda images, labels: (images, labels - 10), "expected labels from 0 to 9, got -"),
         ("train", lambda images, labels: (images, labels[:-1]), "expected a label for each of 70 images, got 69"),
         ("test", lambda images, labels: (images[:0], labels[:0]), "expected at least one image, got none"),
         ("test", lambda images, labels: (images[:, :27], labels), "expected images of shape Nx28x28x1, got"),
