@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxae.errors import InputError
-from jaxae.storage.files import open_regular
+from jaxae.storage.files import open_regular, read_into
 
 # torchvision keeps each set in a folder of this name, and the files in `raw` below it.
 _TORCHVISION_FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
@@ -123,10 +123,7 @@ def _read(file: io.BufferedIOBase, path: Path, ndim: int, stored: int) -> np.nda
             " truncated: the file cannot hold them"
         )
     values = np.empty(math.prod(shape), np.uint8)
-    filled = 0
-    while filled < len(values) and (count := file.readinto(values.data[filled:])):
-        filled += count
-    if filled < len(values):
+    if (filled := read_into(file, values)) < len(values):
         raise InputError(
             f"expected the {len(values)} values that its header promises, got {path}, which is"
             f" truncated and holds {filled}"

@@ -29,7 +29,7 @@ _SCALARS = {
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
 _NEW = {"EMPTY_DICT", "EMPTY_LIST", "EMPTY_SET", "EMPTY_TUPLE"}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "REDUCE": 2, "NEWOBJ": 2, "NEWOBJ_EX": 3, "STACK_GLOBAL": 2}
+_TAKES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "REDUCE": 2, "NEWOBJ": 2, "NEWOBJ_EX": 3, "STACK_GLOBAL": 2}
 
 
 class RefusedPickleError(Exception):
@@ -97,8 +97,8 @@ def declared_storages(stream: BytesIO) -> dict[str, int]:
             marks.append(len(stack))
         elif name in _NEW:
             stack.append(_Made())
-        elif name in ("TUPLE", "FROZENSET") or name in _TUPLES:
-            parts = pop(_TUPLES[name]) if name in _TUPLES else pop_to_mark()
+        elif name in ("TUPLE", "FROZENSET") or name in _TAKES:
+            parts = pop(_TAKES[name]) if name in _TAKES else pop_to_mark()
             kept = tuple(parts) if len(parts) < 10 and name.startswith("TUPLE") else ()
             last = parts[-1] if name == "STACK_GLOBAL" else ""
             stack.append(_Made(kept, last if isinstance(last, str) else "").hold(parts))

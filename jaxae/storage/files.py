@@ -5,8 +5,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
 
 from jaxae.errors import InputError
 
@@ -42,6 +45,14 @@ def open_regular(path: Path) -> BufferedReader:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise OSError(errno.EINVAL, "it is a pipe or a device, no file", str(path))
     return path.open("rb")
+
+
+def read_into(file: BufferedIOBase, values: UInt8[np.ndarray, " size"]) -> int:
+    """Fill an array of bytes from a file, as far as that goes; the number of bytes that came."""
+    filled = 0
+    while filled < len(values) and (count := file.readinto(values.data[filled:])):
+        filled += count
+    return filled
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,13 +9,12 @@ import zipfile
 from collections.abc import Mapping
 from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy_format
 
 from jaxae.errors import InputError
-from jaxae.storage.files import open_regular, whole_or_absent
+from jaxae.storage.files import open_regular, read_into, whole_or_absent
 
 _HEADERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
 
@@ -46,6 +45,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             arrays = {}
             for member in members:
                 with archive.open(member) as content:
+                    assert isinstance(content, BufferedIOBase)  # declared as IO[bytes]
                     arrays[member.filename.removesuffix(".npy")] = _read(content, member.file_size)
             return arrays
     except Exception as error:  # zip, DEFLATE and header trip over damage in as many ways as there are bytes
@@ -65,7 +65,7 @@ def read_npy(path: Path) -> np.ndarray:
         raise InputError(f"expected a sound .npy file, got {path}: {_reason(error)}") from error
 
 
-def _read(file: BufferedIOBase | IO[bytes], size: int) -> np.ndarray:
+def _read(file: BufferedIOBase, size: int) -> np.ndarray:
     """The array that a file of this size holds."""
     version = npy_format.read_magic(file)
     if version not in _HEADERS:
@@ -75,10 +75,10 @@ def _read(file: BufferedIOBase | IO[bytes], size: int) -> np.ndarray:
         raise ValueError("it holds Python objects, which only running code could read")
     if any(length < 0 for length in shape) or math.prod(shape) * dtype.itemsize > size:
         raise ValueError(f"its header claims an array {list(shape)[:8]} of {dtype}, which it does not hold")
-    content = file.read()
-    if len(content) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"it has {len(content)} bytes of values, where its header tells of another number")
-    flat = np.frombuffer(bytearray(content), dtype) if content else np.empty(0, dtype)
+    raw = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
+    if read_into(file, raw) < len(raw) or file.read(1):
+        raise ValueError("it holds another number of bytes than its header tells of")
+    flat = raw.view(dtype) if len(raw) else np.empty(math.prod(shape), dtype)
     return flat.reshape(shape, order="F" if fortran else "C")
 
 

@@ -15,11 +15,12 @@ from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters
+from jaxae.storage.files import refuse_unwritable
 from jaxae.training.fit import check_data
 from jaxae.training.placement import put_examples
 from jaxae.training.plan import evaluation_plan, stack_plans
 from jaxae.training.program import program_of
-from jaxae.training.run_folder import RunFolder, load_run, load_weights, save_weights
+from jaxae.training.run_folder import RunFolder, load_model, load_run, save_weights
 from jaxae.training.runtime import divide_by_models, make_mesh
 from jaxae.training.schedule import make_schedule
 from jaxae.training.state import Hyperparameters, Metrics
@@ -131,23 +132,21 @@ def save_many(folder: Path, result: ManyResult, seeds: Sequence[int]) -> None:
         InputError: If the folder cannot be written.
     """
     kept = RunFolder(folder)
-    try:
+    with refuse_unwritable("a run directory"):
         folder.mkdir(parents=True)
-        kept.write_config(result.config)
-        lines = []
-        for epoch in range(result.test.cost.shape[1]):
-            line: dict[str, Any] = {"epoch": epoch + 1, "seeds": list(seeds)}
-            for name, values in result.test._asdict().items():
-                line[f"test_{name}_mean"] = float(values[:, epoch].mean())
-                line[f"test_{name}_deviation"] = _deviation(values[:, epoch])
-                line[f"test_{name}"] = values[:, epoch].tolist()
-            lines.append(line)
-        kept.write_metrics(lines)
-        for index, seed in enumerate(seeds):
-            own = jax.tree.map(lambda leaf: np.asarray(leaf[index]), result.parameters)  # noqa: B023
-            save_weights(_weights_of(folder, seed), result.config.replace(seed=seed), own)
-    except OSError as error:
-        raise InputError(f"expected a run directory that can be written, got {error}") from error
+    kept.write_config(result.config)
+    lines = []
+    for epoch in range(result.test.cost.shape[1]):
+        line: dict[str, Any] = {"epoch": epoch + 1, "seeds": list(seeds)}
+        for name, values in result.test._asdict().items():
+            line[f"test_{name}_mean"] = float(values[:, epoch].mean())
+            line[f"test_{name}_deviation"] = _deviation(values[:, epoch])
+            line[f"test_{name}"] = values[:, epoch].tolist()
+        lines.append(line)
+    kept.write_metrics(lines)
+    for index, seed in enumerate(seeds):
+        own = jax.tree.map(lambda leaf: np.asarray(leaf[index]), result.parameters)  # noqa: B023
+        save_weights(_weights_of(folder, seed), result.config.replace(seed=seed), own)
 
 
 def load_models(folder: Path) -> list[tuple[RunConfig, Model]]:
@@ -160,12 +159,7 @@ def load_models(folder: Path) -> list[tuple[RunConfig, Model]]:
     seeds = sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("weights-seed-*.safetensors"))
     if not seeds:
         return [load_run(folder)]
-    found = []
-    for seed in seeds:
-        parameters = load_weights(_weights_of(folder, seed), config.model)
-        model = with_parameters(config.model, jax.tree.map(jnp.asarray, parameters))
-        found.append((config.replace(seed=seed), model))
-    return found
+    return [(config.replace(seed=seed), load_model(_weights_of(folder, seed), config)) for seed in seeds]
 
 
 def _weights_of(folder: Path, seed: int) -> Path:

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -124,16 +125,15 @@ class RunFolder:
         """
         kept = self.metrics_file.read_bytes() if self.metrics_file.is_file() else b""
         lines = kept.splitlines(keepends=True)[:count]
-        metrics = [_parse_metrics(line) for line in lines]
-        sound = next((number for number, line in enumerate(metrics) if line is None), len(metrics))
-        if sound < count:
+        metrics = list(takewhile(bool, map(_parse_metrics, lines)))
+        if len(metrics) < count:
             raise InputError(
-                f"expected the {count} lines of metrics that the checkpoint counts, got {sound} in {self.metrics_file} "
-                "before the first that is missing or damaged"
+                f"expected the {count} lines of metrics that the checkpoint counts, got {len(metrics)} in "
+                f"{self.metrics_file} before the first that is missing or damaged"
             )
         with _writing(self.path):
             write_bytes(self.metrics_file, b"".join(lines))
-        return [line for line in metrics if line is not None]
+        return metrics
 
     def _check_resumable(self, config: RunConfig, resume: bool) -> None:
         earlier = read_config(self.config_file)
@@ -240,6 +240,15 @@ def load_weights(path: Path, model: ModelConfig) -> Parameters:
     return jax.tree.unflatten(jax.tree.structure(shapes), [arrays[name] for name in expected])
 
 
+def load_model(path: Path, config: RunConfig) -> Model:
+    """The model of these settings with the parameters that `save_weights` wrote.
+
+    Raises:
+        InputError: If the file is missing or damaged, or holds another model.
+    """
+    return with_parameters(config.model, jax.tree.map(jax.numpy.asarray, load_weights(path, config.model)))
+
+
 def load_run(run_dir: str | Path) -> tuple[RunConfig, Model]:
     """The configuration and the trained model of a run folder.
 
@@ -248,22 +257,21 @@ def load_run(run_dir: str | Path) -> tuple[RunConfig, Model]:
     """
     folder = RunFolder(Path(run_dir))
     config = read_config(folder.config_file)
-    parameters = load_weights(folder.weights_file, config.model)
-    return config, with_parameters(config.model, jax.tree.map(jax.numpy.asarray, parameters))
+    return config, load_model(folder.weights_file, config)
 
 
 def _writing(path: Path) -> AbstractContextManager[None]:
     return refuse_unwritable(f"the run directory {path}")
 
 
-def _parse_metrics(line: bytes) -> MetricsLine | None:
-    """A line of metrics; None if it is none."""
+def _parse_metrics(line: bytes) -> MetricsLine:
+    """A line of metrics; empty if it is none."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):  # neither JSON nor, perhaps, text
-        return None
+        return {}
     whole = line.endswith(b"\n") and isinstance(found, dict) and {"epoch", "step", "time"} <= found.keys()
-    return found if whole and all(isinstance(value, int | float) for value in found.values()) else None
+    return found if whole and all(isinstance(value, int | float) for value in found.values()) else {}
 
 
 def _flat(document: dict[str, Any]) -> dict[str, Any]:
