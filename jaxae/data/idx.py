@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxae.errors import InputError
+from jaxae.errors import InputError, brief
 from jaxae.storage.files import open_regular, read_into
 
 # torchvision keeps each set in a folder of this name, and the files in `raw` below it.
@@ -88,7 +88,23 @@ def read(path: Path, ndim: int) -> UInt8[np.ndarray, "*dims"]:
         with open_regular(path) as file:
             return _read(file, path, ndim, size)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"expected an IDX file that can be read, got {path}: {error}") from error
+        raise InputError(f"expected an IDX file that can be read, got {path}: {brief(error, 200)}") from error
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """The first bytes of what a file holds, unpacked if it is gzipped.
+
+    Raises:
+        OSError: If it cannot be read, or is no gzip though it begins so.
+    """
+    try:
+        if not _is_gzip(path):
+            with open_regular(path) as file:
+                return file.read(count)
+        with gzip.open(path) as file:
+            return file.read(count)
+    except (EOFError, zlib.error) as error:
+        raise OSError(str(error)) from error
 
 
 def _find_file(folder: Path, name: str) -> Path | None:

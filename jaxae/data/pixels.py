@@ -21,7 +21,7 @@ def as_unit_float(images: UInt8[np.ndarray, "*shape"] | Float[np.ndarray, "*shap
         InputError: If the pixels are neither uint8 nor floats in [0, 1].
     """
     images = np.asarray(images)
-    _check_pixels(images)
+    check_pixels(images)
     if images.dtype == np.uint8:
         return unit_float_table()[images]
     return images.astype(np.float32)
@@ -33,13 +33,13 @@ def check_images(images: ArrayLike, expected_shape: Sequence[int] = (28, 28, 1))
     Raises:
         InputError: If shape or dtype are others, the batch is empty, or a value is NaN or outside [0, 1].
     """
-    images = np.asarray(images)
+    images = as_array("images", images)
     if images.shape[1:] != tuple(expected_shape) or images.ndim != 1 + len(expected_shape):
         wanted = "x".join(["N", *map(str, expected_shape)])
         raise InputError(f"expected images of shape {wanted}, got {_shape(images)}")
     if len(images) == 0:
         raise InputError("expected at least one image, got none")
-    _check_pixels(images)
+    check_pixels(images)
 
 
 def check_labels(labels: ArrayLike, num_classes: int, *, num_images: int | None = None) -> None:
@@ -49,7 +49,7 @@ def check_labels(labels: ArrayLike, num_classes: int, *, num_images: int | None 
         InputError: If shape or dtype are others, there are no labels or another number than `num_images`, or a label
             is outside the classes.
     """
-    labels = np.asarray(labels)
+    labels = as_array("labels", labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InputError(f"expected labels to be a vector of integers, got {labels.dtype} of shape {_shape(labels)}")
     if num_images is not None and len(labels) != num_images:
@@ -62,7 +62,25 @@ def check_labels(labels: ArrayLike, num_classes: int, *, num_images: int | None 
         raise InputError(f"expected labels from 0 to {num_classes - 1}, got {outside}")
 
 
-def _check_pixels(images: np.ndarray) -> None:
+def as_array(name: str, values: object) -> np.ndarray:
+    """Values as one array in this machine's byte order; of any other, JAX takes the bytes as they lie.
+
+    Raises:
+        InputError: If they are rows of several lengths, or the like.
+    """
+    try:
+        array = np.asarray(values)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected {name} as one array, got rows of several lengths or kinds") from error
+
+
+def check_pixels(images: np.ndarray) -> None:
+    """Refuse pixels that are neither uint8 nor floats in [0, 1].
+
+    Raises:
+        InputError: If the dtype is another, or a value is NaN or outside [0, 1].
+    """
     # bfloat16 is ml_dtypes' own kind, 'V': ask NumPy for what it can be compared as.
     if images.dtype == np.uint8:
         return

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from jaxae.bounds import expanded
+from jaxae.data.unknown import unknown
 from jaxae.errors import InputError
 
 _NAME = re.compile(r"(?P<path>\w+(/\w[\w.-]*)?)(:(?P<version>\d+\.\d+\.\d+))?")
@@ -26,7 +28,7 @@ _BATCH = 1024
 
 def default_folder() -> Path:
     """Name TensorFlow Datasets' own folder: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def find_prepared(name: str, folder: Path) -> Path | None:
@@ -46,7 +48,7 @@ def prepare(
     name: str,
     *,
     known: Iterable[str],
-    image_shape: tuple[int, ...],
+    image_shape: tuple[int, ...] | None = None,
     archives: Path | None = None,
     files: Sequence[str] = (),
 ) -> Path:
@@ -64,7 +66,7 @@ def prepare(
     family = re.split("[/:]", name)[0]
     listed = tensorflow_datasets.list_builders(with_community_datasets=False)
     if _NAME.fullmatch(name) is None or family not in listed:
-        raise InputError(_unknown(name, [*known, *listed]))
+        raise InputError(unknown(name, [*known, *listed]))
     builder = _builder(tensorflow_datasets, name)
     check_features(name, builder.info.features, image_shape)
 
@@ -96,7 +98,7 @@ def prepare(
     return Path(builder.data_dir)
 
 
-def read(prepared: Path, name: str, image_shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+def read(prepared: Path, name: str, image_shape: tuple[int, ...] | None = None) -> dict[str, np.ndarray]:
     """Read and decode a prepared set, in the order it is stored in (that of a hash).
 
     Returns images uint8 and labels int32 of train and test, and num_classes.
@@ -111,7 +113,7 @@ def read(prepared: Path, name: str, image_shape: tuple[int, ...]) -> dict[str, n
         features, splits = builder.info.features, builder.info.splits
     except Exception as error:
         raise InputError(f"expected a prepared set that can be read, got {prepared}: {_first_line(error)}") from error
-    check_features(name, features, image_shape)
+    image_shape = check_features(name, features, image_shape)
     arrays = {"num_classes": np.asarray(features["label"].num_classes, np.int32)}
     for split in ("train", "test"):
         if split not in splits:
@@ -152,8 +154,13 @@ def original_positions(split: str, count: int) -> Int64[np.ndarray, " count"]:
     return positions
 
 
-def check_features(name: str, features: object, image_shape: tuple[int, ...]) -> None:
-    """Refuse a set whose examples are not a uint8 image of `image_shape` and a class label.
+def check_features(name: str, features: object, image_shape: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    """The shape of a set's images; refused where examples are not a uint8 image of one shape and a class label.
+
+    Args:
+        name: Name of the set.
+        features: What TensorFlow Datasets tells of its examples.
+        image_shape: Shape that the images must have; by default any one, of one or three channels.
 
     Raises:
         InputError: If a feature is missing or of another shape or type.
@@ -163,11 +170,12 @@ def check_features(name: str, features: object, image_shape: tuple[int, ...]) ->
         has = ", ".join(parts) or "no named parts"
         raise InputError(f"expected an image classification set (image, label), got {name}, which has {has}")
     shape, dtype = parts["image"].shape, np.dtype(parts["image"].np_dtype)
-    if shape != image_shape or dtype != np.uint8:
-        raise InputError(
-            f"expected uint8 images of {'x'.join(map(str, image_shape))}, got {name},"
-            f" which has {dtype} images of {'x'.join(map(str, shape))}"
-        )
+    fits = shape == image_shape if image_shape else len(shape) == 3 and None not in shape and shape[2] in (1, 3)
+    if not fits or dtype != np.uint8:
+        wanted = "x".join(map(str, image_shape)) if image_shape else "one size, grey or in colours"
+        came = "x".join(map(str, shape))
+        raise InputError(f"expected uint8 images of {wanted}, got {name}, which has {dtype} images of {came}")
+    return shape
 
 
 def _import(name: str, known: Iterable[str]) -> ModuleType:
@@ -176,10 +184,10 @@ def _import(name: str, known: Iterable[str]) -> ModuleType:
     except ImportError as error:
         known = tuple(known)
         if known and name not in known:
-            raise InputError(_unknown(name, known)) from error
+            raise InputError(unknown(name, known)) from error
         raise InputError(
-            f"expected TensorFlow Datasets for {name}, got {error}: pip install 'jaxae[tfds]';"
-            " or give a folder with its IDX files; 'digits' needs neither"
+            f"expected the files of {name}, got none: give the folder of its IDX files as data_dir (--data-dir); or pip"
+            f" install 'jaxae[tfds]', to read what TensorFlow Datasets prepares ({error}); 'digits' needs neither"
         ) from error
     return tensorflow_datasets
 
@@ -197,12 +205,6 @@ def _builder(tensorflow_datasets: ModuleType, name: str) -> Any:
         return tensorflow_datasets.builder(name, data_dir=default_folder())
     except Exception as error:
         raise InputError(f"expected the data set {name}, got {_first_line(error)}") from error
-
-
-def _unknown(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name.lower(), sorted(set(names)), n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "'digits' needs no download"
-    return f"expected a known data set, got {name!r}: {hint}"
 
 
 def _advice(files: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 import dataclasses
 import gzip
+import http.client
 import logging
 import os
 import shutil
@@ -7,7 +8,11 @@ import struct
 import subprocess
 import sys
 import time
+import urllib.error
+from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import jax.numpy as jnp
@@ -110,12 +115,10 @@ class TestDigits:
         wanted = np.floor(centres[inside] * 2 * 255 / 16 + 0.5)
         np.testing.assert_array_equal(ramp[0, inside], wanted)
 
-    def test_second_start_is_quick_and_needs_no_scikit_learn(self, cache: Path) -> None:
+    def test_second_start_needs_no_scikit_learn(self, cache: Path) -> None:
         first = load()
         assert [path.name for path in (cache / "data").iterdir()] == ["digits-bicubic.npz"]
-        began = time.perf_counter()
         assert_same(load(), first)
-        assert time.perf_counter() - began < 0.5  # measured 0.006
         ended = run_python("import sys, jaxae.data.dataset as d; d.load()\nassert 'sklearn' not in sys.modules")
         assert ended.returncode == 0, ended.stderr
 
@@ -317,7 +320,7 @@ class TestSavedArrays:
     def test_bad_paths(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"ending in \.npz"):
             save_arrays(load(), tmp_path / "a.npy")
-        with pytest.raises(InputError, match="expected a file that can be written"):
+        with pytest.raises(InputError, match="expected a folder that can be written to"):
             save_arrays(load(), tmp_path / "none" / "a.npz")
         with pytest.raises(InputError, match="No such file"):
             load(str(tmp_path / "a.npz"))
@@ -419,6 +422,10 @@ class TestPixels:
         with pytest.raises(InputError, match=message):
             check_images(images)
 
+    def test_what_is_no_unit_float_is_refused(self) -> None:
+        with pytest.raises(InputError, match=r"\[0, 1\], got 1.5"):
+            as_unit_float(np.full((2, 3), 1.5))
+
     @pytest.mark.parametrize(
         ("labels", "message"),
         [
@@ -519,19 +526,16 @@ class TestTensorFlowDatasets:
 
         assert len(list((cache / "data").iterdir())) == 1
         code = (
-            "import sys, time\n"
+            "import sys\n"
             "from jaxae.data.dataset import load\n"
-            "began = time.perf_counter()\n"
             f"dataset = load('mnist', {str(prepared)!r})\n"
-            "print(time.perf_counter() - began, dataset.train.labels[:5].tolist(), sep=';')\n"
+            "print(dataset.train.labels[:5].tolist())\n"
             "for name in ('tensorflow', 'torch', 'tensorflow_datasets', 'sklearn'):\n"
             "    assert name not in sys.modules, name\n"
         )
         ended = run_python(code)
         assert ended.returncode == 0, ended.stderr
-        seconds, labels = ended.stdout.strip().split(";")
-        assert float(seconds) < 1  # measured 0.12
-        assert labels == str(hashed.train.labels[:5].tolist())
+        assert ended.stdout.strip() == str(hashed.train.labels[:5].tolist())
 
     def test_reading_imports_no_tensorflow(self, prepared: Path, tmp_path: Path) -> None:
         code = (
@@ -604,7 +608,7 @@ class TestTensorFlowDatasets:
             ("../mnist", "expected a known data set, got '../mnist'"),
             ("emnist", "it has emnist/byclass, "),
             ("emnist/leters", "did you mean emnist/letters?"),
-            ("cifar10", "expected uint8 images of 28x28x1, got cifar10, which has uint8 images of 32x32x3"),
+            ("cats_vs_dogs", "expected uint8 images of one size, grey or in colours, got cats_vs_dogs, which has"),
             ("binarized_mnist", "expected an image classification set"),
             ("mnist:9.9.9", "expected the data set mnist:9.9.9, got"),
         ],
@@ -620,15 +624,17 @@ class TestTensorFlowDatasets:
         pytest.importorskip("tensorflow_datasets")
 
         def unreachable(*_: object, **__: object) -> None:
+            tried.append(time.monotonic())
             raise OSError("no network")
 
+        tried: list[float] = []
+
         monkeypatch.setattr("urllib.request.urlopen", unreachable)
-        began = time.perf_counter()
         with pytest.raises(InputError, match=r"expected kmnist prepared, or .* to be reached, got neither"):
             load("kmnist")
         with pytest.raises(InputError) as caught:
             load("emnist/letters")
-        assert time.perf_counter() - began < 30  # TensorFlow Datasets alone tries for 200
+        assert len(tried) < 4  # TensorFlow Datasets alone tries for 200 seconds
         assert "emnist-letters-train-images-idx3-ubyte.gz" in str(caught.value)
         assert "'digits' needs no files" in str(caught.value)
 
@@ -653,6 +659,104 @@ class TestTensorFlowDatasets:
         if package == "tensorflow_datasets":
             with pytest.raises(InputError, match="expected a known data set, got 'mnits': did you mean 'mnist'"):
                 load("mnits")
+
+
+class Builder:
+    """What TensorFlow Datasets would build: a set of images of a shape, of which so many are stored."""
+
+    def __init__(self, folder: Path, *, shape: tuple[int, ...] = (28, 28, 1), stored: int = 3):
+        features = {"image": SimpleNamespace(shape=shape, np_dtype=np.uint8), "label": SimpleNamespace(num_classes=10)}
+        splits = {split: SimpleNamespace(num_examples=3) for split in ("train", "test")}
+        self.info = SimpleNamespace(features=features, splits=splits)
+        self.url_infos: dict[str, Any] = {}
+        self.data_dir = folder
+        self._examples = [{"image": np.zeros(shape, np.uint8), "label": 0}] * stored
+
+    def download_and_prepare(self, **_: Any) -> None:
+        if not self._examples:
+            raise OSError("no room\nat all")
+
+    def as_data_source(self, split: str) -> Any:
+        return Source(self._examples)
+
+
+class Source(list):
+    """A split's examples, by several places at once."""
+
+    def __getitems__(self, places: Any) -> list[Any]:
+        return [self[place] for place in places]
+
+
+class TestTensorFlowDatasetsOfOthers:
+    """What neither a download nor this machine's TensorFlow can be made to do."""
+
+    @pytest.fixture
+    def use(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Builder], None]:
+        def use(builder: Builder) -> None:
+            datasets = ModuleType("tensorflow_datasets")
+            vars(datasets).update(
+                list_builders=lambda **_: ["mnist"],
+                builder_cls=lambda _: SimpleNamespace(BUILDER_CONFIGS=[]),
+                builder=lambda *_, **__: builder,
+                builder_from_directory=lambda _: builder,
+                download=SimpleNamespace(DownloadConfig=lambda **_: None),
+            )
+            monkeypatch.setitem(sys.modules, "tensorflow_datasets", datasets)
+
+            def too_late(*_: Any) -> None:
+                raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+            monkeypatch.setitem(
+                sys.modules, "tensorflow", SimpleNamespace(config=SimpleNamespace(set_visible_devices=too_late))
+            )
+
+        return use
+
+    def test_tensorflow_that_runs_already_is_left_as_it_is(self, tmp_path: Path, use: Any) -> None:
+        use(Builder(tmp_path))
+        assert tfds.prepare("mnist", known=(), image_shape=(28, 28, 1)) == tmp_path
+
+    def test_a_set_in_colours_loads_in_its_own_shape(self, tmp_path: Path, use: Any) -> None:
+        prepared = tmp_path / "cifar10" / "3.0.2"
+        prepared.mkdir(parents=True)
+        (prepared / "dataset_info.json").write_text("{}")
+        use(Builder(prepared, shape=(32, 32, 3)))
+        assert load("cifar10", tmp_path).train.images.shape == (3, 32, 32, 3)
+        assert load("cifar10", tmp_path, size=28, grey=True).test.images.shape == (3, 28, 28, 1)
+
+    def test_what_cannot_be_prepared_is_named(self, tmp_path: Path, use: Any) -> None:
+        use(Builder(tmp_path, stored=0))
+        with pytest.raises(InputError, match=r"expected to prepare mnist, got no room: put .* into a folder"):
+            tfds.prepare("mnist", known=(), image_shape=(28, 28, 1))
+
+    def test_prepared_sets_of_another_shape_or_too_few_examples_are_refused(self, tmp_path: Path, use: Any) -> None:
+        use(Builder(tmp_path, shape=(32, 32, 3)))
+        with pytest.raises(InputError, match=r"expected uint8 images of 28x28x1, got mnist, which has .* 32x32x3"):
+            tfds.read(tmp_path, "mnist", (28, 28, 1))
+        use(Builder(tmp_path, stored=2))
+        with pytest.raises(InputError, match=r"expected 3 train examples in .*, got 2"):
+            tfds.read(tmp_path, "mnist", (28, 28, 1))
+        for shape in ((28, 28, 1), (32, 20, 3)):
+            use(Builder(tmp_path, shape=shape))
+            assert tfds.read(tmp_path, "mnist")["test_images"].shape == (3, *shape)
+        use(Builder(tmp_path, shape=(32, 32, 4)))
+        with pytest.raises(InputError, match="expected uint8 images of one size, grey or in colours"):
+            tfds.read(tmp_path, "mnist")
+
+    @pytest.mark.parametrize(
+        ("answer", "unreachable"),
+        [
+            (urllib.error.HTTPError("https://a.org", 404, "not found", Message(), None), None),
+            (http.client.BadStatusLine("?"), None),
+            (OSError("no network"), "a.org"),
+        ],
+    )
+    def test_a_site_that_answers_is_there(self, answer: Any, unreachable: Any, monkeypatch: Any) -> None:
+        def answering(*_: Any, **__: Any) -> None:
+            raise answer
+
+        monkeypatch.setattr("urllib.request.urlopen", answering)
+        assert tfds._unreachable(["https://a.org/x.gz"]) == unreachable
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
