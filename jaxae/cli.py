@@ -1,12 +1,10 @@
 """What command lines share: one line for the user's errors, and the flags of data and trainings."""
 
 import contextlib
-import errno
 import io
 import os
 import re
 import shlex
-import signal
 import sys
 import time
 import warnings
@@ -18,8 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from jaxae.bounds import Amount, Count, CountOrZero, Seed, Share, Workers, check, kinds_of
 from jaxae.config import AutoencoderConfig, ComputeDtype, Reduction, Replay, RunConfig, VAEConfig
-from jaxae.errors import DivergenceError, InputError, StoppedError
+from jaxae.data.reading import Fit, Reading, Side
+from jaxae.ending import carry_out
+from jaxae.errors import InputError
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -41,33 +42,16 @@ def default(told: str, metavar: str | None = None) -> object:
 
 
 def run(main: Callable[..., None]) -> None:
-    """Parse the command line for a function, call it, and exit.
+    """Parse the command line for a function, and call it; what ends it before its time is told in one line.
 
-    Its docstring and arguments make the help. InputError, or a command line that does not parse, ends with one line
-    and status 2, divergence with one line and status 1, a signal with 128 and its number; warnings are one line each.
+    Its docstring and arguments make the help. A command line that does not parse is an InputError; the other ends and
+    their statuses are those of `jaxae.ending.carry_out`; warnings are one line each.
     """
     warnings.showwarning = _show_warning
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started this
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  it is open as long as the process
-    try:
-        _parse(main)()
-    except InputError as error:
-        _leave(f"error: {error}", 2)
-    except DivergenceError as error:
-        _leave(f"error: {error}", 1)
-    except StoppedError as error:
-        _leave(str(error), 128 + error.signal_number)
-    except KeyboardInterrupt:
-        _leave("interrupted", 128 + signal.SIGINT)
-    except BrokenPipeError:
-        _drop_output()  # its reader has gone, and nobody is left to tell
-        sys.exit(128 + signal.SIGPIPE)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            raise
-        _drop_output()
-        _leave(f"error: expected room for what is written, on the disk or on standard output, got {error}", 2)
+    carry_out(lambda: _parse(main)())
 
 
 def _parse(main: Callable[..., None]) -> Callable[[], None]:
@@ -97,27 +81,59 @@ def _parse(main: Callable[..., None]) -> Callable[[], None]:
     raise InputError(f"expected what {prog} --help lists, got {title}: {told}")
 
 
-def _drop_output() -> None:
-    """Point standard output nowhere: what is left in its buffer would fail once more as Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _leave(line: str, status: int) -> None:
-    print(" ".join(line.split()), file=sys.stderr)
-    sys.exit(status)
-
-
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataFlags:
+class ReadingFlags(Reading):
+    """Flags of how data are read.
+
+    Attributes:
+        size: Number of pixels of a side that images are resampled to.
+        fit: Way to make a picture square before that: crop its middle, or pad it with black.
+        grey: Whether colours become luminance.
+        upright: Whether EMNIST's images, which lie on their side, are turned upright.
+        test_share: Share of each class that becomes the test set, where the data have none.
+        skip_broken: Whether pictures that cannot be read are left out and counted.
+    """
+
+    size: Annotated[Side | None, default("the images' own", "INT")] = None
+    fit: Fit = "crop"
+    grey: Switch = False
+    upright: Switch = False
+    test_share: Annotated[Share | None, default("1/6", "FLOAT")] = None
+    skip_broken: Switch = False
+
+    def read(self, data: str, data_dir: Path | None, *, original_order: bool = False) -> "Dataset":
+        """The data set of a name or path; what was decided in reading it is told on standard error.
+
+        Raises:
+            InputError: If it is unknown, or cannot be had or read.
+        """
+        from jaxae.data.dataset import load_as
+
+        dataset = load_as(self, data, data_dir, original_order=original_order)
+        for note in dataset.notes:
+            print(f"note: {note}", file=sys.stderr)
+        return dataset
+
+    def asked(self) -> list[str]:
+        """The words that ask for this reading on a command line."""
+        usual, words = ReadingFlags(), []
+        for name in kinds_of(ReadingFlags):
+            if (value := getattr(self, name)) != getattr(usual, name):
+                words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        return words
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags(ReadingFlags):
     """Flags of the data, and of the devices that share a batch of it.
 
     Attributes:
-        data: Data set: mnist and digits come with the package; fashion_mnist, kmnist, emnist/..., another TFDS set of
-            that shape, or the path of an .npz file.
+        data: Data set: mnist and digits come with the package; a path of pictures in class folders, .npz, CSV, IDX
+            and other files (docs/data.md); fashion_mnist, kmnist, emnist/... with --data-dir; or a TFDS set.
         data_dir: Folder of IDX files or of prepared TFDS data.
         device: Kind of device; auto takes what JAX finds.
         devices: Number of devices that share a batch; on a CPU, parts of its cores.
@@ -126,7 +142,7 @@ class DataFlags:
     data: str = "mnist"
     data_dir: Annotated[Path | None, default("the package's, or TFDS's own", "PATH")] = None
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Annotated[int | None, default("min(cores, batch size // 32)", "INT")] = None
+    devices: Annotated[Workers | None, default("min(cores, batch size // 32)", "INT")] = None
 
     def load(self, *, original_order: bool = False) -> "Dataset":
         """The data set.
@@ -134,9 +150,13 @@ class DataFlags:
         Raises:
             InputError: If it is unknown, or cannot be had or read.
         """
-        from jaxae.data.dataset import load
+        return self.read(self.data, self.data_dir, original_order=original_order)
 
-        return load(self.data, self.data_dir, original_order=original_order)
+    def inputs(self) -> list[Path]:
+        """What is read, so that no output may replace it: the data set's files."""
+        from jaxae.data.dataset import files_of
+
+        return files_of(self.data, self.data_dir)
 
     def configure(self, *, batch_size: int, dtype: ComputeDtype = "float32", models: int = 1) -> "Mesh":
         """Set up JAX for a script, and make the mesh to train on.
@@ -172,19 +192,23 @@ class TrainFlags(DataFlags):
             both), that sum for either, or a sum over pixels and a mean over the batch.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seed: int
+    epochs: CountOrZero
+    batch_size: Count
+    learning_rate: Amount
+    seed: Seed
     run_dir: Annotated[Path | None, default("runs/MODEL-DATA-N, the first N that is free", "PATH")] = None
     resume: Switch = False
     binarize: bool = False
-    log_every: int = 50
-    checkpoint_seconds: float = 10.0
+    log_every: Count = 50
+    checkpoint_seconds: Amount = 10.0
     dtype: Annotated[ComputeDtype | None, default("float32; float64 in a replay")] = None
-    seeds: int = 1
+    seeds: Count = 1
     replay: Replay = "no"
     reduction: Reduction = "post"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("the last of the seeds", self.seed + self.seeds - 1, Seed)
 
     @classmethod
     def of(cls, preset: RunConfig) -> "TrainFlags":
@@ -209,7 +233,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     Raises:
         InputError: If a setting is out of range, or the data or the run folder do not suit.
         DivergenceError: If a cost or gradient is not finite.
-        StoppedError: If SIGINT or SIGTERM came.
+        StoppedError: If SIGINT, SIGTERM or SIGHUP came.
     """
     from jaxae.training.fit import fit
     from jaxae.training.run_folder import default_path
@@ -217,11 +241,11 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     own = ("epochs", "batch_size", "learning_rate", "seed", "binarize", "replay", "reduction", "data")
     config = preset.replace(**{key: getattr(flags, key) for key in own})
     config = config.replace(dtype=flags.dtype or ("float32" if flags.replay == "no" else "float64"))
+    config = config.replace(**{key: value for key, value in settings.items() if value is not None})
     dataset = flags.load(original_order=config.train.replay != "no")
     if "num_classes" in settings and settings["num_classes"] is None:
-        settings["num_classes"] = dataset.num_classes
-    config = config.replace(**settings)
-    mesh = flags.configure(batch_size=config.train.batch_size, models=max(1, flags.seeds), dtype=config.train.dtype)
+        config = config.replace(num_classes=dataset.num_classes)
+    mesh = flags.configure(batch_size=config.train.batch_size, models=flags.seeds, dtype=config.train.dtype)
     folder = flags.run_dir or default_path(f"{name}-{dataset.name}", resume=flags.resume)
     if flags.seeds != 1:
         _train_many(config, dataset, folder, mesh, flags)
@@ -251,23 +275,31 @@ class _Figures:
     dataset: "Dataset"
     begun: float = field(default_factory=time.perf_counter)
     seconds: float = 0.0
+    last: float = 0.0
     names: list[str] = field(default_factory=list)
 
     def renew(self, model: "Model", metrics: "list[MetricsLine]") -> None:
-        """Draw, unless figures have taken more than a fiftieth of the time so far."""
-        if self.seconds <= 0.02 * (time.perf_counter() - self.begun):
-            self.draw(model, metrics)
+        """Draw samples and reconstructions: the first ones, then while all figures stay within a hundredth of the time.
 
-    def draw(self, model: "Model", metrics: "list[MetricsLine]") -> None:
+        The other hundredth is for those at the end.
+        """
+        if not self.seconds or self.seconds + self.last <= 0.01 * (time.perf_counter() - self.begun):
+            self.draw(model, metrics, whole=False)
+
+    def draw(self, model: "Model", metrics: "list[MetricsLine]", *, whole: bool = True) -> None:
         """Draw the figures of the model as it is."""
         from jaxae.plots import draw_run
 
         begun = time.perf_counter()
         first = not self.names
-        self.names = draw_run(self.folder, model, metrics, self.dataset)
+        try:
+            self.names = draw_run(self.folder, model, metrics, self.dataset, whole=whole)
+        except InputError as error:  # no reason to end a training
+            warnings.warn(f"no figures in {self.folder}: {error}", stacklevel=2)
         if first and self.names:
             print(f"figures in {self.folder}: {', '.join(self.names)}", file=sys.stderr)
-        self.seconds += time.perf_counter() - begun
+        self.last = time.perf_counter() - begun
+        self.seconds += self.last
 
 
 def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures, flags: TrainFlags) -> str:
@@ -295,19 +327,19 @@ def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures,
     else:  # of other classes than the data's, which generate.py refuses
         jobs = []
     given = ["--run-dir", str(folder), "--data", flags.data]
-    given += ["--data-dir", str(flags.data_dir)] if flags.data_dir else []
+    given += [*(["--data-dir", str(flags.data_dir)] if flags.data_dir else []), *flags.asked()]
     lines += [f"  python scripts/{job} {shlex.join(given)}" for job in jobs]
     ported = shlex.join([str(folder), f"{folder.name}.pt", "--verify"])
     return "\n".join([*lines, f"  python scripts/port_weights.py {ported}"])
 
 
 def _train_many(config: RunConfig, dataset: "Dataset", folder: Path, mesh: "Mesh", flags: TrainFlags) -> None:
+    from jaxae.storage.files import check_new_folder
     from jaxae.training.many import fit_many, save_many
 
     if flags.resume:
         raise InputError(f"expected one seed with --resume, as many keep no checkpoints, got {flags.seeds}")
-    if folder.exists():
-        raise InputError(f"expected a new run directory, got {folder}")
+    check_new_folder(folder)
     seeds = range(config.train.seed, config.train.seed + flags.seeds)
     result = fit_many(config, dataset, seeds=seeds, mesh=mesh, log=partial(print, flush=True))
     save_many(folder, result, seeds)

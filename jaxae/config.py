@@ -6,16 +6,14 @@ Two presets are those of the notebooks that the post derives from (`rasbt/deeple
 """
 
 import dataclasses
-import json
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cache
-from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
-from jaxae.errors import InputError
+from jaxae.bounds import Amount, Checked, Count, CountOrZero, Seed, Widths, check, kinds_of, told
+from jaxae.errors import InputError, brief
+from jaxae.storage import documents
 
 Activation = Literal["leaky_relu", "relu", "tanh"]
 Initialization = Literal["post", "intended", "torch"]
@@ -27,54 +25,11 @@ Reduction = Literal["post", "sum", "batch_mean"]
 
 def _require(condition: bool, what: str, came: object) -> None:
     if not condition:
-        raise InputError(f"expected {what}, got {came!r}")
-
-
-def _require_widths(hidden: tuple[int, ...]) -> None:
-    _require(bool(hidden) and min(hidden) > 0, "at least one hidden size, all above 0", hidden)
-
-
-class _Checked:
-    """A frozen dataclass whose fields are what their annotations say, also where JSON made them."""
-
-    def __post_init__(self) -> None:
-        for name, kind in _kinds(type(self)).items():
-            object.__setattr__(self, name, _checked(name, getattr(self, name), kind))
-
-
-@cache
-def _kinds(owner: type) -> dict[str, Any]:
-    return get_type_hints(owner)
-
-
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    """A value as its field's type has it: a NumPy integer becomes an int, a list a tuple."""
-    if get_origin(kind) is Literal:
-        choices = get_args(kind)
-        _require(value in choices, f"{name} to be one of {', '.join(choices)}", value)
-        return value
-    if get_origin(kind) is tuple:
-        whole = isinstance(value, tuple | list) and all(map(_is_integer, value))
-        _require(whole, f"{name} to be whole numbers", value)
-        return tuple(map(int, value))
-    if kind is int:
-        _require(_is_integer(value), f"{name} to be a whole number", value)
-        return int(value)
-    if kind is float:
-        real = isinstance(value, Real) and not isinstance(value, bool)
-        _require(real, f"{name} to be a number", value)
-        return float(value)
-    _require(isinstance(value, kind), f"{name} to be a {getattr(kind, '__name__', kind)}", value)
-    return value
-
-
-def _is_integer(value: object) -> bool:
-    # Python counts True among the whole numbers.
-    return isinstance(value, Integral) and not isinstance(value, bool)
+        raise InputError(f"expected {what}, got {told(came)}")
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig(_Checked):
+class AutoencoderConfig(Checked):
     """A fully connected autoencoder, mirrored about its last hidden layer.
 
     Attributes:
@@ -89,16 +44,11 @@ class AutoencoderConfig(_Checked):
             are no convolutions.
     """
 
-    num_features: int = 784
-    hidden: tuple[int, ...] = (32,)
+    num_features: Count = 784
+    hidden: Widths = (32,)
     activation: Activation = "leaky_relu"
     initialization: Initialization = "post"
     lowering: Lowering = "auto"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require(self.num_features > 0, "num_features above 0", self.num_features)
-        _require_widths(self.hidden)
 
     @property
     def code_size(self) -> int:
@@ -112,7 +62,7 @@ class AutoencoderConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class VAEConfig(_Checked, ABC):
+class VAEConfig(Checked, ABC):
     """What the settings of every VAE of 28 by 28 images hold; a network's own come beside them.
 
     Attributes:
@@ -122,14 +72,9 @@ class VAEConfig(_Checked, ABC):
             measured to be the fastest on the backend.
     """
 
-    num_latent: int = 50
-    num_classes: int = 10
+    num_latent: Count = 50
+    num_classes: CountOrZero = 10
     lowering: Lowering = "auto"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require(self.num_latent > 0, "num_latent above 0", self.num_latent)
-        _require(self.num_classes >= 0, "num_classes of 0 (no condition) or more", self.num_classes)
 
     @property
     def code_size(self) -> int:
@@ -179,13 +124,9 @@ class DenseVAEConfig(VAEConfig):
         activation: Function after each of these layers.
     """
 
-    num_classes: int = 0
-    hidden: tuple[int, ...] = (200, 200)
+    num_classes: CountOrZero = 0
+    hidden: Widths = (200, 200)
     activation: Activation = "tanh"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require_widths(self.hidden)
 
     @property
     def num_output_channels(self) -> int:
@@ -198,7 +139,7 @@ _KINDS = {kind.__name__: kind for kind in (AutoencoderConfig, ConditionalVAEConf
 
 
 @dataclass(frozen=True)
-class TrainConfig(_Checked):
+class TrainConfig(Checked):
     """How a model is trained, by Adam at optax's and torch's common defaults.
 
     Attributes:
@@ -216,11 +157,11 @@ class TrainConfig(_Checked):
             both, "sum" that sum for either, "batch_mean" a sum over pixels and a mean over the batch.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seed: int
-    beta: float = 1.0
+    epochs: CountOrZero
+    batch_size: Count
+    learning_rate: Amount
+    seed: Seed
+    beta: Amount = 1.0
     binarize: bool = False
     dtype: ComputeDtype = "float32"
     replay: Replay = "no"
@@ -228,15 +169,6 @@ class TrainConfig(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.epochs >= 0, "epochs of 0 or more", self.epochs)
-        _require(self.batch_size > 0, "a batch size above 0", self.batch_size)
-        _require(
-            math.isfinite(self.learning_rate) and self.learning_rate >= 0,
-            "a finite learning rate of 0 or more",
-            self.learning_rate,
-        )
-        _require(math.isfinite(self.beta) and self.beta >= 0, "a finite beta of 0 or more", self.beta)
-        _require(0 <= self.seed < 2**63, "a seed from 0 to 2**63 - 1", self.seed)
         _require(not self.binarize or self.replay == "no", "no replay where pixels are binarized", self.replay)
 
     @property
@@ -250,18 +182,20 @@ class TrainConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class RunConfig(_Checked):
+class RunConfig(Checked):
     """What `config.json` of a run holds.
 
     Attributes:
         model: The network's settings.
         train: The training's settings.
         data: Name of the data set.
+        class_names: Names of the data's classes by their labels; none where they are numbers.
     """
 
     model: ModelConfig
     train: TrainConfig
     data: str = "digits"
+    class_names: tuple[str, ...] = ()
 
     def replace(self, **changes: object) -> "RunConfig":
         """This configuration with fields of the model, the training or itself changed by name.
@@ -269,12 +203,12 @@ class RunConfig(_Checked):
         Raises:
             InputError: If no part has a field of that name, or a value is out of range.
         """
-        own = {name: changes.pop(name) for name in _kinds(RunConfig) if name in changes}
+        own = {name: changes.pop(name) for name in kinds_of(RunConfig) if name in changes}
         whole = dataclasses.replace(self, **own)
         parts = {"model": whole.model, "train": whole.train}
         # All of a part at once: a setting may be in range only together with another.
         for name, part in parts.items():
-            given = {key: changes.pop(key) for key in _kinds(type(part)) if key in changes}
+            given = {key: changes.pop(key) for key in kinds_of(type(part)) if key in changes}
             whole = dataclasses.replace(whole, **{name: dataclasses.replace(part, **given)})
         if changes:
             raise InputError(
@@ -289,6 +223,7 @@ class RunConfig(_Checked):
             "model": {"kind": type(self.model).__name__, **dataclasses.asdict(self.model)},
             "train": dataclasses.asdict(self.train),
             "data": self.data,
+            **({"class_names": list(self.class_names)} if self.class_names else {}),
         }
 
     @classmethod
@@ -298,14 +233,17 @@ class RunConfig(_Checked):
         Raises:
             InputError: If a part is missing, unknown or out of range.
         """
+        match document:
+            case {"model": {"kind": str(kind), **model}, "train": dict(train), "data": data, **others}:
+                names = others.get("class_names", ())
+            case _:
+                raise InputError("expected a jaxae configuration of model, train and data, got another document")
+        if kind not in _KINDS:
+            raise InputError(f"expected a model of kind {' or '.join(_KINDS)}, got {told(kind)}")
         try:
-            model = dict(document["model"])
-            kind = model.pop("kind")
-            if kind not in _KINDS:
-                raise InputError(f"expected a model of kind {' or '.join(_KINDS)}, got {kind!r}")
-            return cls(_KINDS[kind](**model), TrainConfig(**document["train"]), document["data"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"expected a jaxae configuration, got one where {error}") from error
+            return cls(_KINDS[kind](**model), TrainConfig(**train), data, names)
+        except TypeError as error:  # a name that is missing, or of no field
+            raise InputError(f"expected a jaxae configuration, got one where {brief(error, 200)}") from error
 
 
 def read_config(path: Path) -> RunConfig:
@@ -314,12 +252,14 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         InputError: If there is none, or it is not one of jaxae's.
     """
+    check("a run directory", path, Path)
+    if not path.exists():
+        raise InputError(f"expected a run directory with a config.json, got no {path}")
+    document = documents.read(path)
     try:
-        return RunConfig.from_json(json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise InputError(f"expected a run directory with a config.json, got no {path}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"expected JSON in {path}, got {error}") from error
+        return RunConfig.from_json(document)
+    except InputError as error:
+        raise InputError(f"{error} in {path}") from error
 
 
 AUTOENCODER = RunConfig(AutoencoderConfig(), TrainConfig(epochs=5, batch_size=256, learning_rate=0.005, seed=123))

@@ -18,3 +18,9 @@ class StoppedError(RuntimeError):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def brief(text: object, most: int = 80) -> str:
+    """What a file says, for a message: one line, cut to so many characters."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else f"{line[:most]}..."

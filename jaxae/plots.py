@@ -16,37 +16,62 @@ from jaxtyping import Float, Int
 
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
-from jaxae.network.apply import decode, encode, reconstruct
+from jaxae.network.apply import decode, encode
 from jaxae.network.models import Autoencoder, Model, with_parameters
 from jaxae.network.parameters import parameters_of
 from jaxae.network.vae import VAE
-from jaxae.storage.files import whole_or_absent
+from jaxae.storage.figures import save_figure
 
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-_MAPPED = 2000
+_MAPPED = 2000  # test images in the latent map
+_SHOWN = 15  # test images beside their reconstructions
 _AT_ONCE = 128
 
 
-def draw_run(folder: Path, model: Model, metrics: Sequence[Mapping[str, float]], dataset: Dataset) -> list[str]:
-    """Draw what a run directory shows of its model, on the test set; the names of the figures."""
-    images, labels = dataset.test
+def draw_run(
+    folder: Path, model: Model, metrics: Sequence[Mapping[str, float]], dataset: Dataset, *, whole: bool = True
+) -> list[str]:
+    """Draw what a run directory shows of its model, on the test set; the names of the figures.
+
+    Args:
+        folder: Run directory.
+        model: Model as it is.
+        metrics: Lines of the run's metrics so far.
+        dataset: Data set, whose test images are shown.
+        whole: Whether all figures are drawn, or only those that are looked at while a model trains: samples and
+            reconstructions.
+    """
     quick = _quickly_compiled(model)
-    names = ["reconstructions.png", "latent_map.png"]
+    # One size of batches for all figures: two programs are compiled, an encoder and a decoder.
+    images, labels = (array[: _MAPPED if whole else _AT_ONCE] for array in dataset.test)
+    codes = encode(quick, images, labels, rows=_AT_ONCE)
+    drawn, classes = (codes[:0], labels[:0]) if isinstance(model, Autoencoder) else _codes_of_samples(model)
+    decoded = decode(
+        quick, np.concatenate([drawn, codes[:_SHOWN]]), np.concatenate([classes, labels[:_SHOWN]]), rows=_AT_ONCE
+    ).reshape(-1, *images.shape[1:])
+    names = ["reconstructions.png"]
+    plot_reconstructions(folder / names[0], as_unit_float(images[:_SHOWN]), decoded[len(drawn) :])
     if not isinstance(model, Autoencoder):
         names.insert(0, "samples.png")
-        plot_samples(folder / "samples.png", model)
-    shown = as_unit_float(images[:15])
-    decoded = reconstruct(quick, shown, labels[:15], rows=_AT_ONCE)
-    plot_reconstructions(folder / "reconstructions.png", shown, decoded)
-    codes = encode(quick, images[:_MAPPED], labels[:_MAPPED], rows=_AT_ONCE)
-    plot_latent_map(folder / "latent_map.png", codes, labels[:_MAPPED])
-    if metrics:
-        names.append("costs.png")
-        plot_costs(folder / "costs.png", metrics)
+        plot_samples(folder / names[0], decoded[: len(drawn)], classes if model.config.num_classes else None)
+    if whole:
+        names += ["latent_map.png", "manifold.png"]
+        plot_latent_map(folder / "latent_map.png", codes, labels)
+        plot_manifold(folder / "manifold.png", quick, codes)
+        if metrics:
+            names.append("costs.png")
+            plot_costs(folder / "costs.png", metrics)
     return names
+
+
+def _codes_of_samples(model: VAE, *, each: int = 10, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of the prior, as many of each class, and their classes; without classes, ten times as many."""
+    classes = np.repeat(np.arange(min(model.config.num_classes, 62) or 10, dtype=np.int32), each)
+    codes = jax.random.normal(jax.random.key(seed), (len(classes), model.config.num_latent))
+    return np.asarray(codes), classes
 
 
 def _quickly_compiled(model: Model) -> Any:
@@ -83,22 +108,43 @@ def plot_reconstructions(
     save_figure(figure, path)
 
 
-def plot_samples(path: Path, model: VAE, *, each: int = 10, seed: int = 0) -> None:
-    """Draw samples of the prior, a row for each class; without classes, as many rows."""
-    classes = model.config.num_classes
-    labels = np.repeat(np.arange(min(classes, 62) or 10), each)
-    codes = jax.random.normal(jax.random.key(seed), (len(labels), model.config.num_latent))
-    samples = decode(_quickly_compiled(model), np.asarray(codes), labels, rows=_AT_ONCE)
-    rows = len(labels) // each
-    figure, axes = new_figure(1, 1, (0.65 * each + 0.4, 0.65 * rows + 0.5))
-    draw_tiles(axes[0, 0], samples, range(rows) if classes else [""] * rows)
-    axes[0, 0].set_title("Samples of the prior" + (", a row for each class" if classes else ""))
+def plot_samples(
+    path: Path, samples: Float[np.ndarray, "n 28 28 1"], classes: Int[np.ndarray, " n"] | None, *, rows: int = 10
+) -> None:
+    """Draw samples of the prior: a row for each class, which they are in order of; without classes, in rows."""
+    names = [""] * rows if classes is None else list(np.unique(classes))
+    figure, axes = new_figure(1, 1, (0.65 * len(samples) / len(names) + 0.4, 0.65 * len(names) + 0.5))
+    draw_tiles(axes[0, 0], samples, names)
+    axes[0, 0].set_title("Samples of the prior" + ("" if classes is None else ", a row for each class"))
+    save_figure(figure, path)
+
+
+def plot_manifold(path: Path, model: Model, codes: Float[np.ndarray, "n code"], *, steps: int = 15) -> None:
+    """Draw what is decoded on the plane of the codes' two principal components, about their mean.
+
+    A conditional model decodes one class there, the middle one.
+    """
+    plane, _, axes_of_plane = principal_plane(codes)
+    way = np.linspace(-2, 2, steps)
+    across, down = np.meshgrid(way, way[::-1])  # upwards, as in a map
+    points = np.stack([across.ravel(), down.ravel()], 1) * plane.std(0)
+    label = 0 if isinstance(model, Autoencoder) else model.config.num_classes // 2
+    grid = (codes.mean(0) + points @ axes_of_plane).astype(codes.dtype)
+    images = decode(model, grid, np.full(len(grid), label, np.int32), rows=_AT_ONCE)
+    figure, axes = new_figure(1, 1, (0.45 * steps + 0.6, 0.45 * steps + 0.8))
+    draw_tiles(axes[0, 0], images.reshape(-1, 28, 28, 1), [f"{value:+.1f}" for value in way[::-1]], gap=0)
+    conditional = not isinstance(model, Autoencoder) and model.config.num_classes
+    axes[0, 0].set(
+        title="The latent plane, decoded" + (f" as class {label}" if conditional else ""),
+        xlabel="first principal component of the codes, from -2 to 2 standard deviations",
+        ylabel="second principal component (standard deviations)",
+    )
     save_figure(figure, path)
 
 
 def plot_latent_map(path: Path, codes: Float[np.ndarray, "n code"], labels: Int[np.ndarray, " n"]) -> None:
     """Draw codes along their first two principal components, each as the digit of its class."""
-    plane, shares = principal_plane(codes)
+    plane, shares, _ = principal_plane(codes)
     figure, axes = new_figure(1, 1, (7, 6.5))
     scatter_classes(axes[0, 0], plane, labels)
     axes[0, 0].set(
@@ -123,13 +169,20 @@ def scatter_classes(
         axis.scatter(*chosen.T, s=26, marker=f"${label}$", color=colour, linewidths=0.3)
 
 
-def principal_plane(codes: Float[np.ndarray, "n code"]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "2"]]:
-    """Codes along their two principal components, and each one's share of the variance."""
+def principal_plane(
+    codes: Float[np.ndarray, "n code"],
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "2"], Float[np.ndarray, "2 code"]]:
+    """Codes along their two principal components, each one's share of the variance, and the components.
+
+    Where there are fewer than two, the others are zero.
+    """
     centred = codes - codes.mean(0, keepdims=True)
-    if centred.shape[1] < 2:
-        centred = np.pad(centred, ((0, 0), (0, 1)))
-    left, values, _ = np.linalg.svd(centred, full_matrices=False)
-    return left[:, :2] * values[:2], (values**2 / max((values**2).sum(), 1e-30))[:2]
+    # By the covariance: a decomposition of thousands of codes would take longer than the drawing.
+    variances, vectors = np.linalg.eigh(centred.T @ centred)
+    shares = variances[::-1] / max(variances.sum(), 1e-30)
+    missing = max(0, 2 - len(shares))
+    shares, components = np.pad(shares, (0, missing))[:2], np.pad(vectors.T[::-1], ((0, missing), (0, 0)))[:2]
+    return centred @ components.T, shares, components
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple["matplotlib.figure.Figure", np.ndarray]:
@@ -160,9 +213,3 @@ def draw_tiles(
     axis.set_yticks((np.arange(len(names)) + 0.5) * tiles.shape[1], [str(name) for name in names])
     axis.set_xticks([])
     axis.tick_params(length=0)
-
-
-def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> None:
-    """Write a figure, whole or absent."""
-    with whole_or_absent(path) as temporary:
-        figure.savefig(temporary)

@@ -2,11 +2,13 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 from conftest import REPOSITORY
 
 from jaxae import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, load_run
+from jaxae.errors import InputError
 
 QUICK = ["--epochs", "1", "--devices", "2", "--data", "digits"]
 
@@ -36,29 +38,31 @@ def test_the_main_job_from_another_folder(tmp_path, monkeypatch):
         "reconstructions.png",
         "samples.png",
         "latent_map.png",
+        "manifold.png",
     }
     assert load_run(folder)[0].train.batch_size == 512
 
 
-def test_the_plain_vae_and_the_deep_autoencoder(tmp_path):
-    vae = script("train_cvae.py", *QUICK, "--num-classes", 0, "--run-dir", tmp_path / "vae")
-    assert vae.returncode == 0, vae.stderr
+def test_the_plain_vae_and_the_deep_autoencoder(tmp_path, command):
+    vae = command("train_cvae.py", *QUICK, "--epochs", 0, "--num-classes", 0, "--run-dir", tmp_path / "vae")
+    assert vae.status == 0, vae.err
     assert load_run(tmp_path / "vae")[0].model == ConditionalVAEConfig(num_classes=0)
-    dense = script("train_dense_vae.py", *QUICK, "--hidden", 20, 9, "--run-dir", tmp_path / "dense")
-    assert dense.returncode == 0, dense.stderr
+    dense = command("train_dense_vae.py", *QUICK, "--hidden", 20, 9, "--run-dir", tmp_path / "dense")
+    assert dense.status == 0, dense.err
     config = load_run(tmp_path / "dense")[0]
     assert config.model == DenseVAEConfig(hidden=(20, 9))
     assert config.train.binarize
     assert (tmp_path / "dense" / "samples.png").exists()
-    deep = script("train_ae.py", *QUICK, "--hidden", 64, 8, "--activation", "tanh", "--run-dir", tmp_path / "deep")
-    assert deep.returncode == 0, deep.stderr
+    hidden = ("--epochs", 0, "--hidden", 64, 8, "--activation", "tanh")
+    deep = command("train_ae.py", *QUICK, *hidden, "--run-dir", tmp_path / "deep")
+    assert deep.status == 0, deep.err
     assert load_run(tmp_path / "deep")[0].model == AutoencoderConfig(hidden=(64, 8), activation="tanh")
 
 
-def test_many_seeds_write_mean_and_deviation(tmp_path):
-    done = script("train_ae.py", *QUICK, "--seeds", 3, "--run-dir", tmp_path / "many")
-    assert done.returncode == 0, done.stderr
-    assert re.match(r"Epoch: 001/001 \| Test cost: [\d.]+ ± [\d.]+ nats per image", done.stdout)
+def test_many_seeds_write_mean_and_deviation(tmp_path, command):
+    done = command("train_ae.py", *QUICK, "--seeds", 3, "--run-dir", tmp_path / "many")
+    assert done.status == 0, done.err
+    assert re.match(r"Epoch: 001/001 \| Test cost: [\d.]+ ± [\d.]+ nats per image", done.out)
     (line,) = map(json.loads, (tmp_path / "many" / "metrics.jsonl").read_text().splitlines())
     assert line["seeds"] == [123, 124, 125]
     assert line["test_cost_mean"] == pytest.approx(sum(line["test_cost"]) / 3)
@@ -66,34 +70,54 @@ def test_many_seeds_write_mean_and_deviation(tmp_path):
     assert len(list((tmp_path / "many").glob("weights-seed-*.safetensors"))) == 3
 
 
+def test_many_seeds_take_a_new_folder_and_are_not_resumed(tmp_path, command):
+    (tmp_path / "kept").write_text("")
+    for flags, message in (([], "expected the name of a new folder"), (["--resume"], "expected one seed with")):
+        status, out, err = command("train_ae.py", *QUICK, "--seeds", 2, "--run-dir", tmp_path, *flags)
+        assert (status, out) == (2, "")
+        assert err.startswith(f"error: {message}")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_figures_that_cannot_be_drawn_end_no_training(tmp_path, command, monkeypatch):
+    def refuse(*_: object, **__: object) -> list[str]:
+        raise InputError("expected matplotlib, got none")
+
+    monkeypatch.setattr("jaxae.plots.draw_run", refuse)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        status, _, err = command("train_ae.py", *QUICK, "--epochs", 0, "--hidden", 4, "--run-dir", tmp_path / "run")
+    assert status == 0
+    assert err.startswith(f"warning: no figures in {tmp_path / 'run'}: expected matplotlib, got none\n")
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--batch-size", 0], "expected a batch size above 0, got 0"),
+        (["--batch-size", 0], "expected batch_size from 1 to 2147483647, got 0"),
         (["--batch-size", 70000], "expected a batch size of at most the 60000 training examples"),
-        (["--learning-rate", -1], "expected a finite learning rate of 0 or more, got -1.0"),
-        (["--learning-rate", "nan"], "expected a finite learning rate of 0 or more, got nan"),
-        (["--epochs", -1], "expected epochs of 0 or more, got -1"),
-        (["--seed", -1], "expected a seed from 0"),
+        (["--learning-rate", -1], "expected learning_rate from 0 to 3.40282e+38, got -1.0"),
+        (["--learning-rate", "nan"], "expected learning_rate from 0 to 3.40282e+38, got nan"),
+        (["--epochs", -1], "expected epochs from 0 to 2147483647, got -1"),
+        (["--seed", -1], "expected seed from 0 to 4294967295, got -1"),
         (["--data", "mnits"], "mnist"),
         (["--data", "mnist", "--data-dir", "/nowhere"], "expected a data_dir that can be read, got /nowhere"),
         (["--device", "gpu"], "expected a gpu that JAX can use, got only: cpu"),
-        (["--devices", 0], "expected 1 device or more, got 0"),
+        (["--devices", 0], "expected devices from 1 to 1024, got 0"),
         (["--run-dir", __file__], "expected a new or empty run directory"),
-        (["--log-every", 0], "expected log_every of 1 or more, got 0"),
-        (["--hidden", 0], "expected at least one hidden size, all above 0"),
-        (["--seeds", 0], "expected one seed or more"),
+        (["--log-every", 0], "expected log_every from 1 to 2147483647, got 0"),
+        (["--hidden", 0], "expected hidden from 1 to 2147483647, got 0"),
+        (["--seeds", 0], "expected seeds from 1 to 2147483647, got 0"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(flags, message, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_status_2(flags, message, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    done = script("train_ae.py", *flags)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert message in done.stderr
+    status, out, err = command("train_ae.py", *flags)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
     assert not (tmp_path / "runs").exists()
 
 

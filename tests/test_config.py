@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,9 +32,9 @@ from jaxae.config import read_config
         (AUTOENCODER, {"seed": True}, "expected seed to be a whole number, got True"),
         (AUTOENCODER, {"learning_rate": "x"}, "expected learning_rate to be a number, got 'x'"),
         (AUTOENCODER, {"learning_rate": False}, "expected learning_rate to be a number, got False"),
-        (AUTOENCODER, {"hidden": 32}, "expected hidden to be whole numbers, got 32"),
-        (AUTOENCODER, {"hidden": (3.0,)}, "expected hidden to be whole numbers"),
-        (AUTOENCODER, {"hidden": "32"}, "expected hidden to be whole numbers"),
+        (AUTOENCODER, {"hidden": 32}, "expected hidden to be a tuple, got 32"),
+        (AUTOENCODER, {"hidden": (3.0,)}, "expected hidden to be a whole number, got 3.0"),
+        (AUTOENCODER, {"hidden": "32"}, "expected hidden to be a tuple, got '32'"),
         (AUTOENCODER, {"activation": ["relu"]}, "expected activation to be one of leaky_relu"),
         (AUTOENCODER, {"data": None}, "expected data to be a str, got None"),
         (AUTOENCODER, {"model": None}, "expected model to be a .*AutoencoderConfig.*, got None"),
@@ -106,3 +107,24 @@ def test_ranges():
     ):
         with pytest.raises(InputError, match=r"^expected "):
             make()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "n" * 3000])
+def test_a_name_of_no_field_is_told_in_one_short_line(name):
+    document = AUTOENCODER.to_json()
+    document["train"][name] = 1
+    with pytest.raises(InputError, match="unexpected keyword") as caught:
+        RunConfig.from_json(document)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_what_is_no_run_is_told(tmp_path):
+    path = tmp_path / "config.json"
+    with pytest.raises(InputError, match=r"expected a run directory with a config\.json, got no "):
+        read_config(path)
+    with pytest.raises(InputError, match="expected a run directory that a file can be called"):
+        read_config(Path("a\0b"))
+    path.write_text('{"model": {"kind": "GAN"}, "train": {}, "data": "digits"}')
+    with pytest.raises(InputError, match=r"expected a model of kind .*, got 'GAN' in .*config\.json"):
+        read_config(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy_format
 
-from jaxae.errors import InputError
+from jaxae.errors import InputError, brief
 from jaxae.storage.files import open_regular, read_into, whole_or_absent
 
 _HEADERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
@@ -23,7 +23,11 @@ _SMALL, _LARGEST_RATIO = 1 << 30, 100
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays to `path`, whole or absent."""
+    """Write arrays to `path`, whole or absent.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
     with whole_or_absent(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
@@ -40,6 +44,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
             members = archive.infolist()
             if len({member.filename for member in members}) < len(members):
                 raise ValueError("it has two members of one name")
+            if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+                raise ValueError("its members are packed in a way that NumPy does not")
             if sum(member.file_size for member in members) > max(_SMALL, _LARGEST_RATIO * path.stat().st_size):
                 raise ValueError("it unpacks to far more than its size")
             arrays = {}
@@ -73,7 +79,8 @@ def _read(file: BufferedIOBase, size: int) -> np.ndarray:
     shape, fortran, dtype = _HEADERS[version](file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which only running code could read")
-    if any(length < 0 for length in shape) or math.prod(shape) * dtype.itemsize > size:
+    # Items without a size are as many as a header says.
+    if min(shape, default=0) < 0 or math.prod(shape) * max(dtype.itemsize, 1) > size:
         raise ValueError(f"its header claims an array {list(shape)[:8]} of {dtype}, which it does not hold")
     raw = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
     if read_into(file, raw) < len(raw) or file.read(1):
@@ -85,4 +92,4 @@ def _read(file: BufferedIOBase, size: int) -> np.ndarray:
 def _reason(error: Exception) -> str:
     # strerror of an OSError alone: its text names the file once more.
     text = str(getattr(error, "strerror", None) or error) or type(error).__name__
-    return " ".join(text.split())[:200]
+    return brief(text, 200)

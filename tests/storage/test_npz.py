@@ -3,12 +3,13 @@
 import io
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxae.errors import InputError
-from jaxae.storage import npz
+from jaxae.storage import npz, safetensors
 
 
 def npy(header: str, content: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
@@ -33,6 +34,7 @@ BAD = {
     "a header that is no mapping": (npy("[1, 2]\n"), "expected a sound"),
     "a dtype that is none": (npy(header(descr="'<q9'"), b"\0" * 8), "expected a sound"),
     "a dtype of a tuple": (npy(header(descr="('<f4', (2**70,))"), b"\0" * 8), "expected a sound"),
+    "items without a size": (npy(header("(1099511627776,)", descr="'|V0'")), "does not hold"),
     "no shape": (npy("{'descr': '<f4', 'fortran_order': False}\n"), "expected a sound"),
     "a shape of strings": (npy(header("('a',)"), b"\0" * 8), "expected a sound"),
 }
@@ -94,6 +96,16 @@ def test_archives_that_are_none_or_unpack_to_too_much(tmp_path):
         npz.read(path)
 
 
+def test_members_that_numpy_does_not_pack_so(tmp_path):
+    content = io.BytesIO()
+    np.save(content, np.arange(3))
+    for how in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(tmp_path / "x.npz", "w", how) as archive:
+            archive.writestr("a.npy", content.getvalue())
+        with pytest.raises(InputError, match="packed in a way that NumPy does not"):
+            npz.read(tmp_path / "x.npz")
+
+
 def test_two_members_of_one_name(tmp_path):
     content = io.BytesIO()
     np.save(content, np.arange(3))
@@ -104,3 +116,9 @@ def test_two_members_of_one_name(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"b.npy", b"a.npy"))
     with pytest.raises(InputError, match="two members of one name"):
         npz.read(path)
+
+
+@pytest.mark.parametrize("read", [npz.read, npz.read_npy, safetensors.read])
+def test_what_is_no_file_is_not_opened(read):
+    with pytest.raises(InputError, match="it is a pipe or a device, no file"):
+        read(Path("/dev/zero"))

@@ -140,6 +140,7 @@ DAMAGED = {
     "empty": (b"", "header.?too.?small"),
     "short": (b"\x01\x02", "header.?too.?small"),
     "header longer than the file": (container({}, length=1 << 40), "header.?too.?large"),
+    "too large": (container({"a": {"b": "x" * (1 << 24)}}), "header.?too.?large"),
     "no json": (container(b"nonsense"), HEADER_JSON),
     "no utf-8": (container(b'{"\xff": 1}'), HEADER_JSON),
     "deep json": (container(b"[" * 100_000), HEADER_JSON),
@@ -161,6 +162,7 @@ DAMAGED = {
     "metadata": (container({"__metadata__": {"a": 1}}), HEADER_JSON),
     "unknown dtype": (container({"a": entry(dtype="F4")}, bytes(8)), "invalid.?shape|invalid.?header"),
     # What it does not refuse.
+    "beyond NumPy": (container({"a": entry((2**63 - 1, 0), (0, 0))}), "too big|dimension"),
     "many axes": (container({"a": entry((1,) * 99, (0, 4))}, bytes(4)), "dimension.*99"),
     "float8": (container({"a": entry((8,), dtype="F8_E4M3")}, bytes(8)), "'a' has the dtype F8_E4"),
     "more keys": (container({"a": entry() | {"x": 1}}, bytes(8)), "entry of 'a'"),
@@ -222,6 +224,42 @@ def test_files_that_cannot_be_opened_or_written(tmp_path):
         with pytest.raises(InputError, match=r"got .*: (Is a directory|No such file)"):
             own.read(path)
     for wrong in (Path("no") / "x.safetensors", Path()):
-        with pytest.raises(InputError, match="to be written, got an error: "):
+        with pytest.raises(
+            InputError, match=r"expected (a folder that can be written to|the name of a file to write), got "
+        ):
             own.write(tmp_path / wrong, ARRAYS, {})
     assert not list(tmp_path.iterdir())
+
+
+NAMES = ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?")
+
+
+def test_files_are_those_of_the_package_to_the_byte(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {f"{kind}{n}": rng.integers(0, 2, rng.integers(0, 5, n)).astype(kind) for n in (2, 0, 1) for kind in NAMES}
+    arrays |= {"\u00e9": np.ones(3, ml_dtypes.bfloat16), 'a"\\\n\x01\x7f': np.ones((2, 3), np.float32).T}
+    path = tmp_path / "a.safetensors"
+    own.write(path, arrays, {"words": "a \u20ac"})
+    text = json.dumps({"metadata": {"words": "a \u20ac"}, "order": list(arrays)})
+    dense = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
+    assert path.read_bytes() == safetensors.numpy.save(dense, {"jaxae": text})
+
+
+def test_tensors_are_read_one_by_one_also_from_a_file_that_has_gone(tmp_path):
+    path = tmp_path / "a.safetensors"
+    own.write(path, ARRAYS, {})
+    stored, _ = own.open_tensors(path)
+    path.unlink()
+    check_same({name: one.read() for name, one in stored.items()}, ARRAYS)
+    assert stored["b"].shape == (2, 3)
+    np.testing.assert_array_equal(np.asarray(stored["b"], np.float32), ARRAYS["b"].astype(np.float32))
+
+
+def test_a_file_that_is_cut_while_it_is_open_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    own.write(path, ARRAYS, {})
+    stored, _ = own.open_tensors(path)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 4)
+    with pytest.raises(InputError, match=r"expected a sound safetensors file, got .*: it ends within '"):
+        [one.read() for one in stored.values()]
