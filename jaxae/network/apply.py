@@ -4,8 +4,12 @@ Each is one compiled function, to which a model's settings are static and its pa
 settings share a program, and none has weights baked in. Rows go through in parts of one size: any number of rows, in
 little memory, runs few programs. Inputs are cast to the parameters' dtype. Shapes come from the arrays and the
 settings.
+
+Images are uint8 or floats in [0, 1], and finite; rows [n, features] of an autoencoder may be any finite floats, as the
+estimators scale them. All else is an InputError, and so are labels of no class, or not one for each row.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,9 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num, Shaped
 
+from jaxae.bounds import Count, check, check_fits
 from jaxae.config import AutoencoderConfig, ModelConfig, VAEConfig
-from jaxae.data.pixels import as_unit_float
+from jaxae.data.pixels import as_array, as_unit_float, check_labels, check_pixels
 from jaxae.errors import InputError
+from jaxae.network.fork import check_not_forked
 from jaxae.network.losses import bce_from_logits, kl_from_standard_normal
 from jaxae.network.models import Autoencoder, Model, with_parameters
 from jaxae.network.parameters import ArrayTree, Parameters, parameters_of
@@ -35,14 +41,14 @@ def encode(
 
     Args:
         model: A trained model.
-        images: uint8 images, or floats in the range that the model was trained on.
+        images: uint8 images, or floats.
         labels: Classes of the images, for a conditional model; any other has no use for them.
         rows: Largest number of rows in one call of the compiled function.
 
     Raises:
-        InputError: If a conditional model is given no labels.
+        InputError: If images or labels are not the model's.
     """
-    return _over_rows(_encode, model, rows, _pixels(images), _condition(model, labels))
+    return _over_rows(_encode, model, rows, _pixels(model, images), labels)
 
 
 def posterior(
@@ -51,9 +57,9 @@ def posterior(
     """Mean and log variance (not log deviation) of the posterior of images.
 
     Raises:
-        InputError: If a conditional model is given no labels.
+        InputError: If images or labels are not the model's.
     """
-    return _over_rows(_posterior, model, rows, _pixels(images), _condition(model, labels))
+    return _over_rows(_posterior, model, rows, _pixels(model, images), labels)
 
 
 def decode(
@@ -64,9 +70,13 @@ def decode(
     An autoencoder's are [n, features], for it does not know the shape of what it reconstructs.
 
     Raises:
-        InputError: If a conditional model is given no labels.
+        InputError: If codes or labels are not the model's.
     """
-    return _over_rows(_decode, model, rows, codes, _condition(model, labels))
+    codes = as_array("codes", codes)
+    if codes.ndim != 2 or codes.shape[1] != model.config.code_size:
+        raise InputError(f"expected codes [n, {model.config.code_size}], got {list(codes.shape)}")
+    _check_finite("codes", codes)
+    return _over_rows(_decode, model, rows, codes, labels)
 
 
 def reconstruct(
@@ -75,10 +85,9 @@ def reconstruct(
     """Images in [0, 1] decoded from images' own codes (a VAE's means), in the images' shape.
 
     Raises:
-        InputError: If a conditional model is given no labels.
+        InputError: If images or labels are not the model's.
     """
-    labels = _condition(model, labels)
-    return _over_rows(_reconstruct, model, rows, _pixels(images), labels).reshape(images.shape)
+    return _over_rows(_reconstruct, model, rows, _pixels(model, images), labels).reshape(np.shape(images))
 
 
 def score(
@@ -105,14 +114,16 @@ def score(
         rows: Largest number of rows in one call of the compiled function.
 
     Raises:
-        InputError: If a conditional model is given no labels.
+        InputError: If images, labels or draws are not the model's.
     """
+    check("draws", draws, Count)
     eps = None
     if isinstance(model.config, VAEConfig):
+        check_fits("draws of a code", draws * model.config.num_latent * 4)
         key = jax.random.key(0) if key is None else key
         eps = jax.random.normal(key, (draws, model.config.num_latent))
     function = partial(_score, eps)
-    return _over_rows(function, model, rows, _pixels(images), _condition(model, labels))
+    return _over_rows(function, model, rows, _pixels(model, images), labels)
 
 
 def check_unconditional(model: Model) -> None:
@@ -144,6 +155,7 @@ def map_rows(
         least: Least number of rows in a part.
         most: Largest number of rows in a part.
     """
+    check_not_forked()
     count = len(arrays[0])
     size = min(most, padded_length(count, least))
     results = []
@@ -171,22 +183,48 @@ def image_of(config: ModelConfig, decoded: Float[Array, "n ..."]) -> Float[Array
 def _over_rows(
     function: Callable[..., Any], model: Model, rows: int, values: Num[np.ndarray, "n ..."], labels: Labels
 ) -> Any:
+    check("rows", rows, Count)
     run = partial(function, model.config, parameters_of(model))
+    labels = _condition(model, labels, len(values))
     arrays = (values,) if labels is None else (values, np.asarray(labels, np.int32))
     return map_rows(run, *arrays, least=min(_FEWEST_ROWS, rows), most=rows)
 
 
-def _condition(model: Model, labels: Labels) -> Labels:
+def _condition(model: Model, labels: Labels, count: int) -> Labels:
     """The labels where the model is conditional; they are nothing to any other."""
     if isinstance(model.config, AutoencoderConfig) or not model.config.num_classes:
         return None
     if labels is None:
         check_unconditional(model)
+    elif count or np.size(labels):
+        check_labels(labels, model.config.num_classes, num_images=count)
     return labels
 
 
-def _pixels(images: Num[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
-    return as_unit_float(images) if images.dtype == np.uint8 else images
+def _pixels(model: Model, images: Num[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
+    """Images as floats, of a model's shape."""
+    images = as_array("images", images)
+    shape = images.shape[1:]
+    if isinstance(model.config, VAEConfig) and shape != (28, 28, 1):
+        raise InputError(f"expected images [n, 28, 28, 1], got {list(images.shape)}")
+    if isinstance(model.config, AutoencoderConfig) and (
+        not images.ndim or math.prod(shape) != model.config.num_features
+    ):
+        raise InputError(f"expected examples of {model.config.num_features} features, got {list(images.shape)}")
+    if images.dtype == np.uint8:
+        return as_unit_float(images)
+    if images.ndim == 2:
+        _check_finite("rows", images)
+    else:
+        check_pixels(images)
+    return images
+
+
+def _check_finite(what: str, values: Num[np.ndarray, "n ..."]) -> None:
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise InputError(f"expected {what} of floats, got {values.dtype}")
+    if not np.isfinite(values).all():
+        raise InputError(f"expected {what} of finite floats, got NaN or infinity")
 
 
 def _cast(parameters: Parameters, values: Array) -> Array:

@@ -6,23 +6,27 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, Key
 
+from jaxae.bounds import Count, check, check_fits
 from jaxae.config import VAEConfig
+from jaxae.data.pixels import check_images
 from jaxae.errors import InputError
+from jaxae.network.fork import check_not_forked
 from jaxae.network.losses import bce_from_logits
 from jaxae.network.models import with_parameters
 from jaxae.network.parameters import Parameters, parameters_of
-from jaxae.network.vae import VAE
+from jaxae.network.vae import VAE, Input, as_floats
 
 Pixels = Literal["binarized", "drawn", "continuous", "cross-entropy"]
 
 
 def importance_weighted_log_likelihood(
     model: VAE,
-    images: Float[Array, "batch 28 28 1"],
-    labels: Int[Array, " batch"] | None = None,
+    images: Float[Input, "batch 28 28 1"],
+    labels: Int[Input, " batch"] | None = None,
     *,
     key: Key[Array, ""],
     num_samples: int = 64,
@@ -47,11 +51,15 @@ def importance_weighted_log_likelihood(
             distribution of pixels, for comparing costs alone.
 
     Raises:
-        InputError: If `num_samples` is below 1, `pixels` unknown, or the model reconstructs its condition, which is
-            no part of the image.
+        InputError: If `num_samples` is below 1 or beyond memory, `pixels` unknown, images or labels are not the
+            model's, or the model reconstructs its condition, which is no part of the image.
     """
-    if num_samples < 1:
-        raise InputError(f"expected num_samples of 1 or more, got {num_samples}")
+    check_not_forked()
+    check("num_samples", num_samples, Count)
+    check_fits("samples", num_samples * len(images) * 4)
+    images = as_floats(images)
+    if not isinstance(images, Tracer):
+        check_images(images)
     if pixels not in get_args(Pixels):
         raise InputError(f"expected pixels of {', '.join(get_args(Pixels))}, got {pixels!r}")
     if model.config.num_output_channels > 1:

@@ -34,9 +34,9 @@ def bce_from_probabilities(
     max(p (1 - p), 1e-12), which is not the derivative of the clamped value.
 
     Raises:
-        InputError: If the shapes differ.
+        InputError: If the shapes differ, or one holds no floats.
     """
-    _check_shapes(probabilities, targets)
+    _check_alike(probabilities, targets)
     return _sum_pixels(_torch_bce, probabilities, targets)
 
 
@@ -46,9 +46,9 @@ def bce_from_logits(logits: Float[Array, "batch ..."], targets: Float[Array, "ba
     max(l, 0) - l t + log(1 + exp(-|l|)), with gradient sigmoid(l) - t.
 
     Raises:
-        InputError: If the shapes differ.
+        InputError: If the shapes differ, or one holds no floats.
     """
-    _check_shapes(logits, targets)
+    _check_alike(logits, targets)
     return _sum_pixels(_stable_bce, logits, targets)
 
 
@@ -60,9 +60,9 @@ def kl_from_standard_normal(
     Kingma and Welling 2014 (arXiv:1312.6114), appendix B, negated.
 
     Raises:
-        InputError: If the shapes differ.
+        InputError: If the shapes differ, or one holds no floats.
     """
-    _check_shapes(mean, log_var)
+    _check_alike(mean, log_var)
     return 0.5 * (mean**2 + jnp.exp(log_var) - log_var - 1).sum(1)
 
 
@@ -72,9 +72,9 @@ def negative_elbo(
     """Reconstruction cost + beta KL; beta = 1 bounds -log p(x) (Higgins et al. 2017 for others).
 
     Raises:
-        InputError: If the shapes differ.
+        InputError: If the shapes differ, or one holds no floats.
     """
-    _check_shapes(reconstruction, kl)
+    _check_alike(reconstruction, kl)
     return reconstruction + beta * kl
 
 
@@ -149,7 +149,10 @@ def _sum_pixels(
     return cost(outputs, targets).reshape(len(outputs), -1).sum(1)
 
 
-def _check_shapes(first: Array, second: Array) -> None:
+def _check_alike(first: Array, second: Array) -> None:
     # Broadcasting would turn [batch, 1] against [batch] into a silent [batch, batch].
     if first.shape != second.shape:
         raise InputError(f"expected two arrays of one shape, got {first.shape} and {second.shape}")
+    for one in (first, second):
+        if not jnp.issubdtype(one.dtype, jnp.floating):
+            raise InputError(f"expected arrays of floats, got {one.dtype}")

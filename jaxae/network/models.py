@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, Lowering, ModelConfig
 from jaxae.errors import InputError
 from jaxae.network.dense_vae import DenseVAE
+from jaxae.network.fork import check_not_forked
 from jaxae.network.layers import (
     ACTIVATIONS,
     Conv,
@@ -27,7 +28,7 @@ from jaxae.network.layers import (
     unflatten_as_torch,
 )
 from jaxae.network.parameters import Parameters, parameters_of
-from jaxae.network.vae import VAE, Input, as_floats, line_between
+from jaxae.network.vae import VAE, Input, as_codes, as_floats, line_between, stack_ends
 from jaxae.torch_rng.generator import Generator
 
 
@@ -82,9 +83,13 @@ class Autoencoder(nnx.Module):
         return x
 
     def decode_logits(self, code: Float[Input, "batch code"]) -> Float[Array, "batch features"]:
-        """Reconstructions of codes, before the sigmoid."""
+        """Reconstructions of codes, before the sigmoid.
+
+        Raises:
+            InputError: If they are no floats, or of another width.
+        """
         *inner, last = self._layers()[len(self.config.hidden) :]
-        code = as_floats(code)
+        code = as_codes(code, self.config.code_size)
         for layer in inner:
             code = self._activate(layer(code))
         return last(code)
@@ -102,8 +107,12 @@ class Autoencoder(nnx.Module):
     def interpolate(
         self, first: Float[Input, " *feature"], second: Float[Input, " *feature"], steps: int
     ) -> Float[Array, "steps features"]:
-        """Decode the straight line between the codes of two examples, both ends included."""
-        ends = self.encode(jnp.stack([first, second]))
+        """Decode the straight line between the codes of two examples, both ends included.
+
+        Raises:
+            InputError: If the examples are of two shapes or not the model's, or there is no step.
+        """
+        ends = self.encode(stack_ends(first, second, steps))
         return self.decode(line_between(ends[0], ends[1], steps))
 
     def _activate(self, x: Array) -> Array:
@@ -202,7 +211,12 @@ def init_parameters(config: ModelConfig, key: Key[Array, ""]) -> Parameters:
 
 
 def with_parameters(config: ModelConfig, parameters: Parameters) -> Model:
-    """The model of these settings that holds these parameters."""
+    """The model of these settings that holds these parameters.
+
+    Raises:
+        InputError: If this process was forked from one in which JAX had started.
+    """
+    check_not_forked()
     graphdef, _ = nnx.split(_shapes(config))
     return nnx.merge(graphdef, parameters)
 

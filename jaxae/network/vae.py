@@ -13,6 +13,7 @@ from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
+from jaxae.bounds import Count, check, check_fits
 from jaxae.config import VAEConfig
 from jaxae.data.pixels import check_labels
 from jaxae.errors import InputError
@@ -32,6 +33,17 @@ def as_floats(x: Input) -> Array:
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise InputError(f"expected floats, for images in [0, 1] (jaxae.as_unit_float makes them), got {x.dtype}")
     return jnp.asarray(x)
+
+
+def as_codes(code: Input, size: int) -> Array:
+    """Codes that a decoder computes with.
+
+    Raises:
+        InputError: If they are no floats, or not [batch, size].
+    """
+    if code.ndim != 2 or code.shape[1] != size:
+        raise InputError(f"expected codes [batch, {size}], got {list(code.shape)}")
+    return as_floats(code)
 
 
 class VAEOutput(NamedTuple):
@@ -122,7 +134,7 @@ class VAE(nnx.Module):
             InputError: If a label is missing, not wanted or of no class.
         """
         label = self._checked_label(label, len(code))
-        return self._logits(self._with_condition(as_floats(code), label))
+        return self._logits(self._with_condition(as_codes(code, self.config.num_latent), label))
 
     def decode(
         self, code: Float[Input, "batch latent"], label: Int[Input, " batch"] | None = None
@@ -149,12 +161,16 @@ class VAE(nnx.Module):
         """Decode codes of the prior N(0, I): one for each label, or `count` for a single one.
 
         Raises:
-            InputError: If a label is missing, not wanted or of no class.
+            InputError: If a label is missing, not wanted or of no class, or the count is below 1 or beyond memory.
         """
+        check("count", count, Count)
         if label is not None:
-            label = jnp.asarray(label, jnp.int32)
-            label = jnp.full(count, label) if label.ndim == 0 else label
+            # In NumPy's int64, until it is checked: int32 would wrap a large one into the classes.
+            label = label if isinstance(label, Array) else np.asarray(label)
+            full = jnp.full if isinstance(label, Array) else np.full
+            label = full(count, label) if label.ndim == 0 else label
             count = len(label)
+        check_fits("samples", count * (self.config.num_latent + 28 * 28) * 4)
         code = jax.random.normal(key, (count, self.config.num_latent))
         return self.decode(code, label)
 
@@ -169,8 +185,11 @@ class VAE(nnx.Module):
 
         With a condition, `label` holds the two images' classes; the first half of the way is
         decoded as the first, the rest as the second.
+
+        Raises:
+            InputError: If the images are of two shapes or not the model's, or there is no step.
         """
-        mean, _ = self.encode(jnp.stack([first, second]), label)
+        mean, _ = self.encode(stack_ends(first, second, steps), label)
         way = line_between(mean[0], mean[1], steps)
         if label is None:
             return self.decode(way)
@@ -192,9 +211,23 @@ class VAE(nnx.Module):
             )
         if label is not None and label.shape != (batch,):
             raise InputError(f"expected {batch} labels, one per example, got {list(label.shape)}")
-        if label is not None and not isinstance(label, Tracer):  # of a tracer the values are not there yet
+        if label is not None and not jnp.issubdtype(label.dtype, jnp.integer):
+            raise InputError(f"expected labels of integers, got {label.dtype}")
+        if batch and label is not None and not isinstance(label, Tracer):  # of a tracer the values are not there yet
             check_labels(label, self.config.num_classes)
         return label if label is None else jnp.asarray(label)
+
+
+def stack_ends(first: Float[Input, "*feature"], second: Float[Input, "*feature"], steps: int) -> Float[Array, "2 ..."]:
+    """The two ends of a way of so many steps, as one array.
+
+    Raises:
+        InputError: If they are of two shapes, or there is no step.
+    """
+    check("steps", steps, Count)
+    if first.shape != second.shape:
+        raise InputError(f"expected two ends of one shape, got {list(first.shape)} and {list(second.shape)}")
+    return jnp.stack([first, second])
 
 
 def line_between(first: Float[Array, " code"], second: Float[Array, " code"], steps: int) -> Float[Array, "steps code"]:

@@ -9,6 +9,10 @@ falls back to the newest one that is what was saved.
 import hashlib
 import json
 import logging
+import shutil
+import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +24,14 @@ import numpy as np
 
 from jaxae.errors import InputError
 from jaxae.network.parameters import named_leaves
+from jaxae.storage import documents
 from jaxae.storage.files import refuse_unwritable, write_text
 from jaxae.training.state import TrainState
 
 Arrays = dict[str, np.ndarray]
 
 _SUMS = "sha256.json"
+_SETTLING = 10  # twentieths of a second
 
 
 class Restored(NamedTuple):
@@ -48,7 +54,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=False, lightweight_initialize=True
         )
-        with _quiet_orbax(), refuse_unwritable(f"checkpoints in {folder}"):
+        with _quiet_orbax(), refuse_unwritable(folder, "a folder of checkpoints"):
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def save(self, state: TrainState, meta: dict[str, Any]) -> None:
@@ -63,20 +69,28 @@ class Checkpoints:
             return
         content = {"meta": meta, "digest": _digest(arrays, meta)}
         folder = self._folder / str(step)
+        args = self._ocp.args.Composite(
+            state=self._ocp.args.StandardSave(arrays), content=self._ocp.args.JsonSave(content)
+        )
         try:
-            self._manager.save(
-                step,
-                args=self._ocp.args.Composite(
-                    state=self._ocp.args.StandardSave(arrays), content=self._ocp.args.JsonSave(content)
-                ),
-            )
+            with _quiet_orbax():
+                self._manager.save(step, args=args)
             write_text(folder / _SUMS, json.dumps(_file_sums(folder)))
         except Exception as error:  # Orbax raises nearly any type for a disk that is full
+            self._drop_begun(step)
             reason = " ".join(str(error).split())[:200]
             raise InputError(
                 f"expected to write the checkpoint {folder}, got {reason}: with room on the disk, --resume goes on "
                 "from the checkpoint before it"
             ) from error
+
+    def _drop_begun(self, step: int) -> None:
+        """Delete what Orbax had begun to write; its threads go on with it for a while."""
+        with _quiet_orbax():
+            for _ in range(_SETTLING):
+                time.sleep(0.05)
+                for begun in self._folder.glob(f"{step}.*"):
+                    shutil.rmtree(begun, ignore_errors=True)
 
     def restore(self, like: TrainState) -> Restored | None:
         """The newest undamaged checkpoint of a state of this structure; None where there is none.
@@ -142,7 +156,7 @@ def _file_sums(folder: Path) -> dict[str, str]:
 
 def _check_files(folder: Path) -> None:
     path = folder / _SUMS
-    if path.exists() and json.loads(path.read_bytes()) != _file_sums(folder):
+    if path.exists() and documents.read(path) != _file_sums(folder):
         raise InputError("expected the files that were saved, got others")
 
 
@@ -162,11 +176,18 @@ def _digest(arrays: Arrays, meta: dict[str, Any]) -> str:
 
 @contextmanager
 def _quiet_orbax() -> Iterator[None]:
-    # A damaged file fills standard error with Orbax's own tracebacks; ours is one warning.
-    logger = logging.getLogger("absl")
+    # A damaged file, or a full disk, fills standard error with tracebacks of Orbax and its threads; ours is one line.
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
     level = logger.level
+
+    def tell(unraisable: "sys.UnraisableHookArgs") -> None:
+        if threading.current_thread() is threading.main_thread():
+            hook(unraisable)
+
     logger.setLevel(logging.CRITICAL + 1)
+    sys.unraisablehook = tell
     try:
         yield
     finally:
         logger.setLevel(level)
+        sys.unraisablehook = hook

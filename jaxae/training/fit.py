@@ -11,17 +11,18 @@ from typing import NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxae.config import RunConfig, VAEConfig
+from jaxae.bounds import Amount, Count, check
+from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset
-from jaxae.data.pixels import check_images, check_labels
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.network.models import Model, with_parameters
 from jaxae.training.checkpoint import Checkpoints
+from jaxae.training.checks import check_training
 from jaxae.training.placement import put_examples, put_state
 from jaxae.training.plan import evaluation_plan
 from jaxae.training.program import Corruption, Program, program_of
 from jaxae.training.progress import Progress
-from jaxae.training.run_folder import Circumstances, MetricsLine, RunFolder, save_weights
+from jaxae.training.run_folder import Circumstances, MetricsLine, RunFolder, save_weights, telling_how_to_go_on
 from jaxae.training.runtime import make_mesh
 from jaxae.training.schedule import make_schedule
 from jaxae.training.state import Metrics, TrainState, hyperparameters_of
@@ -76,14 +77,13 @@ def fit(
     Raises:
         InputError: If the data does not suit the model or the run directory.
         DivergenceError: If a cost or gradient is not finite.
-        StoppedError: If SIGINT or SIGTERM came; the run directory then holds a checkpoint.
+        StoppedError: If SIGINT, SIGTERM or SIGHUP came; the run directory then holds a checkpoint.
     """
     mesh = mesh or make_mesh(batch_size=config.train.batch_size)
-    check_data(config, dataset)
-    if log_every < 1:
-        raise InputError(f"expected log_every of 1 or more, got {log_every}")
-    if not checkpoint_seconds >= 0:
-        raise InputError(f"expected checkpoint_seconds of 0 or more, got {checkpoint_seconds}")
+    check_training(config, dataset, mesh)
+    config = config.replace(class_names=dataset.class_names)
+    check("log_every", log_every, Count)
+    check("checkpoint_seconds", checkpoint_seconds, Amount)
     if corrupt is not None and config.train.replay != "no":
         raise InputError("expected no corruption in a replay, whose random stream has none, got one")
     log = log or (lambda line: None)
@@ -102,7 +102,8 @@ def fit(
         run.begin(resume=resume)
         run.train(show_progress=show_progress, stop=stop)
         # A signal that comes now is too late to stop anything: the weights are written.
-        save_weights(folder.weights_file, config, run.trainer.state.parameters)
+        with telling_how_to_go_on():
+            save_weights(folder.weights_file, config, run.trainer.state.parameters)
     return run.result()
 
 
@@ -266,29 +267,3 @@ class _Run:
             f"which is saved in {self.keeper.folder.path}; --resume continues from there",
             number,
         )
-
-
-def check_data(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse data that does not suit the model or the batch size.
-
-    Raises:
-        InputError: If it does not, naming what was expected and what came.
-    """
-    images, labels = dataset.train
-    for split in (dataset.train, dataset.test):
-        check_images(split.images, images.shape[1:])
-        check_labels(split.labels, dataset.num_classes, num_images=len(split.images))
-    if config.train.batch_size > len(labels):
-        raise InputError(
-            f"expected a batch size of at most the {len(labels)} training examples, got {config.train.batch_size}"
-        )
-    if isinstance(config.model, VAEConfig):
-        classes = config.model.num_classes
-        if images.shape[1:] != (28, 28, 1):
-            raise InputError(f"expected images [n, 28, 28, 1], got {list(images.shape)}")
-        if classes and dataset.num_classes > classes:
-            raise InputError(
-                f"expected labels of the model's {classes} classes, got a data set of {dataset.num_classes}"
-            )
-    elif int(np.prod(images.shape[1:])) != config.model.num_features:
-        raise InputError(f"expected examples of {config.model.num_features} features, got {list(images.shape[1:])}")

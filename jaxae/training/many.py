@@ -15,8 +15,8 @@ from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters
-from jaxae.storage.files import refuse_unwritable
-from jaxae.training.fit import check_data
+from jaxae.storage.files import whole_or_absent_folder
+from jaxae.training.checks import check_training
 from jaxae.training.placement import put_examples
 from jaxae.training.plan import evaluation_plan, stack_plans
 from jaxae.training.program import program_of
@@ -79,6 +79,8 @@ def fit_many(
     if not len(seeds):
         raise InputError("expected one seed or more, got none")
     train = config.train
+    mesh = mesh or make_mesh(batch_size=train.batch_size, models=len(seeds))
+    check_training(config, dataset, mesh, models=len(seeds))
     learning_rates = [train.learning_rate] * len(seeds) if learning_rates is None else learning_rates
     betas = [train.beta] * len(seeds) if betas is None else betas
     if not len(seeds) == len(learning_rates) == len(betas):
@@ -86,12 +88,11 @@ def fit_many(
             "expected as many learning rates and betas as seeds, got "
             f"{len(learning_rates)}, {len(betas)} and {len(seeds)}"
         )
+    config = config.replace(class_names=dataset.class_names)
     configs = [
         config.replace(seed=seed, learning_rate=rate, beta=beta)
         for seed, rate, beta in zip(seeds, learning_rates, betas, strict=True)
     ]
-    check_data(config, dataset)
-    mesh = mesh or make_mesh(batch_size=train.batch_size, models=len(seeds))
     program = program_of(config, divide_by_models(mesh, len(seeds)))
     schedules = [make_schedule(one, len(dataset.train.labels)) for one in configs]
     trainer = Trainer.start(
@@ -124,16 +125,19 @@ def fit_many(
 
 
 def save_many(folder: Path, result: ManyResult, seeds: Sequence[int]) -> None:
-    """Write a new folder: `config.json`, `metrics.jsonl` of each epoch, and each seed's weights.
+    """Write a new folder, whole or absent: `config.json`, `metrics.jsonl` of each epoch, and each seed's weights.
 
     A line of metrics holds mean, deviation and each seed's value of the test set's cost and terms.
 
     Raises:
-        InputError: If the folder cannot be written.
+        InputError: If there is something of that name, or the folder cannot be written.
     """
+    with whole_or_absent_folder(folder) as beside:
+        _write_many(beside, result, seeds)
+
+
+def _write_many(folder: Path, result: ManyResult, seeds: Sequence[int]) -> None:
     kept = RunFolder(folder)
-    with refuse_unwritable("a run directory"):
-        folder.mkdir(parents=True)
     kept.write_config(result.config)
     lines = []
     for epoch in range(result.test.cost.shape[1]):

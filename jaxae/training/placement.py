@@ -108,6 +108,7 @@ def _aligned(array: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"
     """
     room = np.empty(array.nbytes + 64, np.uint8)
     start = -room.ctypes.data % 64
-    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    # In this machine's byte order, which JAX takes for granted.
+    copy = room[start : start + array.nbytes].view(array.dtype.newbyteorder("=")).reshape(array.shape)
     copy[...] = array
     return copy

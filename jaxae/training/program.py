@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
 from jaxae.config import ComputeDtype, ModelConfig, Reduction, RunConfig, VAEConfig
+from jaxae.network.fork import check_not_forked
 
 Corruption = Callable[[Key[Array, ""], Float[Array, "..."]], Float[Array, "..."]]
 
@@ -25,6 +26,9 @@ class Program:
             it is still to reconstruct the example.
         binarize: Whether an example's pixels are drawn 0 or 1, with the grey values as probabilities.
         reduction: Reduction of a batch's cost, as in `TrainConfig`.
+
+    Raises:
+        InputError: If this process was forked from one in which JAX had started.
     """
 
     model: ModelConfig
@@ -34,6 +38,9 @@ class Program:
     corrupt: Corruption | None = None
     binarize: bool = False
     reduction: Reduction = "post"
+
+    def __post_init__(self) -> None:
+        check_not_forked()
 
     @property
     def float_dtype(self) -> np.dtype:

@@ -4,6 +4,7 @@ config.json          model, training and data settings
 metrics.jsonl        a line for each logged step and each epoch's test set
 checkpoints/         the newest three, by step
 weights.safetensors  the trained weights in Flax's layout, once the training has ended
+codec.npz            tables of a compression, once the run has been used for one
 *.png                figures
 """
 
@@ -13,7 +14,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -22,17 +23,22 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxae.bounds import check
 from jaxae.config import ModelConfig, RunConfig, read_config
 from jaxae.data.dataset import Dataset
-from jaxae.errors import InputError
+from jaxae.ending import keep
+from jaxae.errors import InputError, brief
+from jaxae.network.fork import check_not_forked
 from jaxae.network.models import Model, parameter_shapes, with_parameters
 from jaxae.network.parameters import Parameters, named_leaves
 from jaxae.storage import safetensors
-from jaxae.storage.files import refuse_unwritable, write_bytes, write_text
+from jaxae.storage.files import partial_files, refuse_unwritable, write_bytes, write_text
 from jaxae.training.program import Program
 from jaxae.training.runtime import usable_cores
 
 RUNS = Path("runs")
+# All but the figures, which may be drawn anew.
+_FILES = ("config.json", "metrics.jsonl", "checkpoints", "weights*.safetensors", "codec.npz")
 
 MetricsLine = dict[str, float | int]
 
@@ -56,6 +62,7 @@ class RunFolder:
             InputError: If the folder holds a run that is not to be resumed, a run of other settings, or other files,
                 if another process trains in it, or if it cannot be written.
         """
+        check("a run directory", path, Path)
         folder = cls(path)
         try:
             str(path).encode()
@@ -63,7 +70,8 @@ class RunFolder:
             raise InputError(f"expected a run directory whose name is UTF-8, got {str(path)!r}") from None
         if path.exists() and not path.is_dir():
             raise InputError(f"expected a new or empty run directory, got {path}")
-        with _writing(path):
+        new = not path.exists()
+        with refuse_unwritable(path, "a run directory"):
             path.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDONLY)
         try:
@@ -75,9 +83,16 @@ class RunFolder:
         try:
             if folder.config_file.exists():
                 folder._check_resumable(config, resume)
-            elif any(path.iterdir()):
+            elif {*path.iterdir()} > {*partial_files(folder.config_file)}:
                 raise InputError(f"expected a new or empty run directory, got {path}")
-            folder.write_config(config)
+            folder._drop_partial()
+            try:
+                folder.write_config(config)
+            except InputError:
+                if new:
+                    path.rmdir()
+                raise
+            keep(f"{path}, which --resume continues")
             yield folder
         finally:
             os.close(handle)
@@ -104,17 +119,19 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Write the run's settings, whole or absent."""
-        with _writing(self.path):
-            write_text(self.config_file, json.dumps(config.to_json(), indent=2) + "\n")
+        write_text(self.config_file, json.dumps(config.to_json(), indent=2) + "\n")
 
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Write the run's metrics anew, whole or absent."""
-        with _writing(self.path):
-            write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
+        write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
 
     def append_metrics(self, line: MetricsLine) -> None:
-        """Append a line to the run's metrics."""
-        with _writing(self.path), self.metrics_file.open("a") as file:
+        """Append a line to the run's metrics.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        with telling_how_to_go_on(), refuse_unwritable(self.metrics_file), self.metrics_file.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
     def truncate_metrics(self, count: int) -> list[MetricsLine]:
@@ -131,9 +148,18 @@ class RunFolder:
                 f"expected the {count} lines of metrics that the checkpoint counts, got {len(metrics)} in "
                 f"{self.metrics_file} before the first that is missing or damaged"
             )
-        with _writing(self.path):
+        with telling_how_to_go_on():
             write_bytes(self.metrics_file, b"".join(lines))
         return metrics
+
+    def _drop_partial(self) -> None:
+        """Delete what processes that were killed had begun to write: no other trains here now."""
+        files = (self.config_file, self.metrics_file, self.weights_file, self.path / "*.png")
+        sums = (step / "sha256.json" for step in self.checkpoints.glob("*"))
+        with refuse_unwritable(self.path, "a run directory"):
+            for path in (*files, *sums):
+                for partial in partial_files(path):
+                    partial.unlink()
 
     def _check_resumable(self, config: RunConfig, resume: bool) -> None:
         earlier = read_config(self.config_file)
@@ -168,6 +194,25 @@ def default_path(name: str, *, resume: bool = False) -> Path:
     while (RUNS / f"{name}-{number}").exists():
         number += 1
     return RUNS / f"{name}-{max(number - 1, 1) if resume else number}"
+
+
+@contextmanager
+def telling_how_to_go_on() -> Iterator[None]:
+    """Say of a training's file that is refused in the block how to go on with the training.
+
+    Raises:
+        InputError: If one is.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}; with room on the disk, --resume goes on from the last checkpoint") from error
+
+
+def run_files(*folders: Path) -> list[Path]:
+    """The files that runs are made of, or the runs in folders of them: what no output may replace."""
+    patterns = [pattern for name in _FILES for pattern in (name, f"*/{name}")]
+    return [file for folder in folders for pattern in patterns for file in folder.glob(pattern)]
 
 
 class Circumstances:
@@ -235,7 +280,8 @@ def load_weights(path: Path, model: ModelConfig) -> Parameters:
     if expected != came:
         differing = sorted(set(expected.items()) ^ set(came.items()))
         raise InputError(
-            f"expected the weights of {model} in {path}, got others: {differing[0][0]} (and {len(differing) - 1} more)"
+            f"expected the weights of {brief(model, 120)} in {path}, got others: {brief(differing[0][0])} "
+            f"(and {len(differing) - 1} more)"
         )
     return jax.tree.unflatten(jax.tree.structure(shapes), [arrays[name] for name in expected])
 
@@ -244,8 +290,10 @@ def load_model(path: Path, config: RunConfig) -> Model:
     """The model of these settings with the parameters that `save_weights` wrote.
 
     Raises:
-        InputError: If the file is missing or damaged, or holds another model.
+        InputError: If the file is missing or damaged, or holds another model, or this process was forked from one in
+            which JAX had started.
     """
+    check_not_forked()
     return with_parameters(config.model, jax.tree.map(jax.numpy.asarray, load_weights(path, config.model)))
 
 
@@ -260,10 +308,6 @@ def load_run(run_dir: str | Path) -> tuple[RunConfig, Model]:
     return config, load_model(folder.weights_file, config)
 
 
-def _writing(path: Path) -> AbstractContextManager[None]:
-    return refuse_unwritable(f"the run directory {path}")
-
-
 def _parse_metrics(line: bytes) -> MetricsLine:
     """A line of metrics; empty if it is none."""
     try:
@@ -271,7 +315,12 @@ def _parse_metrics(line: bytes) -> MetricsLine:
     except (ValueError, RecursionError):  # neither JSON nor, perhaps, text
         return {}
     whole = line.endswith(b"\n") and isinstance(found, dict) and {"epoch", "step", "time"} <= found.keys()
-    return found if whole and all(isinstance(value, int | float) for value in found.values()) else {}
+    # NaN and infinity are not below it either: a training that meets them ends.
+    return found if whole and all(map(_is_metric, found.values())) else {}
+
+
+def _is_metric(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _flat(document: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,11 @@ import warnings
 import jax
 from jax.sharding import AxisType, Mesh
 
+from jaxae.bounds import Workers, check
 from jaxae.config import ComputeDtype
 from jaxae.data.cache import cache_folder
 from jaxae.errors import InputError
+from jaxae.network.fork import check_not_forked
 
 DATA_AXIS, MODEL_AXIS = "data", "model"
 
@@ -42,8 +44,7 @@ def configure(
     """
     if device not in {"auto", "cpu", "gpu"}:
         raise InputError(f"expected a device of auto, cpu or gpu, got {device!r}")
-    if devices is not None and devices < 1:
-        raise InputError(f"expected 1 device or more, got {devices}")
+    check("devices", devices, Workers | None)
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     if dtype == "float64":
@@ -61,26 +62,32 @@ def set_xla_flags() -> None:
     """Set what XLA's CPU backend reads once, when it starts, and takes as no option of jit.
 
     No unrolling of loops before LLVM vectorises them: at 32 examples per device, LLVM unrolls an inner loop of 32 whole
-    and then does not vectorise it (26 us per pass become 5). Fusions of several outputs, where two loops over the same
-    arrays become one. Names that a version of XLA does not know, it ignores.
+    and then does not vectorise it (26 us per pass become 5). Names that a version of XLA does not know, it ignores.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_extra_options" not in flags:
-        options = "xla_cpu_disable_loop_unrolling,xla_cpu_use_multi_output_fusion"
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_extra_options={options}".strip()
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_extra_options=xla_cpu_disable_loop_unrolling".strip()
 
 
 def make_mesh(*, device: str = "auto", devices: int | None = None, batch_size: int = 1 << 30, models: int = 1) -> Mesh:
     """A one-dimensional mesh, named "data", of the devices that share a batch.
 
     Raises:
-        InputError: If the device or so many of them are not there.
+        InputError: If the device or so many of them are not there, or this process was forked from one in which JAX
+            had started.
     """
+    check("devices", devices, Workers | None)
+    check_not_forked()
     try:
         present = jax.devices(None if device == "auto" else device)
-    except RuntimeError:
-        kinds = ", ".join(sorted({d.platform for d in jax.devices()}))
-        raise InputError(f"expected a {device} that JAX can use, got only: {kinds}") from None
+    except (RuntimeError, AssertionError) as error:  # JAX asserts that a platform named to it is one that it has
+        with contextlib.suppress(RuntimeError, AssertionError):
+            kinds = ", ".join(sorted({d.platform for d in jax.devices()}))
+            raise InputError(f"expected a {device} that JAX can use, got only: {kinds}") from None
+        platforms = f"JAX_PLATFORMS is {jax.config.values['jax_platforms']!r}"
+        raise InputError(
+            f"expected a device that JAX can use, got none, as {platforms}: {str(error) or 'it has no such platform'}"
+        ) from error
     count = devices or default_device_count(batch_size, len(present), models)
     if count > len(present):
         raise InputError(f"expected {count} {present[0].platform} devices, got {len(present)} present")
@@ -102,9 +109,11 @@ def keep_compiled_programs() -> None:
 
     A folder that cannot be written is a warning, and nothing is kept.
     """
-    folder = cache_folder() / "xla"
     try:
+        folder = cache_folder() / "xla"
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} cannot be written to")
     except OSError as error:
         warnings.warn(f"compiled programs are not kept: {error}", stacklevel=2)
         return

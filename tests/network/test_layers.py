@@ -71,6 +71,28 @@ def test_lowerings_agree_in_float64_and_are_different_programs(x64):
         assert ["conv_general_dilated" in program for program in programs] == [True, False]
 
 
+def test_second_derivatives_of_both_lowerings_agree(x64):
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 5, 2)))
+    for kind in (Conv, ConvTranspose):
+        plain, matmul = (
+            second_derivatives(kind(2, 3, (3, 2), stride=2, lowering=name, rngs=nnx.Rngs(2)), x)
+            for name in ("plain", "matmul")
+        )
+        for one, other in zip(plain, matmul, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+
+
+def second_derivatives(layer: nnx.Module, x: jax.Array) -> list[jax.Array]:
+    """Derivatives of the size of a layer's slopes, by its parameters and its input."""
+    graph, state = nnx.split(layer)
+    slopes = jax.grad(lambda state, x: jnp.sin(nnx.merge(graph, state)(x)).sum(), (0, 1))
+
+    def size(*given):
+        return sum((one**2).sum() for one in jax.tree.leaves(slopes(*given)))
+
+    return jax.tree.leaves(jax.jit(jax.grad(size, (0, 1)))(state, x))
+
+
 def test_flatten_is_torchs_and_is_undone():
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
     expected = torch.from_numpy(x).permute(0, 3, 1, 2).flatten(1).numpy()

@@ -32,7 +32,7 @@ def test_where_the_two_forms_part_in_float64(x64):
     assert at_logit(bce_from_logits, -30, 1, jnp.float64) == pytest.approx((30, -1))
 
 
-@pytest.mark.parametrize("logit", [-1e4, -90.0, 0.0, 90.0, 1e4])
+@pytest.mark.parametrize("logit", [-1e4, -90.0, -0.7, 0.0, 90.0, 1e4])
 @pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
 def test_logits_of_any_size_have_a_finite_cost_and_slope(logit, target):
     value, slope = at_logit(bce_from_logits, logit, target, jnp.float32)

@@ -1,5 +1,6 @@
 """Damage to what a run keeps: resuming goes on to the same bits from an older checkpoint, or refuses, and says so."""
 
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -150,6 +151,8 @@ def test_damaged_metrics_are_refused_and_left_as_they_are(run, data, expected, t
         "no text": b"\xff" + content,
         "a list": b"[1, 2]\n" + rest,
         "no mapping of numbers": first.replace(b'"step"', b'"stop"') + b"\n" + rest,
+        "no number": re.sub(rb'"cost": [^,]+', b'"cost": NaN', content, count=1),
+        "beyond floats": re.sub(rb'"cost": [^,]+', b'"cost": ' + 400 * b"9", content, count=1),
         "deep": b"[" * 100_000 + b"\n" + rest,
     }
     for name, what in bad.items():
@@ -161,3 +164,33 @@ def test_damaged_metrics_are_refused_and_left_as_they_are(run, data, expected, t
     # Lines after those that the checkpoint counts are those of steps that are taken again.
     path = damaged(run, Path("metrics.jsonl"), tmp_path / "more", content + b'{"epoch": 3, "st')
     assert same(resumed(path, data), expected)
+
+
+def test_checkpoints_that_cannot_be_written_are_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        InputError, match=r"expected a folder of checkpoints that can be written, got .*checkpoints: Not a directory"
+    ):
+        checkpoint.Checkpoints(tmp_path / "file" / "checkpoints")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_text", full)
+    state = init_state(program_of(CONFIG, make_mesh(devices=1)), make_schedule(CONFIG, 64).init_parameters())
+    with (
+        checkpoint.Checkpoints(tmp_path / "checkpoints") as checkpoints,
+        pytest.raises(InputError, match=r"expected to write the checkpoint .*0, got .*No space left on device: with"),
+    ):
+        checkpoints.save(state, {})
+
+
+def test_a_checkpoint_of_another_model_is_refused(run):
+    other = CONFIG.replace(hidden=(4,))
+    state = init_state(program_of(other, make_mesh(devices=1)), make_schedule(other, 64).init_parameters())
+    with (
+        checkpoint.Checkpoints(run / "checkpoints") as checkpoints,
+        pytest.warns(UserWarning, match="is damaged and not used: "),
+        pytest.raises(InputError, match="expected a usable checkpoint"),
+    ):
+        checkpoints.restore(state)

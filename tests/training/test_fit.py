@@ -14,7 +14,9 @@ from conftest import REPOSITORY
 
 from jaxae import AUTOENCODER, CONDITIONAL_VAE, DivergenceError, InputError, fit, load, load_run, parameters_of
 from jaxae.data.dataset import Dataset, Split
+from jaxae.errors import StoppedError
 from jaxae.training.runtime import make_mesh
+from jaxae.training.stop_signals import stop_signals
 
 SMALL_VAE = CONDITIONAL_VAE.replace(epochs=2, batch_size=16, num_latent=5)
 SMALL_AE = AUTOENCODER.replace(epochs=2, batch_size=16, hidden=(7,))
@@ -134,7 +136,7 @@ def test_killed_runs_end_as_one_never_killed(tmp_path):
     whole = start(tmp_path / "whole")
     _, stderr = whole.communicate(timeout=300)
     assert whole.returncode == 0, stderr
-    for kills, number in enumerate((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)):
+    for kills, number in enumerate((signal.SIGKILL, signal.SIGTERM)):
         # Counted now: the process before may have written more between being seen and killed.
         newest = newest_checkpoint(tmp_path / "killed")
         process = start(tmp_path / "killed", *(["--resume"] if kills else []))
@@ -153,6 +155,41 @@ def test_killed_runs_end_as_one_never_killed(tmp_path):
     assert last.returncode == 0, stderr
     assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
     assert_same_weights(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_a_signal_ends_a_training_after_what_it_is_at(data, tmp_path):
+    def signalled(model, metrics):
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(
+        StoppedError, match=r"stopped by SIGTERM after step 5, .*; --resume continues from there"
+    ) as caught:
+        fit(SMALL_AE, data, run_dir=tmp_path / "parts", after_epoch=signalled)
+    assert caught.value.signal_number == signal.SIGTERM
+    fit(SMALL_AE, data, run_dir=tmp_path / "parts", resume=True)
+    fit(SMALL_AE, data, run_dir=tmp_path / "whole")
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_a_second_signal_interrupts_at_once():
+    with stop_signals() as stop:
+        assert stop() is None
+        signal.raise_signal(signal.SIGTERM)
+        assert stop() == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_lines_that_no_one_takes_leave_a_checkpoint(data, tmp_path):
+    """Whoever reads the lines goes in the middle of the second epoch: the steps up to there are kept."""
+
+    def log(line: str) -> None:
+        if line.startswith("Epoch: 002/002 | Batch 002"):
+            raise BrokenPipeError("nobody reads this")
+
+    with pytest.raises(BrokenPipeError, match="nobody reads this"):
+        fit(SMALL_AE, data, run_dir=tmp_path / "run", log=log, log_every=2, checkpoint_seconds=1e9)
+    assert newest_checkpoint(tmp_path / "run") > 5
 
 
 def test_resuming_a_run_without_checkpoint_says_so(data, tmp_path):
@@ -190,7 +227,7 @@ def test_a_run_is_not_overwritten(data, tmp_path):
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(InputError, match="expected a new or empty run directory"):
         fit(SMALL_AE, data, run_dir=tmp_path / "full")
-    with pytest.raises(InputError, match=r"expected the run directory .* that can be written"):
+    with pytest.raises(InputError, match=r"expected a run directory that can be written, got .*: Not a directory"):
         fit(SMALL_AE, data, run_dir=tmp_path / "full" / "thesis.tex" / "run")
 
 
@@ -214,6 +251,18 @@ def test_divergence_stops_names_the_step_and_keeps_the_last_good_checkpoint(data
 def test_data_that_does_not_suit_the_model_is_refused(config, match, data):
     with pytest.raises(InputError, match=match):
         fit(config, data)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_images_of_another_shape_than_the_model_s_are_refused(data):
+    train, test = (Split(split.images[:, :27], split.labels) for split in (data.train, data.test))
+    with pytest.raises(InputError, match=r"expected images of shape Nx28x28x1, got 70x27x28x1"):
+        fit(SMALL_VAE, replace(data, train=train, test=test))
+
+
+def test_a_replay_has_no_corruption(data):
+    with pytest.raises(InputError, match="expected no corruption in a replay"):
+        fit(SMALL_AE.replace(replay="torch"), data, corrupt=lambda key, image: image)
 
 
 @pytest.mark.parametrize("settings", [{"log_every": 0}, {"checkpoint_seconds": -1.0}])
@@ -256,7 +305,6 @@ def test_bfloat16_trains_float32_parameters(data):
 @pytest.mark.parametrize("config", [SMALL_AE, SMALL_VAE])
 @pytest.mark.usefixtures("unchecked")
 def test_what_the_loaders_refuse_is_refused_at_this_door_too(config, split, change, match, data, tmp_path):
-    changed = replace(data, **{split: Split(*change(*getattr(data, split)))})
     with pytest.raises(InputError, match=match):
-        fit(config, changed, run_dir=tmp_path / "run")
+        fit(config, replace(data, **{split: Split(*change(*getattr(data, split)))}), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,11 +1,16 @@
+from collections.abc import Callable
+from functools import cache
+
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
 from jaxae import AUTOENCODER, CONDITIONAL_VAE, DivergenceError, InputError, fit, fit_many, load, load_run
+from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset, Split
 from jaxae.training import step
+from jaxae.training.fit import FitResult
 from jaxae.training.many import load_models, save_many
 from jaxae.training.runtime import default_device_count, divide_by_models, make_mesh
 
@@ -19,20 +24,27 @@ def data() -> Dataset:
     return Dataset("digits", Split(*(a[:70] for a in digits.train)), Split(*(a[:20] for a in digits.test)), 10)
 
 
+@pytest.fixture(scope="module")
+def singles(data) -> Callable[[RunConfig, int], FitResult]:
+    """The run of one configuration by itself, trained once for all that are compared with it."""
+    return cache(lambda config, devices: fit(config, data, mesh=make_mesh(devices=devices)))
+
+
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("vectorised", [False, True])
 @pytest.mark.parametrize(
-    ("config", "settings", "devices"),
+    ("config", "settings", "devices", "vectorised"),
     [
         # Both devices share each batch; one model on each; two of four devices on each.
-        (AE, {"seeds": [3, 4, 5]}, 2),
-        (AE.replace(replay="torch"), {"seeds": [3, 4]}, 2),
-        (VAE, {"seeds": [7, 7], "betas": [1.0, 4.0], "learning_rates": [1e-3, 2e-3]}, 4),
+        (AE, {"seeds": [3, 4, 5]}, 2, False),
+        (AE, {"seeds": [3, 4, 5]}, 2, True),
+        (AE.replace(replay="torch"), {"seeds": [3, 4]}, 2, False),
+        (VAE, {"seeds": [7, 7], "betas": [1.0, 4.0], "learning_rates": [1e-3, 2e-3]}, 4, False),
+        (VAE, {"seeds": [7, 7], "betas": [1.0, 4.0], "learning_rates": [1e-3, 2e-3]}, 4, True),
         # Two models on each device.
-        (VAE.replace(epochs=1), {"seeds": [5, 6, 7, 8]}, 2),
+        (VAE.replace(epochs=1), {"seeds": [5, 6, 7, 8]}, 2, False),
     ],
 )
-def test_each_model_is_its_own_single_run(config, settings, devices, vectorised, data, monkeypatch):
+def test_each_model_is_its_own_single_run(config, settings, devices, vectorised, data, singles, monkeypatch):
     if vectorised:  # as on a GPU
         monkeypatch.setattr(step, "for_each_model", lambda _, function, args: jax.vmap(function)(args))
     jax.clear_caches()  # of the other branch
@@ -45,7 +57,7 @@ def test_each_model_is_its_own_single_run(config, settings, devices, vectorised,
             beta=settings.get("betas", [1.0] * count)[index],
             learning_rate=settings.get("learning_rates", [config.train.learning_rate] * count)[index],
         )
-        single = fit(one, data, mesh=mesh)
+        single = singles(one, devices)
         own = jax.tree.map(lambda leaf: leaf[index], many.parameters)  # noqa: B023
         # Measured: 2e-15 of the largest; a batched product is summed in another order.
         jax.tree.map(
@@ -90,6 +102,8 @@ def test_models_that_were_saved_are_loaded(data, tmp_path):
     assert own == load_run(tmp_path / "one")[0]
     with pytest.raises(InputError, match="got no"):
         load_models(tmp_path / "none")
+    with pytest.raises(InputError, match=r"expected the name of a new folder, got .*many"):
+        save_many(tmp_path / "many", result, [9, 10])
 
 
 def parameters_of(model) -> list[jax.Array]:
@@ -101,6 +115,8 @@ def test_bad_sequences_and_divergence(data):
         fit_many(AE, data, seeds=[])
     with pytest.raises(InputError, match="as many learning rates and betas as seeds, got 2, 3 and 3"):
         fit_many(AE, data, seeds=[1, 2, 3], learning_rates=[0.1, 0.2])
+    with pytest.raises(InputError, match="batch size of at most the 70 training examples, got 71"):
+        fit_many(AE.replace(batch_size=71), data, seeds=[1, 2])
     wild = AE.replace(dtype="float32")
     with pytest.raises(DivergenceError, match=r"step \d+ of seed 9"):
         fit_many(wild, data, seeds=[8, 9], learning_rates=[1e-3, 1e37])

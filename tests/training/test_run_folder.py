@@ -84,6 +84,35 @@ def test_fewer_epochs_are_refused_and_say_how_they_are_meant(tmp_path):
         opened(tmp_path / "run", CONFIG.replace(epochs=6), resume=True)
 
 
+def test_what_killed_processes_had_begun_is_dropped_and_nothing_else(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "checkpoints" / "4").mkdir(parents=True)
+    mine = [".my.password.txt", ".costs.png", ".config.short.json", ".git"]
+    partial = [
+        ".config.a_b1c2d3.json",
+        ".metrics.abcdefgh.jsonl",
+        ".weights.abcdefgh.safetensors",
+        ".costs.12345678.png",
+    ]
+    partial += ["checkpoints/4/.sha256.abcdefgh.json"]
+    (folder / partial[0]).touch()
+    with pytest.raises(InputError, match="expected a new or empty run directory"):
+        opened(folder, CONFIG)
+    (folder / "checkpoints" / "4").rmdir()
+    (folder / "checkpoints").rmdir()
+    opened(folder, CONFIG)  # killed before it had any settings
+    assert [one.name for one in folder.iterdir()] == ["config.json"]
+    (folder / "checkpoints" / "4").mkdir(parents=True)
+    for name in (*mine, *partial):
+        (folder / name).touch()
+    with pytest.raises(InputError, match="got others"):
+        opened(folder, CONFIG.replace(seed=4), resume=True)
+    assert all((folder / name).exists() for name in (*mine, *partial))
+    opened(folder, CONFIG, resume=True)
+    left = {str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file()}
+    assert left == {*mine, "config.json"}
+
+
 HOLDING = """
 import sys, time
 from pathlib import Path
@@ -115,45 +144,71 @@ def test_folders_of_others_and_odd_names_are_refused_and_left_as_they_are(tmp_pa
     for name in ("notes", "file"):
         with pytest.raises(InputError, match="expected a new or empty run directory"):
             opened(tmp_path / name, CONFIG)
+    with pytest.raises(InputError, match="expected a run directory that a file can be called"):
+        opened(tmp_path / ("x" * 300), CONFIG)
     odd = tmp_path / os.fsdecode(b"run-\xff")
     with pytest.raises(InputError, match="whose name is UTF-8"):
         opened(odd, CONFIG)
     assert sorted(one.name for one in tmp_path.rglob("*")) == ["a.txt", "file", "notes"]
 
 
+def test_files_of_a_run_that_cannot_be_written_are_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.config_file.mkdir()
+    folder.metrics_file.mkdir()
+    line = {"epoch": 1, "step": 0, "time": 2.5}
+    way_on = "; with room on the disk, --resume goes on from the last checkpoint"
+    refused = r"expected a file that can be written, got .*metrics\.jsonl: Is a directory"
+    with pytest.raises(InputError, match=refused + way_on):
+        folder.append_metrics(line)
+    for write, then in (
+        (lambda: folder.write_config(CONFIG), "$"),
+        (lambda: folder.write_metrics([line]), "$"),
+        (lambda: folder.truncate_metrics(0), way_on),
+    ):
+        with pytest.raises(InputError, match=rf"expected the name of a file to write, got the folder \S+{then}"):
+            write()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["config.json", "metrics.jsonl"]
+
+
 FULL = """
-import resource, signal, sys
+import json, resource, signal, sys
 import jaxae
 from jaxae.data.dataset import Dataset, Split
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 digits = jaxae.load("digits")
 data = Dataset("digits", Split(*(a[:64] for a in digits.train)), Split(*(a[:20] for a in digits.test)), 10)
-config = jaxae.AUTOENCODER.replace(epochs=int(sys.argv[2]), batch_size=32, hidden=(3,))
-if len(sys.argv) > 3:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
-try:
-    jaxae.fit(config, data, run_dir=sys.argv[1], resume=True, checkpoint_seconds=0)
-except jaxae.InputError as error:
-    print("refused:", error)
+for folder, epochs, most in json.loads(sys.argv[1]):
+    config = jaxae.AUTOENCODER.replace(epochs=epochs, batch_size=32, hidden=(3,))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most or resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        jaxae.fit(config, data, run_dir=folder, resume=True, checkpoint_seconds=0)
+    except jaxae.InputError as error:
+        print("refused:", error)
 """
 
 
 def test_a_disk_that_fills_up_loses_nothing(tmp_path):
     """Files may grow to a limit and no further, as on a full disk: at the settings, then at a checkpoint."""
 
-    def train(*arguments: object) -> str:
-        command = [sys.executable, "-c", FULL, *map(str, arguments)]
-        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    def train(*trainings: tuple[Path, int, int]) -> str:
+        """Trainings by folder, epochs and the largest size of a file, 0 for any."""
+        told = json.dumps([(str(folder), *numbers) for folder, *numbers in trainings])
+        command = [sys.executable, "-c", FULL, told]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        assert "Traceback" not in done.stderr
+        return done.stdout
 
     whole = opened(tmp_path / "whole", AUTOENCODER.replace(epochs=1, batch_size=32, hidden=(3,))).path
-    train(whole, 1)
+    train((whole, 1, 0))
     full = [shutil.copytree(whole, tmp_path / str(limit)) for limit in (200, 20_000)]
-    train(whole, 2)
-    for path in full:
-        message = train(path, 2, path.name)
+    messages = train((whole, 2, 0), *((path, 2, int(path.name)) for path in full)).splitlines()
+    assert len(messages) == 2
+    for message, path in zip(messages, full, strict=True):
         assert message.startswith("refused: expected ")
-        assert len(message.splitlines()) == 1
         assert len(message) < 500
-        train(path, 2)
+        assert not list(path.rglob("*orbax-checkpoint-tmp*"))
+    assert not train(*((path, 2, 0) for path in full))
+    for path in full:
         assert (path / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
         assert {one.name for one in path.iterdir()} == {one.name for one in whole.iterdir()}

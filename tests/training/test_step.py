@@ -68,6 +68,14 @@ def test_results_do_not_depend_on_the_number_of_devices(name):
     assert np.abs(flat(off.parameters) - flat(one.parameters)).max() > 1e-9
 
 
+def test_moments_decay_as_those_of_optax_and_torch():
+    state, _ = train(AUTOENCODER.replace(hidden=(2,)), a_plan(1, 10))
+    first, second = flat(state.optimizer[0].mu), flat(state.optimizer[0].nu)
+    assert first.any()
+    # 0.1 and 0.001 of the gradient and its square; float32's 1 - 0.999 is off by 5e-5.
+    np.testing.assert_allclose(second, 0.1 * first**2, rtol=1e-3)
+
+
 def test_binarized_pixels_are_drawn_with_the_grey_values_as_probabilities():
     program, _, _ = start(DENSE)
     grey = np.broadcast_to(np.array([0, 51, 255], np.uint8)[:, None, None, None], (3, 28, 28, 1))
