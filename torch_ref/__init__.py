@@ -1,31 +1,33 @@
 """The post's models and training loops in PyTorch, and a dense VAE: the reference that jaxae is held against."""
 
-from .batches import ImageDataset as ImageDataset
-from .batches import ReplayedBatches as ReplayedBatches
-from .batches import epoch_order as epoch_order
-from .batches import shuffled_batches as shuffled_batches
-from .checkpoint import Restored as Restored
-from .checkpoint import load_checkpoint as load_checkpoint
-from .checkpoint import save_checkpoint as save_checkpoint
-from .data import Dataset as Dataset
-from .data import Split as Split
-from .data import load_arrays as load_arrays
-from .data import load_idx as load_idx
-from .data import to_float as to_float
-from .errors import InputError as InputError
-from .loops import Evaluation as Evaluation
-from .loops import evaluate as evaluate
-from .loops import train_autoencoder as train_autoencoder
-from .loops import train_cvae as train_cvae
-from .loops import train_step_autoencoder as train_step_autoencoder
-from .loops import train_step_cvae as train_step_cvae
-from .losses import autoencoder_cost as autoencoder_cost
-from .losses import cvae_cost as cvae_cost
-from .losses import kl_divergence as kl_divergence
-from .losses import reconstruction_target as reconstruction_target
-from .models import Autoencoder as Autoencoder
-from .models import ConditionalVariationalAutoencoder as ConditionalVariationalAutoencoder
-from .models import DenseVariationalAutoencoder as DenseVariationalAutoencoder
-from .models import VariationalAutoencoder as VariationalAutoencoder
-from .models import to_onehot as to_onehot
-from .models import with_condition as with_condition
+from importlib import import_module
+
+# Each name is imported at its first use: the command is there before torch. Types are in the stub beside this file.
+_NAMES = {
+    "batches": ("ImageDataset", "ReplayedBatches", "epoch_order", "shuffled_batches"),
+    "checkpoint": ("Restored", "load_checkpoint", "save_checkpoint"),
+    "data": ("Dataset", "Split", "load_arrays", "load_idx", "to_float"),
+    "errors": ("InputError",),
+    "loops": ("Evaluation", "evaluate", "train_autoencoder", "train_cvae", "train_step_autoencoder", "train_step_cvae"),
+    "losses": ("autoencoder_cost", "cvae_cost", "kl_divergence", "reconstruction_target"),
+    "models": (
+        "Autoencoder",
+        "ConditionalVariationalAutoencoder",
+        "DenseVariationalAutoencoder",
+        "VariationalAutoencoder",
+        "to_onehot",
+        "with_condition",
+    ),
+}
+_FILES = {name: file for file, names in _NAMES.items() for name in names}
+__all__ = sorted(_FILES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -126,11 +126,15 @@ def _train(
     start_time = time.time()
     for epoch in range(num_epochs):
         for batch_idx, (features, targets) in enumerate(batches):
+            if not features.is_floating_point():
+                raise InputError(f"expected features of floats in [0, 1], got {features.dtype}")
             features = features.to(parameter)
             targets = targets.to(parameter.device)
             try:
                 cost = step(features, targets)
             except RuntimeError as error:
+                if "elements of target should be between 0 and 1" in str(error):
+                    raise InputError("expected features in [0, 1], got others") from error
                 if not any(words in str(error) for words in DIVERGENCE):
                     raise
                 raise _diverged(epoch, batch_idx) from error
@@ -166,6 +170,10 @@ def evaluate(
     """
     if images.dtype != torch.uint8 or images.shape[1:] != (1, 28, 28) or not len(images):
         raise InputError(f"expected images of uint8 (N, 1, 28, 28), got {images.dtype} {tuple(images.shape)}")
+    if batch_size < 1 or not math.isfinite(beta):
+        raise InputError(f"expected batches of 1 or more and a finite beta, got {batch_size} and {beta}")
+    if labels is not None and labels.shape != images.shape[:1]:
+        raise InputError(f"expected {len(images)} labels, got {tuple(labels.shape)}")
     parameter = next(model.parameters())
     if eps is None and isinstance(model, VariationalAutoencoder):
         generator = torch.Generator().manual_seed(EVALUATION_SEED)

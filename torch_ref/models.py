@@ -142,15 +142,17 @@ class VariationalAutoencoder(torch.nn.Module, ABC):
         z_mean, z_log_var, encoded = self.encoder(features, targets, eps)
         return z_mean, z_log_var, encoded, self.decoder(encoded, targets)
 
-    def _labels(self, targets: Tensor | None) -> Tensor:
+    def _labels(self, targets: Tensor | None, batch: int) -> Tensor:
         if targets is None:
-            raise InputError(f"expected labels, as the model has {self.num_classes} classes")
+            raise InputError(f"expected labels, as the model has {self.num_classes} classes, got none")
+        if len(targets) != batch:
+            raise InputError(f"expected {batch} labels, got {len(targets)}")
         return targets
 
     def _with_onehot(self, rows: Tensor, targets: Tensor | None) -> Tensor:
         if not self.num_classes:
             return rows
-        onehot = to_onehot(self._labels(targets), self.num_classes, rows.device)
+        onehot = to_onehot(self._labels(targets, len(rows)), self.num_classes, rows.device)
         return torch.cat((rows, onehot.to(rows.dtype)), dim=1)
 
 
@@ -216,7 +218,7 @@ class ConditionalVariationalAutoencoder(VariationalAutoencoder):
         """Flat features [B, 256] of images [B, 1, 28, 28] and labels [B], behind three convolutions."""
         x = images
         if self.num_classes:
-            x = with_condition(images, self._labels(targets), self.num_classes)
+            x = with_condition(images, self._labels(targets, len(images)), self.num_classes)
         x = F.leaky_relu(self.enc_conv_1(x))
         x = F.leaky_relu(self.enc_conv_2(x))
         x = F.leaky_relu(self.enc_conv_3(x))
@@ -306,7 +308,17 @@ def _activation(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def to_onehot(targets: Tensor, num_classes: int, device: torch.device | str) -> Tensor:
-    """One-hot rows, float32 [B, num_classes], of integer labels [B]; [B, 0] without classes."""
+    """One-hot rows, float32 [B, num_classes], of integer labels [B]; [B, 0] without classes.
+
+    Raises InputError for labels of another shape or dtype, and on the CPU for labels of no class: a GPU would have to
+    be waited for, and a compiled program cannot look.
+    """
+    if targets.ndim != 1 or targets.dtype.is_floating_point or targets.dtype.is_complex:
+        raise InputError(f"expected integer labels (B,), got {targets.dtype} {tuple(targets.shape)}")
+    if num_classes and targets.device.type == "cpu" and not torch.compiler.is_compiling() and len(targets):
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= num_classes:
+            raise InputError(f"expected labels from 0 to {num_classes - 1}, got {low if low < 0 else high}")
     onehot = torch.zeros(targets.size(0), num_classes, dtype=torch.float32, device=device)
     if num_classes:
         onehot.scatter_(1, targets.to(device=device, dtype=torch.int64).view(-1, 1), 1)

@@ -1,9 +1,13 @@
 """`python -m torch_ref.train ae|cvae|dense-vae`: the post's training scripts as a command."""
 
+from .ending import carry_out, note_saved, watch
+
+if __name__ == "__main__":
+    watch()  # before torch is imported, which takes a while
+
 import argparse
 import functools
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,7 +93,7 @@ def run(settings: argparse.Namespace) -> None:
     _check_numbers(settings)
     device = _device(settings.device)
     if settings.save:
-        check_writable(settings.save)
+        check_writable(settings.save, inputs=(settings.arrays, settings.data_dir, MNIST))
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     if device.type == "cuda":
@@ -117,6 +121,7 @@ def run(settings: argparse.Namespace) -> None:
     # Saved before it is evaluated: a fault in the evaluation costs no training.
     if settings.save:
         save_checkpoint(settings.save, model, optimizer, epoch=settings.epochs, loss=cost)
+        note_saved(settings.save)
     result = evaluate(model, *data.test, beta=beta)
     print(
         f"Test cost: {result.cost:.4f} | Reconstruction: {result.reconstruction:.4f} "
@@ -148,18 +153,20 @@ def _model(settings: argparse.Namespace) -> Autoencoder | VariationalAutoencoder
 
 
 def _check_numbers(settings: argparse.Namespace) -> None:
-    def least(name: str, bound: int) -> None:
-        value = getattr(settings, name)
-        if value is not None and value < bound:
-            raise InputError(f"argument --{name.replace('_', '-')}: expected at least {bound}, got {value}")
+    def hold(name: str, least: int, most: int = 2**31 - 1) -> None:
+        value = getattr(settings, name, None)
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and not least <= one <= most:
+                flag = name.replace("_", "-")
+                raise InputError(f"argument --{flag}: expected {least} to {most}, got {str(one)[:80]}")
 
-    least("epochs", 0)
-    least("batch_size", 1)
-    least("log_every", 1)
-    least("threads", 1)
-    if settings.command != "ae":
-        least("num_latent", 1)
-        least("num_classes", 0)
+    hold("epochs", 0)
+    hold("batch_size", 1)
+    hold("log_every", 1)
+    hold("threads", 1, 1024)
+    hold("hidden", 1)
+    hold("num_latent", 1)
+    hold("num_classes", 0)
     for name in ("learning_rate", "beta"):
         value = getattr(settings, name, 0.0)
         if not (math.isfinite(value) and value >= 0):
@@ -201,20 +208,8 @@ def _device(name: str | None) -> torch.device:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; gives its exit status: 0, 2 for bad input, 130 when interrupted."""
-    try:
-        run(parse(argv))
-    except InputError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: nothing was saved", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # Whoever read the log has gone; the interpreter's last flush must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
+    """Run the command; gives its exit status."""
+    return carry_out(lambda: run(parse(argv)))
 
 
 if __name__ == "__main__":

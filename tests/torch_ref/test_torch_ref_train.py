@@ -4,8 +4,12 @@ import io
 import os
 import pickle
 import re
+import shutil
+import stat
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -306,6 +310,14 @@ class TestCheckpoint:
         good = tmp_path / "good.pt"
         assert main(command("ae", arrays, "--save", str(good))) == 0
         content = torch.load(good, weights_only=True)
+        weights, optimizer = content["model_state_dict"], content["optimizer_state_dict"]
+        (first, *_), (group,) = weights, optimizer["param_groups"]
+
+        def with_moments(**other: object) -> dict:
+            states = {**optimizer["state"], 0: {**optimizer["state"][0], **other}}
+            return {**content, "optimizer_state_dict": {**optimizer, "state": states}}
+
+        first_moment = optimizer["state"][0]["exp_avg"]
         bad = {
             "truncated": good.read_bytes()[:-2000],
             "empty": b"",
@@ -318,6 +330,21 @@ class TestCheckpoint:
             "no_settings": {**content, "settings": {}},
             "model": {**content, "model": "GAN"},
             "no_weights": {**content, "model_state_dict": {}},
+            "unhashable": {**content, "model": ["Autoencoder"]},
+            "huge": {**content, "settings": {**content["settings"], "num_features": 10**12}},
+            "claims": {**content, "model_state_dict": {**weights, first: torch.zeros(1).expand(10**12)}},
+            "whole_numbers": {**content, "model_state_dict": {name: one.long() for name, one in weights.items()}},
+            "two_kinds": {**content, "model_state_dict": {**weights, first: weights[first].double()}},
+            "moments": with_moments(exp_avg=torch.zeros(3)),
+            "complex": with_moments(exp_avg=first_moment.to(torch.complex64)),
+            "before_the_first_step": with_moments(step=torch.tensor(-1.5)),
+            "others": {
+                **content,
+                "optimizer_state_dict": {**optimizer, "param_groups": [{**group, "params": group["params"][::-1]}]},
+            },
+            "rate": {**content, "optimizer_state_dict": {**optimizer, "param_groups": [{**group, "lr": "fast"}]}},
+            "two_groups": {**content, "optimizer_state_dict": {**optimizer, "param_groups": [group, group]}},
+            "epoch": {**content, "epoch": "three"},
         }.items():
             buffer = io.BytesIO()
             torch.save(change, buffer)
@@ -328,25 +355,51 @@ class TestCheckpoint:
             with pytest.raises(torch_ref.InputError, match=name) as caught:
                 torch_ref.load_checkpoint(path)
             assert "\n" not in str(caught.value), name
+            assert len(str(caught.value)) < 500
+
+    def test_hostile_pickles(self, tmp_path):
+        """What the walk refuses is tested with jaxae's readers of torch files; here, that it is walked."""
+        path = tmp_path / "hostile.pt"
+        for pickled in (
+            b"}(" + b")" + b"\x85" * 1_000_000 + b"K\x01u",
+            b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R",
+        ):
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("x/data.pkl", b"\x80\x02" + pickled + b".")
+                archive.writestr("x/version", b"3\n")
+            with pytest.raises(torch_ref.InputError, match=r"nests its parts|not written out"):
+                torch_ref.load_checkpoint(path)
+        os.mkfifo(tmp_path / "pipe.pt")
+        with pytest.raises(torch_ref.InputError, match="a pipe or a device"):
+            torch_ref.load_checkpoint(tmp_path / "pipe.pt")
+
+    def test_loading_draws_nothing_from_the_random_stream(self, arrays, tmp_path):
+        path = tmp_path / "m.pt"
+        assert main(command("ae", arrays, "--save", str(path))) == 0
+        torch.manual_seed(3)
+        expected = torch.rand(2)
+        torch.manual_seed(3)
+        torch_ref.load_checkpoint(path)
+        assert torch.equal(torch.rand(2), expected)
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--epochs", "-1"), "--epochs: expected at least 0, got -1"),
+        (("--epochs", "-1"), "--epochs: expected 0 to 2147483647, got -1"),
         (("--epochs", "two"), "--epochs: invalid int value: 'two'"),
-        (("--batch-size", "0"), "--batch-size: expected at least 1, got 0"),
+        (("--batch-size", "0"), "--batch-size: expected 1 to 2147483647, got 0"),
         (("--batch-size", "41"), "at most the 40 training images, got 41"),
         (("--learning-rate", "-0.1"), "--learning-rate: expected a finite number"),
         (("--learning-rate", "nan"), "--learning-rate: expected a finite number"),
         (("--beta", "-1"), "--beta: expected a finite number"),
-        (("--log-every", "0"), "--log-every: expected at least 1"),
-        (("--threads", "0"), "--threads: expected at least 1"),
+        (("--log-every", "0"), "--log-every: expected 1 to"),
+        (("--threads", "0"), "--threads: expected 1 to 1024"),
         (("--seed", "-1"), "--seed: expected 0 to"),
-        (("--num-latent", "0"), "--num-latent: expected at least 1, got 0"),
-        (("--num-classes", "-1"), "--num-classes: expected at least 0, got -1"),
-        (("--num-latent", str(10**15)), "cannot build a model of this size"),
-        (("--num-latent", str(10**30)), "cannot build a model of this size"),
+        (("--num-latent", "0"), "--num-latent: expected 1 to 2147483647, got 0"),
+        (("--num-classes", "-1"), "--num-classes: expected 0 to 2147483647, got -1"),
+        (("--num-latent", str(2**31 - 1)), "cannot build a model of this size"),
+        (("--num-latent", str(10**30)), "--num-latent: expected 1 to 2147483647"),
         (("--save", "two\nlines/m.pt"), "no such folder"),
         (("--num-classes", "9"), "train labels of 0 to 8 for --num-classes 9, got 0 to 9"),
         (("--num-classes", "0", "--reconstruct-condition"), "num_classes=0"),
@@ -359,8 +412,7 @@ class TestCheckpoint:
         (("--frobnicate",), "unrecognized arguments: --frobnicate"),
         (("--data-dir", "."), "--data-dir: not allowed with argument --arrays"),
         (("--save", "nowhere/m.pt"), "no such folder"),
-        (("--save", "."), "no regular file"),
-        (("--save", os.devnull), "no regular file"),
+        (("--save", "."), "it is a folder or a disk"),
         (("--learning-rate", "1e30"), "training diverged by epoch 1, batch"),
     ],
 )
@@ -403,6 +455,30 @@ def test_a_diverged_run_leaves_the_older_file(arrays, tmp_path, capsys):
     assert main(command("ae", arrays, "--save", str(path), "--learning-rate", "1e38")) == 2
     assert path.read_bytes() == b"older"
     assert "finite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.npz", "soft", "hard"])
+def test_what_is_read_is_not_replaced(arrays, tmp_path, capsys, name):
+    source = Path(shutil.copy(arrays, tmp_path / "a.npz"))
+    (tmp_path / "soft").symlink_to(source)
+    (tmp_path / "hard").hardlink_to(source)
+    before = source.read_bytes()
+    assert main(command("ae", source, "--save", str(tmp_path / name))) == 2
+    assert re.fullmatch(r"error: cannot write .*: .*a\.npz is read\n", capsys.readouterr().err)
+    assert source.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_links_permissions_and_devices_stay(arrays, tmp_path):
+    (tmp_path / "m.pt").touch(mode=0o640)
+    (tmp_path / "m.pt").chmod(0o640)
+    (tmp_path / "link").symlink_to("m.pt")
+    for path in (tmp_path / "link", Path(os.devnull)):
+        assert main(command("ae", arrays, "--epochs", "0", "--save", str(path))) == 0
+    assert torch_ref.load_checkpoint(tmp_path / "m.pt").epoch == 0
+    assert (tmp_path / "link").is_symlink()
+    assert stat.S_IMODE((tmp_path / "m.pt").stat().st_mode) == 0o640
+    assert Path(os.devnull).is_char_device()
 
 
 def test_a_full_disk_is_one_line(arrays, tmp_path, monkeypatch, capsys):
