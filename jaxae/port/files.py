@@ -2,7 +2,8 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,33 +13,37 @@ from jax.typing import DTypeLike
 
 from jaxae.errors import InputError
 from jaxae.port import torch_file
-from jaxae.port.arrays import copy_for_flax
+from jaxae.port.arrays import Deferred, FlaxCopies
+from jaxae.port.held import Held
+from jaxae.port.linen.view import LinenView
 from jaxae.port.names import join, nearest
-from jaxae.port.options import PortOptions
+from jaxae.port.options import PortOptions, SourceOptions
 from jaxae.port.plan import raise_problems
 from jaxae.port.report import PortReport, PortRow
-from jaxae.port.source import Weights, WeightSource, read_source
+from jaxae.port.source import WeightSource, read_source
 from jaxae.port.structure import is_weight
-from jaxae.port.weights import assign, from_torch, nan_notes, to_arrays, to_torch
+from jaxae.port.weights import (
+    ToTorchKeywords,
+    assign,
+    fill_from_torch,
+    nan_notes,
+    noting_nan,
+    telling_of_nan,
+    to_deferred,
+    to_tensors,
+)
 from jaxae.storage import safetensors
 from jaxae.storage.safetensors import Layout, weight_metadata
 
 WRITTEN_ENDINGS = (".safetensors", ".pt", ".pth")
 
 
-class LoadKeywords(PortOptions, total=False):
+class LoadKeywords(PortOptions, SourceOptions, total=False):
     """Keywords of `from_torch`, beside the dtype."""
 
     ignore: Iterable[str]
+    missing: Iterable[str]
     untie: bool
-
-
-class SaveKeywords(PortOptions, total=False):
-    """Keywords of `to_torch`."""
-
-    dtype: DTypeLike | None
-    like: Weights | None
-    carried: Mapping[str, np.ndarray] | None
 
 
 def load(
@@ -59,9 +64,10 @@ def load(
     Raises:
         InputError: If the file and the module differ.
     """
-    source = read_source(path)
+    which: Any = {name: options.pop(name) for name in SourceOptions.__annotations__ if name in options}
+    source = read_source(path, **which)
     if source.layout == "torch":
-        return from_torch(module, source, dtype=dtype, **options)
+        return fill_from_torch(module, source, dtype=dtype, **options)
     if options:
         raise InputError(f"expected no {', '.join(options)} for weights in Flax's layout, got them for {source.origin}")
     return _from_flax(module, source.tensors, dtype)
@@ -73,7 +79,7 @@ def save(
     *,
     layout: Layout | None = None,
     model: Mapping[str, Any] | None = None,
-    **options: Unpack[SaveKeywords],
+    **options: Unpack[ToTorchKeywords],
 ) -> None:
     """Write an NNX module's weights, with metadata, whole or not at all.
 
@@ -92,16 +98,25 @@ def save(
     metadata = weight_metadata(layout, **({} if model is None else {"model": json.dumps(model)}))
     if path.suffix != ".safetensors":
         torch_file.import_torch(path)
-        weights: Any = OrderedDict(to_torch(module, **options))
+        weights: Any = OrderedDict(to_tensors(module, **options))
         # Where torch keeps metadata of its own, so that `load_state_dict` takes the file as it is.
         weights._metadata = OrderedDict({"": {"version": 1, "jaxae": metadata}})
         torch_file.write(path, weights)
     elif layout == "torch":
-        safetensors.write(path, to_arrays(module, **options)[0], metadata)
+        with telling_of_nan() as read:
+            arrays = {
+                name: Deferred(one.shape, one.dtype, partial(read, name, one))
+                for name, one in to_deferred(module, **options)[0].items()
+            }
+            safetensors.write(path, arrays, metadata)
     elif options:
         raise InputError(f"expected no {', '.join(options)} for Flax's layout, got them for {path}")
     else:
-        arrays = {name: np.array(one.get_value()) for name, one in _variables(module).items()}
+        held = {name: one.get_value() for name, one in _variables(module).items()}
+        arrays = {
+            name: Deferred(value.shape, np.dtype(value.dtype), partial(np.asarray, value))
+            for name, value in held.items()
+        }
         safetensors.write(path, arrays, metadata)
 
 
@@ -119,29 +134,38 @@ def written_layout(path: Path, layout: Layout | None = None) -> Layout:
 def _from_flax(module: nnx.Module, tensors: Mapping[str, Any], dtype: DTypeLike | None) -> PortReport:
     """Fill an NNX module from arrays under its own dotted paths, as strictly as `from_torch`."""
     targets = _variables(module)
+    tensors = {_nnx_name(name) if _nnx_name(name) in targets else name: value for name, value in tensors.items()}
     problems: list[str] = []
-    arrays: dict[str, np.ndarray] = {}
     for name, target in targets.items():
         shape = tuple(target.shape)
         if name not in tensors:
             problems.append(f"missing {name!r} {shape}{nearest(name, tensors)}")
-            continue
-        array = copy_for_flax(name, tensors[name], dtype, problems)
-        if array is None:
-            continue
-        if array.shape != shape:
-            problems.append(f"mis-shaped {name!r}: expected {shape}, got {array.shape}")
-        arrays[name] = array
+        elif tuple(tensors[name].shape) != shape:
+            problems.append(f"mis-shaped {name!r}: expected {shape}, got {tuple(tensors[name].shape)}")
+    arrays = FlaxCopies(tensors, [name for name in targets if name in tensors], dtype, problems)
     for name in tensors:
         if name not in targets:
             problems.append(f"unexpected {name!r} {tuple(tensors[name].shape)}{nearest(name, targets)}")
     raise_problems("weights of this NNX module", problems)
-    notes = nan_notes(arrays)
-    assign([(targets[name], array) for name, array in arrays.items()])
-    rows = [PortRow(name, one.shape, "as it is", name, one.shape, str(one.dtype)) for name, one in arrays.items()]
-    return PortReport(rows, notes=notes)
+    with_nan: list[str] = []
+
+    def filled() -> Iterator[tuple[Held, np.ndarray]]:
+        for name, target in targets.items():
+            yield target, noting_nan(name, arrays[name], with_nan)
+
+    assign(filled())
+    shapes = {name: tuple(target.shape) for name, target in targets.items()}
+    rows = [PortRow(name, shape, "as it is", name, shape, str(arrays.dtypes[name])) for name, shape in shapes.items()]
+    return PortReport(rows, notes=nan_notes(with_nan))
+
+
+def _nnx_name(name: str) -> str:
+    """The name that NNX has for a variable of Linen's recurrent cells, where they differ."""
+    return ".".join("if_" if part == "if" else part for part in name.split("."))
 
 
 def _variables(module: nnx.Module) -> dict[str, nnx.Variable]:
     """A module's weights and statistics by dotted path; a shared one under its first."""
+    if isinstance(module, LinenView):
+        return {join(*path): one for (_, path), one in module.view__held.items() if is_weight(one)}
     return {join(*map(str, path)): one for path, one in nnx.iter_graph(module) if is_weight(one)}

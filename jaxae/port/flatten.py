@@ -6,15 +6,34 @@ The kernels on both sides have the same shape, so the order must be said.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
 
 from jaxae.errors import InputError
 from jaxae.port.row import Row
 from jaxae.port.structure import Place
 
-Order = tuple[int, ...] | Literal["CHW"]
+
+@dataclass(frozen=True)
+class Permutation:
+    """An order of features that is no flattened image: Flax's feature i is torch's feature `indices[i]`."""
+
+    indices: tuple[int, ...]
+
+
+Order = tuple[int, ...] | Literal["CHW"] | Permutation
 Flatten = Mapping[str, Order] | Literal["CHW"] | None
+
+
+def feature_indices(order: Order) -> np.ndarray | None:
+    """The torch feature that each Flax feature is; None where the order is the same."""
+    if order == "CHW":
+        return None
+    if isinstance(order, Permutation):
+        return np.array(order.indices)
+    return np.moveaxis(np.arange(math.prod(order)).reshape(order), 0, -1).ravel()
 
 
 class Orders:
@@ -48,24 +67,37 @@ class Orders:
             order = said.get(place.path)
             if order is None or order == "CHW":
                 continue
-            if place.rule.spatial or not any(key in row.pattern for row in place.rows):
+            channels = isinstance(order, Permutation) and key == "inputs"  # what a concatenation puts elsewhere
+            if (place.rule.spatial and not channels) or not any(key in row.pattern.split() for row in place.rows):
                 problems.append(f"{place} has no flat features")
+            elif isinstance(order, Permutation):
+                if sorted(order.indices) == list(range(side)):
+                    sides.append((key, order))
+                else:
+                    problems.append(f"{place.path!r} has {side} features, of which the order given is no permutation")
             elif not _is_shape(order) or math.prod(order) != side:
                 problems.append(f"{place.path!r} has {side} features, which are not the (channels, *space) {order!r}")
             else:
                 sides.append((key, order))
         return [_split(row, sides) for row in place.rows], problems
 
-    def problems(self, places: Sequence[Place]) -> list[str]:
+    def problems(self, places: Sequence[Place], *, in_order: bool = True) -> list[str]:
         """A sentence for each layer that the module has not, and for each of which too little is said.
 
-        Shapes alone cannot tell the order of features; the places are in the order of declaration.
+        Shapes alone cannot tell the order of features.
+
+        Args:
+            places: The layers.
+            in_order: Whether they are in the order of declaration.
         """
         unknown = sorted({*self.inputs, *self.outputs} - {place.path for place in places})
         told = [f"{path!r} is no layer of the NNX module, but a flatten or unflatten is said of it" for path in unknown]
         if not self.all_as_torch:
-            reshaped = _reshaped_outputs(places)
-            flattened = _flattened_inputs(places, {place.path for place, _, _ in reshaped})
+            if in_order:
+                reshaped = _reshaped_outputs(places)
+                flattened = _flattened_inputs(places, {place.path for place, _, _ in reshaped} | set(self.outputs))
+            else:
+                flattened, reshaped = _in_any_order(places)
             told += [_ask(*one, "flatten") for one in flattened if one[0].path not in self.inputs]
             told += [_ask(*one, "unflatten") for one in reshaped if one[0].path not in self.outputs]
         return told
@@ -77,11 +109,14 @@ def _is_shape(order: object) -> bool:
     return all(isinstance(size, int) and size > 0 for size in order)
 
 
-def _split(row: Row, sides: list[tuple[str, tuple[int, ...]]]) -> tuple[Row, dict[str, int]]:
+def _split(row: Row, sides: list[tuple[str, tuple[int, ...] | Permutation]]) -> tuple[Row, dict[str, int]]:
     sizes: dict[str, int] = {}
     left, _, right = row.pattern.partition("->")
     for key, order in sides:
         if key not in left.split():
+            continue
+        if isinstance(order, Permutation):
+            row = replace(row, orders=(*row.orders, (key, order.indices)))
             continue
         names = [f"{key}_c", *(f"{key}_{axis}" for axis in range(len(order) - 1))]
         sizes.update(zip(names, order, strict=True))
@@ -101,7 +136,7 @@ def _ask(place: Place, channels: int, beside: str, argument: str) -> str:
         f"{place.path!r} {takes} {features} features, {positions} for each of the {channels} channels of {beside!r}: "
         f"shapes alone cannot tell in which order the NNX module {argument}s; "
         f"say {argument}={{{place.path!r}: {shape}}} (channels, height, width) if channels are last, "
-        f"{{{place.path!r}: 'CHW'}} if it has torch's order or no image is there"
+        f"{{{place.path!r}: 'CHW'}} if it has torch's order or no image is there, or give inputs= to find it"
     )
 
 
@@ -118,7 +153,7 @@ def _flattened_inputs(places: Sequence[Place], reshaped: set[str]) -> list[tuple
     """Layers that may take a flattened image, with its channels and the layer that made it."""
     # A layer that takes just what the one declared before it gives is taken to follow it. Beyond that, the nearest
     # spatial layer declared before decides; where that cannot be it, any other.
-    found = []
+    found: list[tuple[Place, int, str]] = []
     spatial = [place for place in places if place.rule.spatial]
     outs = [place.widths[1] for place in places]
     reordered = set(reshaped)
@@ -127,20 +162,35 @@ def _flattened_inputs(places: Sequence[Place], reshaped: set[str]) -> list[tuple
         if place.rule.spatial or not features:
             continue
         if index and not places[index - 1].rule.spatial and outs[index - 1] == features:
-            if not (place.is_norm and places[index - 1].path in reordered):
+            last = places[index - 1]
+            if last.is_norm and last.path not in reordered and found and found[-1][0] is last:
+                found.append((place, *found[-1][1:]))  # a norm passes on the order that it is given
+                continue
+            if not (place.is_norm and last.path in reordered):
                 continue
             reordered.add(place.path)
         elif place.is_norm and features in [one.widths[1] for one in spatial]:
             continue
         before = [one for one in places[:index] if one.rule.spatial and one.widths[1] > 1]
-        if place.path in reordered:
+        if place.is_norm and place.path in reordered:
             images, side = [one for one in spatial if one not in before], 0
         elif before and features % before[-1].widths[1] == 0:
             images, side = before[-1:], 1
+        elif place.path in reordered:  # what is made an image here runs through the layers that follow
+            images, side = before, 1
         else:
             images, side = [] if features in outs[:index] + outs[index + 1 :] else spatial, 1
         found += _find_image(place, features, images, side)
     return found
+
+
+def _in_any_order(places: Sequence[Place]) -> tuple[list[tuple[Place, int, str]], list[tuple[Place, int, str]]]:
+    """Layers that may take a flattened image, and those that may give one, if nothing tells which layer comes first."""
+    spatial = [place for place in places if place.rule.spatial]
+    flat = [place for place in places if not place.rule.spatial and place.widths[0]]
+    taking = [found for place in flat for found in _find_image(place, place.widths[0], spatial, 1)]
+    giving = [found for one in flat if not one.is_norm for found in _find_image(one, one.widths[1], spatial, 0)]
+    return taking, giving
 
 
 def _reshaped_outputs(places: Sequence[Place]) -> list[tuple[Place, int, str]]:

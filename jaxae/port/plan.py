@@ -4,10 +4,12 @@ A plan is made before anything is written. Weights and an optimizer's moments fo
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
+import jax
 from einops import EinopsError
 from flax import nnx
 
@@ -15,9 +17,12 @@ from jaxae.errors import InputError
 from jaxae.network.models import Autoencoder
 from jaxae.network.vae import VAE
 from jaxae.port.flatten import Flatten, Orders
-from jaxae.port.names import Names, Paths, join, unwrap
+from jaxae.port.held import Held, identity, part_path, whole_of
+from jaxae.port.linen.view import FlaxNetwork, viewed
+from jaxae.port.names import AVERAGED, Names, Paths, join, unwrap, without_prefix
 from jaxae.port.row import Row
-from jaxae.port.structure import Place, Structure, variable
+from jaxae.port.stacks import unstacked
+from jaxae.port.structure import Place, Structure
 
 
 @dataclass(frozen=True)
@@ -40,19 +45,19 @@ class Transfer:
     sizes: dict[str, int]
     torch: tuple[str, ...]
     flax: tuple[str, ...]
-    variables: tuple[nnx.Variable, ...]
+    variables: tuple[Held, ...]
     flax_shape: tuple[int, ...]
     torch_shape: tuple[int, ...]
 
     @property
     def trained(self) -> bool:
         """Whether an optimizer sees it."""
-        return all(isinstance(one, nnx.Param) for one in self.variables)
+        return all(isinstance(whole_of(one), nnx.Param) for one in self.variables)
 
     @property
-    def ids(self) -> tuple[int, ...]:
+    def ids(self) -> tuple[Hashable, ...]:
         """Equal for two transfers that fill the same variables."""
-        return tuple(map(id, self.variables))
+        return tuple(map(identity, self.variables))
 
 
 @dataclass
@@ -91,24 +96,40 @@ def raise_problems(expected: str, problems: Iterable[str]) -> None:
 
 
 def make_plan(
-    module: nnx.Module,
+    module: FlaxNetwork,
     available: Iterable[str] = (),
     *,
     names: Names = None,
     flatten: Flatten = None,
     unflatten: Flatten = None,
+    kinds: Mapping[str, Collection[str]] | None = None,
 ) -> PortPlan:
     """Pair a module's variables with torch's names, of which those available may be known.
 
     Only the module's structure is read. What cannot be paired becomes a problem of the plan.
     """
+    module = viewed(module)
     if not isinstance(module, nnx.Module):
         raise InputError(f"expected an nnx.Module, got {type(module).__name__}")
     targets = [str(part) for path, _ in nnx.iter_modules(module) for part in path]
-    known = unwrap(available, targets)
-    paths = Paths(names, known)
+    known, prefix, averaged = unwrap(available, targets), "", {}
+    if AVERAGED not in targets and all(full.startswith("module.") for full in known.values() if full != AVERAGED):
+        averaged = {name: known.pop(name) for name in (AVERAGED,) if name in known}
+    if names is None:
+        known, prefix = without_prefix(known, targets)
+    held: Mapping[str, Any] = available if isinstance(available, Mapping) else {}
+    shapes = {
+        short: tuple(held[full].shape)
+        for short, full in known.items()
+        # A lazy layer's tensor raises another error when it is asked for its shape.
+        if full in held and not hasattr(held[full], "materialize") and hasattr(held[full], "shape")
+    }
+    paths = Paths(names, known, shapes, kinds)
     structure = Structure(module, paths)
-    plan = PortPlan(structure.places, problems=structure.problems, names=known)
+    places, stacks = unstacked(structure.places, paths.available)
+    plan = PortPlan(places, problems=structure.problems, notes=structure.notes + stacks, names=averaged | known)
+    plan.counters += averaged
+    plan.notes += [f"torch's names are those below {prefix!r}"] if prefix else []
     # The project's own models flatten by layers.flatten_as_torch.
     default = "CHW" if isinstance(module, Autoencoder | VAE) else None
     orders = Orders(flatten or default, unflatten)
@@ -121,8 +142,9 @@ def make_plan(
     plan.notes += dict.fromkeys(paths.notes)
     for path in sorted(paths.unused):
         plan.problems.append(f"names has {path!r}, which is no layer or variable of the NNX module")
-    plan.problems += orders.problems(_in_order(plan, list(known)))
-    owners: dict[str, tuple[int, ...]] = {}
+    in_order = _tells_order(plan, list(known), declared=structure.ordered)
+    plan.problems += orders.problems(_in_order(plan, list(known)), in_order=in_order)
+    owners: dict[str, tuple[Hashable, ...]] = {}
     for transfer in plan.transfers:
         for name in transfer.torch:
             if owners.setdefault(name, transfer.ids) != transfer.ids:
@@ -131,38 +153,47 @@ def make_plan(
 
 
 def _add_transfer(plan: PortPlan, place: Place, row: Row, sizes: dict[str, int], paths: Paths) -> None:
-    flax = tuple(join(place.path, name) for name in row.flax_names)
-    torch = tuple(place.torch_name(name) for name in row.torch_names)
-    own = paths.given(flax[0]) if len(flax) == 1 == len(torch) else None
-    variables = tuple(one for name in row.flax_names if (one := variable(place.layer, name)) is not None)
+    flax = tuple(part_path(join(place.path, name), place.index) for name in row.flax_names)
+    names = paths.tensors(place.path, place.template, row.flax_names, row.torch_names)
+    torch = tuple(name.format(*place.index) if "{}" in name and place.index else name for name in names)
+    variables = tuple(one for name in row.flax_names if (one := place.held(name)) is not None)
     shape = tuple(variables[0].shape)
     try:
         torch_shape = row.torch_shape(shape, sizes)
     except EinopsError:
         axes = row.pattern.partition("->")[2].strip()
-        plan.problems.append(f"{flax[0]!r} is {shape}, not {axes!r}: stacked layers are not ported")
+        plan.problems.append(f"{flax[0]!r} is {shape}, not {axes!r}")
         return
-    names = torch if own is None else (own,)
-    plan.transfers.append(Transfer(place, row, sizes, names, flax, variables, shape, torch_shape))
+    plan.transfers.append(Transfer(place, row, sizes, torch, flax, variables, shape, torch_shape))
 
 
 def _in_order(plan: PortPlan, known: list[str]) -> list[Place]:
     """The layers in the order of declaration, as well as it is known."""
     # An NNX module that went through split and merge has its attributes sorted, a safetensors file its names; where
     # torch's names are not sorted they tell the order.
+    places = [place for place in plan.places if place.rows]
     if not known or known == sorted(known):
-        return plan.places
+        return places
     rank = {name: number for number, name in enumerate(known)}
-    first = {place.path: len(rank) for place in plan.places}
+    first = {place.path: len(rank) for place in places}
     for transfer in plan.transfers:
         path = transfer.place.path
         first[path] = min([first[path], *(rank[name] for name in transfer.torch if name in rank)])
-    return plan.places if len(rank) in first.values() else sorted(plan.places, key=lambda place: first[place.path])
+    return places if len(rank) in first.values() else sorted(places, key=lambda place: first[place.path])
 
 
-def shared_variables(plan: PortPlan) -> dict[tuple[int, ...], list[Transfer]]:
+def _tells_order(plan: PortPlan, known: list[str], *, declared: bool) -> bool:
+    """Whether the order of declaration is known: an abstract module sorts its attributes, safetensors its names."""
+    abstract = not declared or any(
+        isinstance(v.get_value(), jax.ShapeDtypeStruct) for one in plan.transfers for v in one.variables
+    )
+    paths = [place.path for place in plan.places]
+    return not abstract or paths != sorted(paths) or (bool(known) and known != sorted(known))
+
+
+def shared_variables(plan: PortPlan) -> dict[tuple[Hashable, ...], list[Transfer]]:
     """Transfers by the variables that they fill: more than one where the module shares a weight."""
-    groups: dict[tuple[int, ...], list[Transfer]] = defaultdict(list)
+    groups: dict[tuple[Hashable, ...], list[Transfer]] = defaultdict(list)
     for transfer in plan.transfers:
         groups[transfer.ids].append(transfer)
     return groups

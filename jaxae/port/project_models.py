@@ -1,18 +1,21 @@
 """The project's own models, known by their tensors."""
 
 import dataclasses
-import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, ModelConfig, RunConfig
-from jaxae.errors import InputError
+from jaxae.errors import InputError, brief
 from jaxae.network.models import parameter_shapes
 from jaxae.network.parameters import named_leaves
-from jaxae.port.names import unwrap
+from jaxae.port.names import own_names
 from jaxae.port.source import WeightSource
+from jaxae.storage import documents
 
 Shapes = dict[str, tuple[int, ...]]
+
+_LAYER = re.compile(r"linear_\d+|(enc|dec|z)_\w+")  # of the project's models
 
 # torch_ref's names of settings where they differ from jaxae's.
 _RENAMED = {"num_hidden_1": "hidden"}
@@ -27,19 +30,19 @@ def recognise(source: WeightSource) -> ModelConfig:
     Raises:
         InputError: If it is none of the project's models, or the file says another.
     """
+    tensors = source.tensors.items()
+    if strange := [f"{name!r} of {type(value).__name__}" for name, value in tensors if not hasattr(value, "shape")]:
+        raise InputError(f"expected tensors alone among the weights, got {brief(', '.join(strange), 200)}")
     shapes = _in_flax(source)
     config = _autoencoder(shapes) or _conditional_vae(shapes) or _dense_vae(shapes)
     if config is None or _expected(config) != shapes:
-        names = ", ".join(sorted(shapes)[:4])
+        names = brief(", ".join(sorted(shapes)[:4]), 160)
         raise InputError(
             f"expected one of jaxae's models, got tensors {names}, ... of another: "
             "name your network by --model package.module:factory"
         )
     said = _said(source)
-    try:
-        full = dataclasses.replace(config, **{name: said[name] for name in vars(config) if name in said})
-    except TypeError as error:
-        raise InputError(f"expected settings of {type(config).__name__}, got {said}") from error
+    full = dataclasses.replace(config, **{name: said[name] for name in vars(config) if name in said})
     if _expected(full) != shapes:
         raise InputError(f"expected the tensors of {full}, as the file says, got those of {config}")
     return full
@@ -53,7 +56,8 @@ def settings_of(config: ModelConfig) -> dict[str, Any]:
 def _in_flax(source: WeightSource) -> Shapes:
     """Shapes under Flax's names, by the axes of the layers that the models are made of."""
     shapes: Shapes = {}
-    for short, name in unwrap(source.tensors).items():
+    own = [part for name in source.tensors for part in name.split(".") if _LAYER.fullmatch(part)]
+    for short, name in own_names(source.tensors, own).items():
         shape = tuple(getattr(source.tensors[name], "shape", ()))
         if source.layout == "torch" and short.endswith(".weight"):
             short = f"{short.removesuffix('weight')}kernel"
@@ -99,13 +103,13 @@ def _said(source: WeightSource) -> dict[str, Any]:
     metadata: Mapping[str, Any] = source.metadata
     try:
         if "config" in metadata:
-            return dataclasses.asdict(RunConfig.from_json(json.loads(metadata["config"])).model)
+            return dataclasses.asdict(RunConfig.from_json(documents.parse(metadata["config"])).model)
         if "model" in metadata:
-            said = json.loads(metadata["model"])
+            said = documents.parse(metadata["model"])
         elif source.content is not None:
             said = source.content.get("settings", {})
-    except (TypeError, ValueError) as error:
-        raise InputError(f"expected settings as JSON in the metadata, got: {error}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"expected settings as JSON in the metadata, got: {brief(error, 200)}") from error
     if not isinstance(said, Mapping):
-        raise InputError(f"expected settings as a mapping in the file, got {said!r}")
-    return {_RENAMED.get(str(name), str(name)): value for name, value in said.items()}
+        raise InputError(f"expected settings as a mapping in the file, got {type(said).__name__}")
+    return {_RENAMED.get(name, name): value for name, value in said.items() if isinstance(name, str)}

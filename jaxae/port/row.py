@@ -7,8 +7,9 @@ beside the layer refines them (see `jaxae.port.flatten`).
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,23 @@ class Row:
             packed tensor: the pattern's right side then begins with `parts`.
         pattern: Axes in einops' notation, torch's on the left.
         flip: Whether the spatial axes (all but the last two of the Flax side) are also reversed.
+        orders: By axis of the torch side, the torch feature that each Flax feature is, where their order differs.
     """
 
     torch: str | tuple[str, ...]
     flax: str | tuple[str, ...]
     pattern: str
     flip: bool = False
+    orders: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         _, arrow, right = self.pattern.partition("->")
         if not arrow or "->" in right:
             raise InputError(f"expected a pattern 'torch axes -> flax axes', got {self.pattern!r}")
-        if len(self.flax_names) > 1 and right.split()[:1] != ["parts"]:
+        left, right = (re.findall(r"[a-z]\w*|\.\.\.", side, re.IGNORECASE) for side in self.pattern.split("->"))
+        if sorted(left) != sorted(set(right)) or len(left) != len(right):
+            raise InputError(f"expected each axis once on both sides of a row's pattern, got {self.pattern!r}")
+        if len(self.flax_names) > 1 and right[:1] != ["parts"]:
             raise InputError(f"expected 'parts' first on the right of a packed row's pattern, got {self.pattern!r}")
 
     @property
@@ -60,6 +66,23 @@ class Row:
         """Whether torch's tensors are summed, so that only outputs survive the port."""
         return len(self.torch_names) > 1
 
+    def rank(self, layer: object) -> int | None:
+        """Axes of each of a layer's Flax variables; None where neither the pattern nor the layer's kernel tells."""
+        words = re.findall(r"\([^)]*\)|\S+", self.pattern.partition("->")[2])
+        count = len(words) - (len(self.flax_names) > 1)
+        if "..." not in words:
+            return count
+        kernel = getattr(layer, "kernel_size", None)
+        return None if kernel is None else count - 1 + (1 if isinstance(kernel, int) else len(kernel))
+
+    def joined(self, tensors: Sequence[np.ndarray]) -> np.ndarray:
+        """The one tensor of which a port to Flax is made: the sum of several."""
+        return reduce(np.add, tensors)
+
+    def parted(self, whole: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Tensors that give this one when joined: the first has the sum of several, the others are zero."""
+        return (whole, *(np.zeros_like(whole) for _ in self.torch_names[1:]))
+
     def torch_shape(self, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[int, ...]:
         """The shape that torch's tensor must have for variables of this shape.
 
@@ -71,6 +94,8 @@ class Row:
     def to_flax(self, tensor: np.ndarray, flax_shape: tuple[int, ...], sizes: Sizes) -> tuple[np.ndarray, ...]:
         """New arrays, one a Flax variable, of torch's tensor."""
         split = re.sub(r"\(.*?\)", "_", self.pattern.partition("->")[2])  # axes of which `sizes` tells the parts
+        for axis, order in self._axis_orders():
+            tensor = np.take(tensor, order, axis)
         whole = rearrange(tensor, self.pattern, **sizes, **parse_shape(self._stand_in(flax_shape), split))
         parts = self._flipped(whole) if len(self.flax_names) > 1 else [self._flipped(whole)]
         return tuple(np.array(part, order="C") for part in parts)
@@ -78,7 +103,14 @@ class Row:
     def to_torch(self, variables: tuple[np.ndarray, ...], sizes: Sizes) -> np.ndarray:
         """A new array in torch's layout of the Flax variables: the inverse of `to_flax`."""
         whole = np.stack(variables) if len(self.flax_names) > 1 else variables[0]
-        return np.array(self._in_torch(self._flipped(whole), sizes), order="C")
+        tensor = self._in_torch(self._flipped(whole), sizes)
+        for axis, order in self._axis_orders():
+            tensor = np.take(tensor, np.argsort(order), axis)
+        return np.array(tensor, order="C")
+
+    def _axis_orders(self) -> list[tuple[int, tuple[int, ...]]]:
+        axes = re.findall(r"\([^)]*\)|\S+", self.pattern.partition("->")[0])
+        return [(axes.index(name), order) for name, order in self.orders]
 
     def _stand_in(self, flax_shape: tuple[int, ...]) -> np.ndarray:
         """An array of the variables' shape that has no memory, packed ones stacked."""
@@ -127,7 +159,7 @@ class Layer:
     Attributes:
         flax: The layer's type.
         torch: Names in `torch.nn` (or of a user's own classes) of the layers it stands for.
-        rows: Its tensors.
+        rows: Its tensors, or a function that gives those of a layer where they depend on its settings.
         settings: What must agree beside them.
         when: Which layers of the type these rows are for, where they depend on its settings.
         refuse: Says why this Flax layer has no torch counterpart, or None.
@@ -141,7 +173,7 @@ class Layer:
 
     flax: type
     torch: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...] | Callable[[Any], tuple[Row, ...]]
     settings: tuple[Setting, ...] = ()
     when: Callable[[Any], bool] = lambda _: True
     refuse: Callable[[Any], str | None] = _nothing
@@ -151,3 +183,7 @@ class Layer:
     counters: tuple[str, ...] = ()
     width: Callable[[Any], tuple[int, int]] | None = None
     spatial: bool = False
+
+    def rows_of(self, layer: object) -> tuple[Row, ...]:
+        """The rows of one layer of the type."""
+        return self.rows(layer) if callable(self.rows) else self.rows

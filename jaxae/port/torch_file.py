@@ -1,52 +1,72 @@
-"""Files of torch.save, both containers: read as tensors only, never as code.
+"""Files of torch.save, both containers, TorchScript's and pickles: read as data, never as code, and without torch."""
 
-torch.load(weights_only=True) runs no code, but it believes the sizes that a file declares: a storage larger than its
-record reads beyond it. So the pickle is first walked (`pickle_walk.py`), and what it declares is held against the file.
-"""
-
-import pickle
-import re
-import zipfile
-from collections.abc import Mapping
-from io import BufferedIOBase, BytesIO
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxae.errors import InputError
-from jaxae.port.pickle_walk import RefusedPickleError, declared_storages
-from jaxae.storage.files import open_regular, whole_or_absent
+from jaxae.errors import InputError, brief
+from jaxae.port.pickled.container import read_pickled
+from jaxae.port.pickled.inert import Inert, is_allowed, state_dict_of
+from jaxae.storage.files import whole_or_absent
+from torch_ref.pickle_calls import RefusedPickleError
 
-# A pickle of tensors alone is a few megabytes; the tensors' bytes lie beside it.
-_LARGEST_PICKLE = 1 << 26
 
+def read(path: Path, allow: Iterable[str] = ()) -> object:
+    """What torch saved: tensors as NumPy arrays, objects as `Inert`, modules among them as their state_dicts.
 
-def read(path: Path) -> object:
-    """What torch saved, tensors on the CPU.
+    Args:
+        path: Path of the file.
+        allow: Names of classes, functions or modules whose objects may be inert, beside those that are known.
 
     Raises:
-        InputError: If there is no such file, it is damaged, it would run code, or torch is not installed.
+        InputError: If there is no such file, it is damaged, or it holds objects of others.
     """
-    torch = import_torch(path)
     try:
-        with open_regular(path) as file:
-            _check_sizes(file, path.stat().st_size)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = read_pickled(path, allow)
     except OSError as error:
         raise InputError(f"expected a torch file, got {path}: {error.strerror or error}") from error
     except Exception as error:  # a damaged pickle may raise anything
         reason = error if isinstance(error, RefusedPickleError) else _reason(error)
         raise InputError(f"expected a sound torch file, got {path}: {reason}") from error
+    if isinstance(content, Inert):
+        return _whole(path, content, allow)
+    if isinstance(content, dict) and any(isinstance(value, Inert) for value in content.values()):
+        return {name: _as_state_dict(value) for name, value in content.items()}
+    return content
+
+
+def _whole(path: Path, content: Inert, allow: Iterable[str]) -> object:
+    """The state_dict of a file that is one object: of TorchScript, or where its class is allowed by name."""
+    if not content.name.startswith("__torch__.") and not is_allowed(content.name, allow):
+        name = brief(content.name)
+        raise InputError(
+            f"expected a sound torch file, got {path}: it holds more than tensors (a whole {name}), which would run "
+            "code; nothing was run; save model.state_dict() instead, or "
+            f"allow= ('--allow {name}') reads its attributes' tensors and still runs nothing"
+        )
+    return _as_state_dict(content)
+
+
+def _as_state_dict(value: object) -> object:
+    """The state_dict of a module that was saved whole; anything else as it is."""
+    return state_dict_of(value) or value if isinstance(value, Inert) else value
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Save by torch.save, whole or not at all."""
+    """Save by torch.save, whole or not at all.
+
+    Raises:
+        InputError: If the file cannot be written, or torch is not installed.
+    """
     torch = import_torch(path)
-    try:
-        with whole_or_absent(path) as temporary, temporary.open("wb") as file:
+    with whole_or_absent(path) as temporary, temporary.open("wb") as file:
+        try:
             torch.save(content, file)
-    except OSError as error:
-        raise InputError(f"expected {path} to be written, got an error: {error.strerror}") from error
+        except RuntimeError as error:  # of the end of the file, for which there was no room either
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def import_torch(path: Path) -> ModuleType:
@@ -59,45 +79,5 @@ def import_torch(path: Path) -> ModuleType:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error)
-    code = re.search(r"(?:GLOBAL|global:?|function) ([\w.]*\.[\w.]+)", text)
-    if isinstance(error, pickle.UnpicklingError) and code:
-        remedy = "nothing was run; save model.state_dict() instead"
-        return f"it holds more than tensors ({code[1]}), which would run code; {remedy}"
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    return f"it is damaged or no torch file ({type(error).__name__}: {line[:120]})"
-
-
-def _check_sizes(file: BufferedIOBase, size: int) -> None:
-    if file.read(4) == b"PK\x03\x04":
-        _check_zip(file, size)
-        return
-    file.seek(0)
-    pickles = BytesIO(file.read(_LARGEST_PICKLE))
-    for _ in range(3):  # magic number, protocol version, system information
-        declared_storages(pickles)
-    total = sum(declared_storages(pickles).values())
-    if total > size:
-        raise RefusedPickleError(f"it declares {total} bytes of tensors, but has {size}")
-
-
-def _check_zip(file: BufferedIOBase, size: int) -> None:
-    with zipfile.ZipFile(file) as archive:
-        records = {info.filename: info for info in archive.infolist()}
-        if len(records) < len(archive.infolist()):
-            raise RefusedPickleError("it has two records of one name")
-        if any(info.compress_type != zipfile.ZIP_STORED for info in records.values()):
-            raise RefusedPickleError("it has compressed records, which torch does not write")
-        if sum(info.file_size for info in records.values()) > size:
-            raise RefusedPickleError(f"its records claim more bytes than the {size} it has")
-        pickles = [name for name in records if name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise RefusedPickleError(f"it has {len(pickles)} pickles of tensors")
-        if records[pickles[0]].file_size > _LARGEST_PICKLE:
-            raise RefusedPickleError(f"its pickle of tensors has more than {_LARGEST_PICKLE} bytes")
-        folder = pickles[0].removesuffix("data.pkl")
-        for key, nbytes in declared_storages(BytesIO(archive.read(pickles[0]))).items():
-            record = records.get(f"{folder}data/{key}")
-            if record is None or record.file_size < nbytes:
-                held = record.file_size if record else 0
-                raise RefusedPickleError(f"it declares {nbytes} bytes of the storage {key[:80]!r}, but has {held}")
+    line = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"it is damaged or no torch file ({type(error).__name__}: {brief(line, 120)})"

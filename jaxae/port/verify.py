@@ -14,7 +14,7 @@ from jaxae.network.models import build
 from jaxae.network.vae import VAE
 from jaxae.port.arrays import from_tensor, to_tensor
 from jaxae.port.files import load
-from jaxae.port.names import unwrap
+from jaxae.port.names import own_names
 from jaxae.port.reference import reference_module
 from jaxae.port.source import WeightSource
 from jaxae.port.torch_file import import_torch
@@ -59,11 +59,16 @@ def verify(config: ModelConfig, one: WeightSource, two: WeightSource) -> Verific
     first, second = _run(config, one), _run(config, two)
     worst = max(float(np.abs(a - b).max()) for a, b in zip(first, second, strict=True))
     largest = max(float(np.abs(output).max()) for output in first)
-    result = Verification(worst, largest, (f"{one.layout} {one.dtypes[0]}", f"{two.layout} {two.dtypes[0]}"))
-    coarsest = max(float(jnp.finfo(source.dtypes[0]).eps) for source in (one, two))
+    result = Verification(worst, largest, (f"{one.layout} {_float(one)}", f"{two.layout} {_float(two)}"))
+    coarsest = max(float(jnp.finfo(_float(source)).eps) for source in (one, two))
     if not worst <= _TOLERANCE * coarsest * largest:
         raise InputError(f"expected networks that agree, got a {result}")
     return result
+
+
+def _float(source: WeightSource) -> str:
+    """The name of the dtype of a source's weights; a counter may stand before them."""
+    return next(name for name in source.dtypes if jnp.issubdtype(name, jnp.floating))
 
 
 def _run(config: ModelConfig, source: WeightSource) -> list[np.ndarray]:
@@ -95,10 +100,11 @@ def _run_flax(config: ModelConfig, source: WeightSource, inputs: _Inputs) -> lis
 def _run_torch(config: ModelConfig, source: WeightSource, inputs: _Inputs) -> list[np.ndarray]:
     x, label, eps = inputs
     torch = import_torch(Path(source.origin))
-    names = unwrap(source.tensors).items()
+    net = reference_module(config)
+    names = own_names(source.tensors, net.state_dict()).items()
     state = {short: to_tensor(from_tensor(full, source.tensors[full])) for short, full in names}
     dtype = next(iter(state.values())).dtype
-    net = reference_module(config).to(dtype)
+    net.to(dtype)
     net.load_state_dict(state)
     with torch.no_grad():
         if eps is None:

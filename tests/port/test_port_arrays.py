@@ -7,7 +7,7 @@ import torch
 from flax import nnx
 
 from jaxae import port
-from jaxae.port.arrays import cast_floats, copy_for_flax, from_tensor, has_nan, to_tensor
+from jaxae.port.arrays import cast_floats, copy_for_flax, from_tensor, has_nan, to_tensor, why_refused
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
@@ -40,6 +40,19 @@ def test_copies_keep_their_bits():
         assert torch.equal(to_tensor(array), tensor)
         array[...] = 0
         assert tensor.any()
+
+
+def test_a_negated_view_is_copied_as_it_looks():
+    view = torch.complex(torch.ones(2), torch.ones(2)).conj().imag
+    assert view.is_neg()
+    assert from_tensor("x", view).tolist() == [-1, -1]
+
+
+def test_axes_beyond_numpy_are_refused():
+    why = why_refused("x", torch.empty((2**62, 0)))
+    assert why is not None
+    assert "beyond what NumPy counts" in why
+    assert why_refused("x", torch.empty((2**40, 0))) is None
 
 
 def test_only_floats_are_cast():

@@ -5,6 +5,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ from jaxae.port.source import read_source
 from jaxae.port.verify import verify
 from torch_ref.models import Autoencoder as TorchAutoencoder
 from torch_ref.models import ConditionalVariationalAutoencoder
+
+
+class Whole:
+    """An object of a class that no reader knows."""
+
 
 SCRIPT = REPOSITORY / "scripts" / "port_weights.py"
 
@@ -53,6 +59,12 @@ def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "from flax import nnx\n"
         "def linear():\n"
         "    return nnx.Linear(3, 2, rngs=nnx.Rngs(0))\n"
+        "def two():\n"
+        "    return nnx.Sequential(*(nnx.Linear(2, 2, use_bias=False, rngs=nnx.Rngs(0)) for _ in range(2)))\n"
+        "def make_torch():\n"
+        "    import torch\n"
+        "    conv = torch.nn.Conv2d(1, 2, 3, padding=1)\n"
+        "    return torch.nn.Sequential(conv, torch.nn.Flatten(), torch.nn.Linear(12, 3))\n"
         "def number():\n"
         "    return 3\n"
         "def make():\n"
@@ -101,9 +113,9 @@ def test_the_source_is_read_once(tmp_path, script, autoencoder, monkeypatch):
     read: list[Path] = []
     whole = torch_file.read
 
-    def counted(path: Path) -> Any:
+    def counted(path: Path, *rest: Any) -> Any:
         read.append(path)
-        return whole(path)
+        return whole(path, *rest)
 
     monkeypatch.setattr(torch_file, "read", counted)
     script(autoencoder, tmp_path / "b.safetensors", verify=True)
@@ -131,6 +143,22 @@ def test_a_verification_that_fails_writes_nothing(tmp_path, script, autoencoder,
     assert (tmp_path / "b.safetensors").read_bytes() != before
 
 
+def test_a_verified_file_that_cannot_be_renamed_is_refused(tmp_path, script, autoencoder, monkeypatch):
+    """The disk may fill between the check and the end."""
+
+    rename = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if target.name == "b.safetensors":
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(InputError, match=r"that can be written, got .*b\.safetensors: No space left"):
+        script(autoencoder, tmp_path / "b.safetensors", verify=True)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.pt"]
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -149,9 +177,9 @@ def test_every_model_can_be_verified(tmp_path, config):
     assert result.kinds == ("torch float32", "flax float32")
     assert 0 <= result.difference <= 1e-6 * result.largest
     first = next(name for name in two.tensors if name.endswith("kernel"))
-    two.tensors[first].flat[0] += 0.1
+    other = replace(two, tensors={**two.tensors, first: np.asarray(two.tensors[first]) + np.float32(0.01)})
     with pytest.raises(InputError, match="expected networks that agree"):
-        verify(config, one, two)
+        verify(config, one, other)
 
 
 def test_script_inspects_a_users_module_and_writes_nothing(tmp_path, script, capsys, factory):
@@ -168,6 +196,81 @@ def test_script_inspects_a_users_module_and_writes_nothing(tmp_path, script, cap
     for wrong in (factory, f"{factory}:no", "no_such:make", ":"):
         with pytest.raises(InputError, match=r"package\.module:factory"):
             script(source, inspect=True, model=wrong)
+
+
+def test_script_takes_what_the_library_takes(tmp_path, script, capsys, factory):
+    conv, linear = torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Linear(12, 3)
+    theirs = torch.nn.Sequential(conv, torch.nn.Flatten(), linear)
+    state = {f"student.{name}": one for name, one in theirs.state_dict().items()} | {"student.pe": torch.ones(2)}
+    content = {"model": {}, "ema": state | {"teacher.x": torch.ones(2)}, "more": Whole()}
+    content["model"] = {name: one + 1 for name, one in content["ema"].items()}
+    torch.save(content, tmp_path / "a.pt")
+    make = f"{factory}:make"
+    which: Any = {"weights": "ema", "prefix": "student", "allow": (Whole.__module__,), "ignore": ("pe",)}
+    script(
+        tmp_path / "a.pt", tmp_path / "b.safetensors", model=make, **which, flatten=("layers.2=2,2,3",), dtype="float16"
+    )
+    told = capsys.readouterr().err.splitlines()
+    assert "'pe' is ignored, as asked" in told
+    assert "left aside, for their names do not begin with 'student.': 'teacher' (1)" in told
+    assert "only weights are written, not model, more" in told
+    arrays = read_source(tmp_path / "b.safetensors").tensors
+    assert {str(one.dtype) for one in arrays.values()} == {"float16"}
+    shuffled = linear.weight.detach().reshape(3, 2, 2, 3).permute(0, 2, 3, 1).reshape(3, 12).numpy()
+    assert np.array_equal(arrays["layers.2.kernel"], shuffled.T.astype(np.float16))
+    # The same order said by a file, and found by running both.
+    np.save(tmp_path / "order.npy", np.arange(12).reshape(2, 2, 3).transpose(1, 2, 0).ravel())
+    order = (f"layers.2={tmp_path / 'order.npy'}",)
+    script(tmp_path / "a.pt", tmp_path / "c.safetensors", model=make, **which, flatten=order, dtype="float16")
+    assert (tmp_path / "c.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    run: Any = {"inputs": ("2x1x2x3",), "torch_model": f"{factory}:make_torch"}
+    with pytest.raises(InputError, match="expected both --inputs and --torch-model, or neither, got one"):
+        script(tmp_path / "a.pt", tmp_path / "d.safetensors", model=make, inputs=run["inputs"])
+    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "plain.pt")
+    script(tmp_path / "plain.pt", tmp_path / "d.safetensors", model=make, dtype="float16", **run)
+    assert capsys.readouterr().out.startswith("proven at ")
+    assert (tmp_path / "d.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    script(tmp_path / "plain.pt", inspect=True, model=make, **run)
+    assert "proven at" in capsys.readouterr().out
+    # And back: names, orders and buffers as a file of torch's has them.
+    torch.save(theirs.state_dict() | {"pe": torch.ones(2)}, tmp_path / "like.pt")
+    back: Any = {"like": tmp_path / "like.pt", "ignore": ("pe",)}
+    script(tmp_path / "d.safetensors", tmp_path / "e.pt", model=make, **run, **back)
+    again = torch.load(tmp_path / "e.pt")
+    assert list(again) == [*theirs.state_dict(), "pe"]
+    assert torch.equal(again["2.weight"], linear.weight.detach().half())
+    before = (tmp_path / "like.pt").read_bytes()
+    with pytest.raises(InputError):
+        script(tmp_path / "d.safetensors", tmp_path / "like.pt", model=make, **run, **back)
+    assert (tmp_path / "like.pt").read_bytes() == before
+
+
+def test_a_new_head_and_ties_in_the_script(tmp_path, script, capsys, factory):
+    conv = torch.nn.Conv2d(1, 2, 3, padding=1)
+    torch.save({f"0.{name}": one for name, one in conv.state_dict().items()}, tmp_path / "a.pt")
+    script(tmp_path / "a.pt", tmp_path / "b.safetensors", model=f"{factory}:make", missing=("layers.2.*",))
+    assert "'layers.2.kernel' keeps its value, as asked" in capsys.readouterr().err
+    tied = torch.nn.Parameter(torch.ones(2, 2))
+    torch.save({"0.weight": tied, "1.weight": tied}, tmp_path / "c.pt")
+    with pytest.raises(InputError, match="share the variable, or say untie=True"):
+        script(tmp_path / "c.pt", tmp_path / "d.safetensors", model=f"{factory}:two")
+    script(tmp_path / "c.pt", tmp_path / "d.safetensors", model=f"{factory}:two", untie=True)
+    for wrong in ("2x", "axb", ""):
+        with pytest.raises(InputError, match="expected --inputs of shapes like 2x3x32x32, got "):
+            script(tmp_path / "c.pt", inspect=True, model=f"{factory}:two", inputs=(wrong,), torch_model="x:y")
+
+
+def test_an_inspection_that_fails_shows_what_each_tensor_may_be(tmp_path, script, capsys, factory):
+    theirs = torch.nn.Linear(3, 2)
+    torch.save({"out.weight": theirs.weight, "weird": torch.ones(5), "bias": torch.ones(4)}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="missing 'weight'"):
+        script(tmp_path / "a.pt", inspect=True, model=f"{factory}:linear")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "torch shape flax shape candidates"
+    assert "weight 2x3 kernel 3x2 missing out.weight" in lines
+    assert "bias 4 bias 2 mis-shaped: 2 expected" in lines
+    assert "out.weight 2x3 unexpected kernel" in lines
+    assert "weird 5 unexpected" in lines
 
 
 def test_a_factory_must_make_a_module(factory):

@@ -1,6 +1,8 @@
 """Files in both layouts, as people, accidents and attackers make them."""
 
 import collections
+import copy
+import importlib
 import io
 import json
 import os
@@ -25,10 +27,11 @@ from jaxae import port
 from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig
 from jaxae.errors import InputError
 from jaxae.network.models import build
-from jaxae.port.pickle_walk import declared_storages
+from jaxae.network.parameters import named_leaves, parameters_of
 from jaxae.port.project_models import recognise, settings_of
 from jaxae.port.source import read_source
 from jaxae.storage.safetensors import write
+from torch_ref.pickle_walk import walk
 
 
 def net() -> Any:
@@ -106,8 +109,9 @@ def test_float64_is_not_rounded_on_its_way_through_a_file(tmp_path):
         assert np.array_equal(ours.layers[0].kernel[...], theirs[0].weight.detach().numpy().T)
 
 
-def test_safetensors_need_no_torch(tmp_path):
+def test_files_are_read_without_torch(tmp_path):
     path = tmp_path / "net.safetensors"
+    torch.save(torch_net().state_dict(), tmp_path / "net.pt")
     safetensors.torch.save_file(torch_net().state_dict(), path)
     code = f"""
 import sys
@@ -122,8 +126,9 @@ rngs = nnx.Rngs(0)
 net = nnx.Sequential(nnx.Linear(3, 4, rngs=rngs), nnx.relu, nnx.Linear(4, 2, rngs=rngs))
 port.load(net, {str(path)!r})
 port.save({str(tmp_path / "out.safetensors")!r}, net, layout="torch")
+port.load(net, {str(tmp_path / "net.pt")!r})
 try:
-    port.load(net, {str(tmp_path / "net.pt")!r})
+    port.save({str(tmp_path / "out.pt")!r}, net)
 except ValueError as error:
     assert "expected torch, which" in str(error)
 """
@@ -133,7 +138,7 @@ except ValueError as error:
 
 
 def test_a_full_disk_or_a_missing_folder_leaves_nothing(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="to be written, got an error: No such file"):
+    with pytest.raises(InputError, match="expected a folder that can be written to"):
         port.save(tmp_path / "no" / "x.safetensors", net())
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"before")
@@ -230,6 +235,21 @@ def missing_storage(records: dict[str, bytes]) -> None:
     del records[next(name for name in records if name.endswith("data/0"))]
 
 
+def storage_of_none(records: dict[str, bytes]) -> None:
+    name = next(name for name in records if name.endswith("data.pkl"))
+    records[name] = records[name].replace(b"FloatStorage", b"NoneStorage_")
+
+
+def storage_without_a_size(records: dict[str, bytes]) -> None:
+    name = next(name for name in records if name.endswith("data.pkl"))
+    records[name] = records[name].replace(b"K\x0c", b"N", 1)
+
+
+def long_pickle(records: dict[str, bytes]) -> None:
+    name = next(name for name in records if name.endswith("data.pkl"))
+    records[name] = records[name] + bytes(1 << 26)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -237,6 +257,9 @@ def missing_storage(records: dict[str, bytes]) -> None:
         (bomb, "compressed records"),
         (second_pickle, "2 pickles"),
         (missing_storage, "but has 0"),
+        (storage_of_none, "a storage of NoneStorage_, which is not ported"),
+        (storage_without_a_size, "declares a storage without a size"),
+        (long_pickle, "more than 67108864 bytes"),
     ],
 )
 def test_torch_zips_that_lie(tmp_path, change, why):
@@ -245,6 +268,22 @@ def test_torch_zips_that_lie(tmp_path, change, why):
     rewritten(path, change)
     with pytest.raises(InputError, match=why):
         port.from_torch(net(), path)
+
+
+def test_torch_zips_whose_records_overlap(tmp_path):
+    """One record under two names, and under one name twice: each is in the directory more often than on the disk."""
+    path = tmp_path / "x.pt"
+    for same_name, why in ((True, "two records of one name"), (False, "claim more bytes than the")):
+        torch.save(torch_net().state_dict(), path)
+        with zipfile.ZipFile(path, "a") as archive:
+            largest = max(archive.infolist(), key=lambda info: info.file_size)
+            for number in range(1 if same_name else 9):
+                twin = copy.copy(largest)
+                twin.filename += "" if same_name else str(number)
+                archive.filelist.append(twin)
+            archive._didModify = True  # pyright: ignore[reportAttributeAccessIssue]  so that it writes its directory
+        with pytest.raises(InputError, match=why):
+            port.from_torch(net(), path)
 
 
 def test_a_gigantic_view_of_a_small_storage_is_refused(tmp_path):
@@ -293,6 +332,19 @@ HOSTILE = {
     "a number of 2 gigabytes": (b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b".", "damaged"),
     "a memo of four billion": (b"\x80\x02Nr\xff\xff\xff\xff.", "to hold a state_dict"),
     "ten million parts": (b"\x80\x02](" + b"N" * 10_000_000 + b"e.", "more than 1000000 parts"),
+    "a call that reserves": (
+        b"\x80\x02}X\x01\x00\x00\x00ac__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85Rs.",
+        "not written out",
+    ),
+    "a tensor made by number": (b"\x80\x02}K\x01ctorch\nFloatTensor\nJ\xff\xff\xff\x7f\x85Rs.", "more than tensors"),
+    "bytes that double": (
+        b"\x80\x02}K\x01c_codecs\nencode\nq\x00h\x00X\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86RX\x03\x00\x00\x00hex\x86Rs.",
+        "not written out|no function",
+    ),
+    "an attribute that hides a method": (
+        b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsK\x01sb.",
+        "gives attributes",
+    ),
     "an old way to call": (b"\x80\x02(cposix\nsystem\nX\x02\x00\x00\x00lso.", "operation OBJ"),
     "an empty stack": (b"\x80\x02\x85.", "damaged"),
     "a mark too many": (b"\x80\x02}(K\x01\x86u.", "damaged"),
@@ -309,12 +361,102 @@ def test_hostile_pickles_are_refused_in_memory(tmp_path, pickled, why):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
 
 
+STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x03tQ"
+V2, ORDERED = b"ctorch._utils\n_rebuild_tensor_v2\n", b"ccollections\nOrderedDict\n)R"
+
+
+def tensor(shape: bytes, strides: bytes = b"K\x01\x85", offset: bytes = b"K\x00") -> bytes:
+    return V2 + b"(" + STORAGE + offset + shape + strides + b"\x89" + ORDERED + b"tR"
+
+
+HUGE = b"\x8a\x05\x00\x00\x00\x00\x01"
+LYING = {
+    "sound": (tensor(b"K\x03\x85"), None),
+    "empty": (tensor(b"K\x00\x85"), None),
+    "longer": (tensor(b"K\x04\x85"), "16 bytes in a storage of 12"),
+    "huge, which torch would make room for": (tensor(HUGE + b"\x85"), "in a storage of 12"),
+    "wide": (tensor(b"K\x03\x85", b"K\x02\x85"), "20 bytes in a storage of 12"),
+    "behind": (tensor(b"K\x03\x85", offset=b"K\x01"), "16 bytes"),
+    "before": (tensor(b"K\x03\x85", offset=b"J\xff\xff\xff\xff"), "no whole numbers|not whole numbers"),
+    "two axes, a stride": (tensor(b"K\x01K\x03\x86"), "as many of either"),
+    "a list": (tensor(b"](K\x03e"), "not whole numbers"),
+    "a storage for a shape": (tensor(STORAGE), "not whole numbers"),
+    "a mapping of a storage": (b"ccollections\nOrderedDict\n" + STORAGE + b"\x85R", "of what is no list"),
+    "a parameter of a storage": (
+        b"ctorch._utils\n_rebuild_parameter\n(" + STORAGE + b"\x89" + ORDERED + b"tR",
+        "no tensor",
+    ),
+    "a storage by another name": (
+        b"(c_codecs\nencode\nX\x07\x00\x00\x00storageX\x06\x00\x00\x00latin1\x86R" + STORAGE[13:],
+        "no storage",
+    ),
+    "two sizes of one storage": (
+        tensor(b"K\x03\x85") + b"sX\x01\x00\x00\x00b" + STORAGE.replace(b"K\x03", b"K\x02"),
+        "twice",
+    ),
+}
+
+
+@pytest.mark.parametrize(("value", "why"), LYING.values(), ids=LYING)
+def test_a_tensor_lies_within_its_storage(tmp_path, value, why):
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02}X\x01\x00\x00\x00a" + value + b"s.")
+        archive.writestr("x/version", b"3\n")
+        archive.writestr("x/data/0", bytes(12))
+    if why is None:
+        assert float(read_source(path).tensors["a"].sum()) == 0
+        return
+    with pytest.raises(InputError, match=why):
+        read_source(path)
+
+
+def test_archives_that_torch_reads_otherwise(tmp_path):
+    path = tmp_path / "x.pt"
+    torch.save(torch_net().state_dict(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + whole)
+    with pytest.raises(InputError, match="does not begin where the file does"):
+        read_source(path)
+    path.write_bytes(whole)
+    rewritten(path, lambda records: records.update({name.upper(): records[name] for name in list(records)}))
+    with pytest.raises(InputError, match="two records of one name"):
+        read_source(path)
+
+
+def test_an_old_container_lists_the_storages_that_it_declares(tmp_path):
+    path = tmp_path / "x.pt"
+    torch.save(torch_net().state_dict(), path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    begin = whole.rindex(b"\x80\x02]")
+    end = whole.index(b"e.", begin)
+    lacks = "just the tensors that it declares"
+    for keys, said in {b"": lacks, b"(" + b"\x85" * 200: "nests|damaged", b"X\x01\x00\x00\x00xa": lacks}.items():
+        path.write_bytes(whole[: begin + 3] + keys + b"." + whole[end + 2 :])
+        with pytest.raises(InputError, match=said):
+            read_source(path)
+
+
+@pytest.mark.parametrize("said", [3, {"": 3}, {"": {"jaxae": 3}}, {"": {"jaxae": {"model": 3, 4: "x"}}}])
+def test_odd_metadata_is_none(tmp_path, said):
+    weights = collections.OrderedDict(torch_net().state_dict())
+    weights._metadata = said  # pyright: ignore[reportAttributeAccessIssue]
+    torch.save(weights, tmp_path / "x.pt")
+    assert read_source(tmp_path / "x.pt").metadata == {}
+    torch.save({1: torch.zeros(2)}, tmp_path / "x.pt")
+    with pytest.raises(InputError, match="got a int in a name's place"):
+        read_source(tmp_path / "x.pt")
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))]).state_dict()
+    with pytest.raises(InputError, match="got a int in a name's place"):
+        port.optimizer_from_torch(net(), {"model": {1: torch.zeros(2)}, "optimizer": optimizer})
+
+
 def test_the_walk_imports_nothing():
     class Evil:
         def __reduce__(self):
-            return __import__, ("antigravity",)
+            return importlib.import_module, ("antigravity",)
 
-    assert declared_storages(io.BytesIO(pickle.dumps([Evil(), collections.OrderedDict(a=1)]))) == {}
+    assert walk(io.BytesIO(pickle.dumps([Evil(), collections.OrderedDict(a=1)]))).storages == {}
     assert "antigravity" not in sys.modules
 
 
@@ -342,6 +484,9 @@ def test_a_file_of_another_layout_or_net(tmp_path):
     for part in ("missing 'layers.1.kernel' (4, 9) (did you mean 'layers.", "unexpected 'layers.2."):
         assert part in str(caught.value)
     assert np.array_equal(other.layers[0].kernel[...], before)
+    port.save(path, nnx.Linear(3, 4, use_bias=False, rngs=nnx.Rngs(0)))
+    with pytest.raises(InputError, match=r"mis-shaped 'kernel': expected \(4, 3\), got \(3, 4\)"):
+        port.load(nnx.Linear(4, 3, use_bias=False, rngs=nnx.Rngs(0)), path)
     write(path, {"x": np.zeros(3)}, {})
     with pytest.raises(InputError, match="tell torch's layout from Flax's"):
         port.load(net(), path)
@@ -372,6 +517,24 @@ def test_own_models_are_known_by_their_tensors(tmp_path, config):
         recognise(read_source(other))
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("{", "expected settings as JSON in the metadata, got"),
+        ("[]", "expected settings as a mapping in the file, got list"),
+        ('{"hidden": 3}', "expected hidden to be a tuple, got 3"),
+        ('{"hidden": [3, 2]}', "expected the tensors of AutoencoderConfig.*, as the file says, got those of"),
+    ],
+)
+def test_what_a_file_says_of_its_model_must_be_so(tmp_path, said, why):
+    path = tmp_path / "x.safetensors"
+    model = build(AutoencoderConfig(4, (3,)), rngs=nnx.Rngs(0))
+    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(parameters_of(model)).items()}
+    write(path, arrays, {"layout": "flax", "model": said})
+    with pytest.raises(InputError, match=why):
+        recognise(read_source(path))
+
+
 def test_a_run_directory_is_read(tmp_path):
     from jaxae.network.models import Autoencoder, parameters_of
     from jaxae.training.run_folder import save_weights
@@ -385,3 +548,13 @@ def test_a_run_directory_is_read(tmp_path):
     assert recognise(read_source(tmp_path)) == AUTOENCODER.model
     assert isinstance(again, Autoencoder)
     assert jnp.isfinite(again.linear_1.kernel[...]).all()
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pt"])
+def test_nan_is_told_of_as_it_is_written(tmp_path, name):
+    ours: Any = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    ours.bias.set_value(jnp.full(3, jnp.nan))
+    with pytest.warns(UserWarning, match="NaN in 'bias', ported as it is"):
+        port.save(tmp_path / name, ours, layout="torch")
+    with pytest.warns(UserWarning, match="NaN in 'bias', ported as it is"):
+        port.load(ours, tmp_path / name)

@@ -367,17 +367,22 @@ def test_recurrent_networks(x64, both_ways):
         assert gap(one(jnp.asarray(x)), two(torch.from_numpy(x))[0]) < 1e-13
 
 
+def without_a_bias(layer: nnx.MultiHeadAttention) -> nnx.MultiHeadAttention:
+    layer.key.bias = None
+    return layer
+
+
 REFUSED = [
     (
         lambda: nnx.ConvTranspose(4, 6, (3,), transpose_kernel=True, rngs=RNGS),
         lambda: torch.nn.ConvTranspose1d(4, 6, 3, groups=2),
-        "nnx.ConvTranspose has no groups",
+        r"nnx.ConvTranspose has no groups \(torch's has 2\)",
     ),
     (lambda: nnx.PReLU(), lambda: torch.nn.PReLU(4), "one slope, not one per channel"),
     (
         lambda: nnx.Conv(2, 3, (3,), padding="SAME", rngs=RNGS),
         lambda: torch.nn.Conv1d(2, 3, 3, padding=1, padding_mode="replicate"),
-        "replicate",
+        "nnx.Conv has no padding mode 'replicate'",
     ),
     (
         lambda: nnx.Conv(2, 3, (3,), padding="CIRCULAR", rngs=RNGS),
@@ -391,7 +396,23 @@ REFUSED = [
         "dilation is",
     ),
     (lambda: nnx.Conv(2, 3, (3,), mask=jnp.ones((3, 2, 3)), rngs=RNGS), lambda: torch.nn.Conv1d(2, 3, 3), "masked"),
+    (
+        lambda: nnx.Conv(2, 3, (3,), input_dilation=2, rngs=RNGS),
+        lambda: torch.nn.Conv1d(2, 3, 3),
+        "torch has that as ConvTranspose",
+    ),
+    (
+        lambda: nnx.Conv(2, 3, (3,), padding="EDGE", rngs=RNGS),
+        lambda: torch.nn.Conv1d(2, 3, 3),
+        "expected a padding that Flax has, got 'EDGE'",
+    ),
     (lambda: nnx.BatchNorm(3, rngs=RNGS), lambda: torch.nn.BatchNorm1d(3), "momentum in torch"),
+    (lambda: nnx.BatchNorm(3, axis=1, rngs=RNGS), lambda: torch.nn.BatchNorm1d(3), "its axis is 1"),
+    (
+        lambda: nnx.InstanceNorm(3, epsilon=1e-5, rngs=RNGS),
+        lambda: torch.nn.InstanceNorm1d(3, affine=True, track_running_stats=True),
+        "keeps running statistics",
+    ),
     (
         lambda: nnx.BatchNorm(3, momentum=0.9, epsilon=1e-3, rngs=RNGS),
         lambda: torch.nn.BatchNorm1d(3),
@@ -417,12 +438,47 @@ REFUSED = [
         "add_bias_kv",
     ),
     (
+        lambda: nnx.MultiHeadAttention(2, 6, rngs=RNGS),
+        lambda: torch.nn.MultiheadAttention(6, 2, add_zero_attn=True),
+        "add_zero_attn",
+    ),
+    (
+        lambda: nnx.MultiHeadAttention(4, 8, num_kv_heads=2, rngs=RNGS),
+        lambda: torch.nn.MultiheadAttention(8, 4),
+        "grouped queries",
+    ),
+    (
+        lambda: nnx.MultiHeadAttention(2, 6, qkv_features=4, rngs=RNGS),
+        lambda: torch.nn.MultiheadAttention(6, 2),
+        "inputs, heads and outputs, not 6, 4, 6",
+    ),
+    (
+        lambda: nnx.MultiHeadAttention(2, 6, attention_fn=exact_attention, rngs=RNGS),
+        lambda: torch.nn.MultiheadAttention(6, 2),
+        "its attention_fn is not",
+    ),
+    (
+        lambda: without_a_bias(nnx.MultiHeadAttention(2, 6, rngs=RNGS)),
+        lambda: torch.nn.MultiheadAttention(6, 2),
+        "some of",
+    ),
+    (
+        lambda: nnx.OptimizedLSTMCell(4, 3, gate_fn=nnx.relu, rngs=RNGS),
+        lambda: torch.nn.LSTMCell(4, 3),
+        "its gates are not torch's",
+    ),
+    (
+        lambda: nnx.RNN(nnx.OptimizedLSTMCell(4, 3, rngs=RNGS)),
+        lambda: torch.nn.LSTM(4, 3, proj_size=2),
+        "proj_size has no counterpart",
+    ),
+    (
         lambda: nnx.RNN(nnx.OptimizedLSTMCell(4, 3, rngs=RNGS)),
         lambda: torch.nn.LSTM(4, 3, num_layers=2),
         "stacks 2 layers",
     ),
     (lambda: nnx.Linear(3, 3, rngs=RNGS), lambda: torch.nn.Bilinear(3, 3, 3), "Bilinear"),
-    (lambda: nnx.Einsum("ab,bc->ac", (3, 4), rngs=RNGS), lambda: torch.nn.Linear(3, 4), "Einsum"),
+    (lambda: nnx.Einsum("ab,bc->ca", (3, 4), rngs=RNGS), lambda: torch.nn.Linear(3, 4), "its equation is 'ab,bc->ca'"),
 ]
 
 
@@ -465,8 +521,12 @@ def test_a_layer_of_ones_own():
     assert torch.equal(port.to_torch(ours)["weight"], weight)
     with pytest.raises(InputError, match="does not have"):
         port.register(Scale, port.Row("weight", "gain", "b a -> a b"))
+    with pytest.raises(InputError, match=r"expected a type of nnx\.Module to register, got <class 'int'>"):
+        port.register(int, port.Row("weight", "gain", "b a -> a b"))
     with pytest.raises(InputError, match="pattern"):
         port.Row("weight", "gain", "a b")
+    with pytest.raises(InputError, match="'parts' first on the right"):
+        port.Row("weight", ("gain", "other"), "b a -> a b")
 
 
 def test_three_tensors_of_which_the_sum_matters():

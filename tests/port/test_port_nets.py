@@ -1,7 +1,7 @@
 """Networks as public model zoos have them, built in both frameworks: names, flattens, ties."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -323,7 +323,7 @@ def test_names_by_mapping_and_function():
         torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4)
     )
     both = {"rest": "", "first": "0"}
-    with pytest.raises(InputError, match="missing"):
+    with pytest.raises(InputError, match=r"missing|two variables of the NNX module claim"):
         port.from_torch(Ours(), theirs, names=both)  # three numbers for two layers
     mapping = {"first": "0", "rest.0": "2", "rest.1": "4"}
     ours = Ours()
@@ -338,6 +338,8 @@ def test_names_by_mapping_and_function():
     port.from_torch(Ours(), state, names=leaf)
     with pytest.raises(InputError, match="'second', which is no layer"):
         port.from_torch(Ours(), theirs, names={**mapping, "second": "6"})
+    with pytest.raises(InputError, match="expected the function of names to return a path, got None"):
+        port.from_torch(Ours(), theirs, names=cast("Any", lambda path: None))
     with pytest.raises(InputError, match="two variables of the NNX module claim"):
         port.from_torch(Ours(), theirs, names={**mapping, "rest.1": "2"})
 
@@ -404,8 +406,8 @@ def linear_state(**changes: Any) -> dict[str, Any]:
         (linear_state(weight=torch.zeros(2, 3, dtype=torch.complex64)), "'weight' is complex"),
         (linear_state(weight=torch.zeros(2, 3, dtype=torch.int8)), "'weight' is int8"),
         (linear_state(weight=torch.zeros(2, 3, dtype=torch.float8_e4m3fn)), "float8_e4m3fn"),
-        (linear_state(weight=[[0.0] * 3] * 2), "mis-shaped 'weight'"),
-        (linear_state(_extra_state={"a": 1}), "'_extra_state' is refused"),
+        (linear_state(weight=[[0.0] * 3] * 2), "'weight' is no tensor but list"),
+        (linear_state(_extra_state={"a": 1}), "'_extra_state' is no tensor but dict"),
         (linear_state(zero_point=torch.ones(())), "quantised"),
         ({}, "missing 'weight'"),
         ({"a": {"weight": torch.zeros(2)}, "b": {"weight": torch.zeros(2)}}, "one state_dict"),
@@ -416,6 +418,12 @@ def linear_state(**changes: Any) -> dict[str, Any]:
 def test_tensors_that_cannot_be_ported(state, why):
     with pytest.raises(InputError, match=re.escape(why)):
         port.from_torch(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), state)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+def test_a_tensor_that_has_no_address_is_refused():
+    with pytest.raises(InputError, match=r"'weight' is sparse \(sparse_csr\)"):
+        port.from_torch(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), linear_state(weight=torch.zeros(2, 3).to_sparse_csr()))
 
 
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization:DeprecationWarning")
@@ -531,17 +539,15 @@ def test_ties_that_one_side_lacks():
     port.from_torch(Tied(), loose)  # a file that keeps one of two tied names
 
 
-def test_stacked_layers_are_refused_by_name():
+def test_one_layer_does_not_fill_a_stack():
     class Block(nnx.Module):
         def __init__(self, rngs):
             self.fc = nnx.Linear(4, 4, rngs=rngs)
 
     stacked = nnx.vmap(Block, in_axes=0, out_axes=0)(nnx.Rngs(0).split(3))
-    why = r"'fc\.kernel' is \(3, 4, 4\), not 'inputs outputs'"
+    why = r"missing 'fc\.0\.weight' \(4, 4\)"
     with pytest.raises(InputError, match=why):  # though a single layer's kernel would broadcast
         port.from_torch(stacked, {"fc.weight": torch.ones(4, 4), "fc.bias": torch.ones(4)})
-    with pytest.raises(InputError, match=why):
-        port.to_torch(stacked)
 
 
 def test_abstract_modules_are_filled():
@@ -566,6 +572,20 @@ def test_to_torch_that_does_not_fit():
         "unexpected 'fc3.bias' (10,)",
     ):
         assert part in str(caught.value)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_describes_or_carries_nothing_is_refused():
+    """What no tensor is read for is refused like what is."""
+    linear = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match="weights that port to torch, got: names has 'second', which is no layer"):
+        port.describe(linear, names={"second": "6"})
+    with pytest.raises(InputError, match=r"expected an nnx\.Module, got Linear"):
+        port.from_torch(cast("Any", torch.nn.Linear(3, 2)), linear_state())
+    with pytest.raises(InputError, match="'num_batches_tracked' is carried, but the module has no such layer"):
+        port.to_torch(linear, carried={"num_batches_tracked": np.array(3)})
+    with pytest.raises(InputError, match="'' is Bilinear in torch"):
+        port.to_torch(linear, like=torch.nn.Bilinear(3, 3, 2))
 
 
 def test_the_report_is_a_table():

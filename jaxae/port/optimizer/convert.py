@@ -11,14 +11,25 @@ from flax import nnx
 
 from jaxae.errors import InputError
 from jaxae.network.parameters import parameters_of
+from jaxae.port.held import above_part
 from jaxae.port.names import unwrap
-from jaxae.port.optimizer.hyperparameters import Group, TorchOptimizer, read_group, torch_group
-from jaxae.port.optimizer.moments import chain, check_same_step, collect, fill, has_count
-from jaxae.port.optimizer.torch_state import frozen_paths, names_of, parameter_names, read_states, torch_state, untied
+from jaxae.port.optimizer.hyperparameters import Group, TorchOptimizer, read_beside, read_group, torch_group
+from jaxae.port.optimizer.moments import chain, collect, fill
+from jaxae.port.optimizer.torch_state import (
+    frozen_names,
+    frozen_paths,
+    names_by_shape,
+    names_of,
+    parameter_names,
+    read_states,
+    torch_state,
+    untied,
+)
+from jaxae.port.optimizer.trial import check_same_step
 from jaxae.port.options import PortOptions
 from jaxae.port.plan import make_plan, raise_problems
 from jaxae.port.source import read_checkpoint
-from jaxae.port.torch_checkpoint import optimizer_of, weights_of
+from jaxae.port.torch_checkpoint import optimizer_of, trained_of
 
 if TYPE_CHECKING:
     import torch
@@ -52,9 +63,11 @@ def optimizer_from_torch(
     kind: str | None = None,
     tx: optax.GradientTransformation | None = None,
     params: optax.Params | None = None,
+    weights: str | None = None,
+    allow: Iterable[str] = (),
     **options: Unpack[PortOptions],
 ) -> OptimizerPort:
-    """Adam, AdamW or SGD as torch left it, as an optax chain and its state.
+    """One of torch's optimizers as torch left it, as an optax chain and its state.
 
     Args:
         module: The NNX module, its weights ported already.
@@ -62,15 +75,18 @@ def optimizer_from_torch(
         model: What the optimizer trains: the torch module, its state_dict, or parameters' names in the order in which
             the optimizer was given them. A checkpoint holds it already. A state_dict tells the order of a single
             group only, that of `model.parameters()`.
-        kind: "Adam" or "AdamW", where a state_dict does not tell.
+        kind: Class of the optimizer, "Adam", where a state_dict does not tell.
         tx: A chain of your own, whose next step must be torch's; None builds one.
         params: The parameters as the chain will see them; None takes them as a nested dict.
+        weights: Key of the state_dict that the optimizer trains, where a checkpoint holds several.
+        allow: Names of classes, functions or modules whose objects in a file are left aside; nothing of them is run.
         **options: Names, flatten and unflatten of `PortOptions`.
 
     Raises:
         InputError: If optax cannot express an option, a group or a parameter; it names them.
     """
-    content, model, kind = _read(optimizer, model, kind)
+    is_torchs = kind is not None or type(optimizer).__module__.startswith("torch.optim")
+    content, model, kind = _read(optimizer, model, kind, weights, allow)
     known, notes = parameter_names(content, optimizer, model)
     held = model if isinstance(model, Mapping) else getattr(model, "state_dict", dict)()
     plan = make_plan(module, held or [name for group in known for name in group], **options)
@@ -79,22 +95,35 @@ def optimizer_from_torch(
     for group, one in zip(content["param_groups"], known, strict=True):
         members = tuple(clean.get(name, name) for name in one)
         if isinstance(model, Mapping) and len(members) != len(group["params"]):
-            # A state_dict has buffers too, and a tied parameter twice.
+            # A state_dict has buffers too, and a tied parameter twice; and parameters that were left out.
             members = untied([name for name in members if name in plan.owners], plan.owners)
+            if len(members) > len(group["params"]):
+                members = names_by_shape(members, group["params"], content, plan.owners)
+                notes.append(f"by their shapes the optimizer's parameters are {', '.join(members)}")
         if len(members) != (count := len(group["params"])):
             raise InputError(f"expected an optimizer of the {len(members)} parameters, got one of {count}")
-        groups.append(Group(read_group(group, kind), members))
+        settings = read_group(group, kind, is_torchs=is_torchs)
+        frozen = frozen_names(members, group["params"], content, model)
+        beside = read_beside(group, settings)
+        groups.append(Group(settings, members, tuple(frozen), beside))
+        if frozen:
+            notes.append(f"{', '.join(frozen)} had no gradient in torch (frozen, or unused): they stay as they are")
+        if beside:
+            notes.append(f"{', '.join(beside)} of the param_group change no step, and are carried in its group")
     moments, steps = read_states(plan, content, groups)
-    if frozen := frozen_paths(groups, plan.owners):
-        notes.append(f"{', '.join(frozen)} are in no group: they stay as they are")
+    still = frozen_paths(groups, plan.owners)
+    told = [plan.owners[name].flax for group in groups for name in group.frozen if name in plan.owners]
+    named = {above_part(path) for paths in told for path in paths}
+    if left_out := [path for path in still if path not in named]:
+        notes.append(f"{', '.join(left_out)} are in no group: they stay as they are")
     raise_problems("an optimizer that ports", plan.problems)
     params = parameters_of(module) if params is None else params
-    built = chain(groups, plan.owners, frozen)
+    built = chain(groups, plan.owners, still, steps)
     state = fill(built.init(params), moments, steps)
     if tx is not None:
-        mine = fill(tx.init(params), moments, steps)
-        check_same_step(tx, mine, built, state, params, groups)
-        built, state = tx, mine
+        state = fill(tx.init(params), moments, steps)
+        notes += check_same_step(tx, state, built, params, groups, moments, steps)
+        built = tx
     return OptimizerPort(built, state, tuple(groups), tuple(notes))
 
 
@@ -130,21 +159,20 @@ def optimizer_to_torch(
     plan = make_plan(module, [name for group in groups for name in group.names], **options)
     if len(groups) == 1 and model is not None:  # a state_dict has buffers too
         only = tuple(name for name in groups[0].names if name in plan.owners)
-        groups = [Group(groups[0].settings, untied(only, plan.owners))]
+        groups = [groups[0]._replace(names=untied(only, plan.owners))]
     found, steps = collect(state)
     states: dict[int, dict[str, Any]] = {}
     written = []
     for group in groups:
         numbers = range(len(states), len(states) + len(group.names))
         for number, name in zip(numbers, group.names, strict=True):
-            states[number] = torch_state(plan, name, group.settings, found, steps)
-        written.append({**torch_group(group.settings), "params": list(numbers)})
+            states[number] = torch_state(plan, name, group, found, steps)
+        written.append({**torch_group(group.settings), **group.beside, "params": list(numbers)})
     raise_problems("an optimizer that ports", plan.problems)
     if tx is not None:
         params = parameters_of(module) if params is None else params
-        built = chain(groups, plan.owners, frozen_paths(groups, plan.owners))
-        mine = fill(built.init(params), found, steps)
-        check_same_step(tx, state, built, mine, params, groups)
+        built = chain(groups, plan.owners, frozen_paths(groups, plan.owners), steps)
+        check_same_step(tx, state, built, params, groups, found, steps)
     return {"state": {key: one for key, one in states.items() if one}, "param_groups": written}
 
 
@@ -165,20 +193,20 @@ def fill_optimizer(optimizer: nnx.Optimizer, moved: OptimizerPort) -> None:
         raise InputError(f"expected an nnx.Optimizer of the ported chain and parameters, got one with {counts}")
     for target, value in zip(targets, values, strict=True):
         target.set_value(jnp.array(value, copy=True))
-    steps = [int(node.count) for node in jax.tree.leaves(moved.state, is_leaf=has_count) if has_count(node)]
+    steps = collect(moved.state)[1].values()
     optimizer.step.set_value(jnp.asarray(max(steps, default=0), optimizer.step.dtype))
 
 
 def _read(
-    optimizer: Optimizers, model: Trained | None, kind: str | None
+    optimizer: Optimizers, model: Trained | None, kind: str | None, weights: str | None, allow: Iterable[str]
 ) -> tuple[Mapping[str, Any], Trained | None, str | None]:
     """The optimizer's state_dict, and as far as they are known what it trains and its class."""
     if isinstance(optimizer, str | Path):
-        optimizer = read_checkpoint(optimizer)
+        optimizer = read_checkpoint(optimizer, allow)
     if isinstance(optimizer, Mapping):
         content = optimizer_of(optimizer)
         if model is None and content is not optimizer:
-            model = weights_of(optimizer)
+            model = trained_of(optimizer, weights)
         return content, model, kind
     name = type(optimizer).__name__
     if hasattr(optimizer, "param_groups") and hasattr(optimizer, "state_dict"):

@@ -10,11 +10,22 @@ import optax
 
 from jaxae.errors import InputError
 from jaxae.network.parameters import named_leaves
+from jaxae.port.held import above_part
 from jaxae.port.optimizer.hyperparameters import Group
 from jaxae.port.plan import Transfer
 
 _FROZEN = "frozen"
-_MOMENTS = optax.ScaleByAdamState | optax.TraceState
+# Where each state keeps the moments, in the order in which torch's optimizers name them.
+_MOMENTS: dict[type, tuple[str, ...]] = {
+    optax.ScaleByAdamState: ("mu", "nu"),
+    optax.ScaleByAmsgradState: ("mu", "nu", "nu_max"),
+    optax.TraceState: ("trace",),
+    optax.ScaleByRmsState: ("nu",),
+    optax.ScaleByRStdDevState: ("nu", "mu"),
+    optax.ScaleByRssState: ("sum_of_squares",),
+    optax.ScaleByLionState: ("mu",),
+}
+_COUNTS = ("count", "gradient_step")
 Moments = dict[str, tuple[np.ndarray, ...]]
 
 
@@ -25,28 +36,53 @@ def _map_named(function: Callable[[str, Any], Any], tree: Any) -> Any:
 
 
 def chain(
-    groups: Sequence[Group], owners: Mapping[str, Transfer], frozen: Sequence[str]
+    groups: Sequence[Group], owners: Mapping[str, Transfer], frozen: Sequence[str], steps: Mapping[str, int]
 ) -> optax.GradientTransformation:
-    """The chain that steps each group as torch does, and leaves frozen paths as they are."""
-    if len(groups) == 1 and not frozen:
-        return groups[0].settings.optax()
+    """The chain that steps each group as torch does, and leaves frozen paths as they are.
+
+    optax counts once a chain: parameters of one group at different steps get a chain for each count.
+    """
     labels = dict.fromkeys(frozen, _FROZEN)
     chains: dict[Hashable, optax.GradientTransformation] = {_FROZEN: optax.set_to_zero()} if frozen else {}
     for number, group in enumerate(groups):
-        chains[f"group_{number}"] = group.settings.optax()
-        labels |= {path: f"group_{number}" for name in group.names for path in owners[name].flax}
+        for name in group.names:
+            for path in map(above_part, owners[name].flax if name not in group.frozen else ()):
+                labels[path] = f"group_{number}_step_{steps.get(path, 0)}"
+                chains[labels[path]] = group.settings.optax()
+    if len(chains) == 1:
+        return next(iter(chains.values()))
     return optax.partition(chains, lambda tree: _map_named(lambda name, _: labels[name], tree))
 
 
-def has_count(node: object) -> bool:
-    """Whether a node of a state keeps moments or a count."""
+def _is_node(node: object) -> bool:
+    """Whether a node of a state keeps moments, a count, or the state of a chain that steps some parameters alone."""
     fields = getattr(node, "_fields", ())
-    return isinstance(node, _MOMENTS) or ("count" in fields and "inner_state" not in fields)
+    return type(node) in _MOMENTS or isinstance(node, optax.MaskedState) or not set(_COUNTS).isdisjoint(fields)
+
+
+def _nodes(state: object) -> list[Any]:
+    return [node for node in jax.tree.leaves(state, is_leaf=_is_node) if _is_node(node)]
 
 
 def fill(state: optax.OptState, moments: Moments, steps: Mapping[str, int]) -> optax.OptState:
-    """A fresh state with torch's moments and counts in it."""
-    last = max(steps.values(), default=0)
+    """A fresh state with torch's moments and counts in it.
+
+    Raises:
+        InputError: If the state keeps other moments.
+    """
+    try:
+        return _fill(state, moments, steps, max(steps.values(), default=0))
+    except (KeyError, IndexError) as error:
+        raise InputError(
+            f"expected a chain with the moments of torch's optimizer, got one with others ({error})"
+        ) from error
+
+
+def _fill(state: Any, moments: Moments, steps: Mapping[str, int], last: int) -> Any:
+    """The same of one chain, of which a count that no moment stands beside is the last of its parameters'."""
+    kept = [getattr(node, _MOMENTS[type(node)][0]) for node in _nodes(state) if type(node) in _MOMENTS]
+    last = max((steps.get(name, 0) for tree in kept for name in named_leaves(tree)), default=last)
+    filled = 0
 
     def tree(old: Any, index: int) -> Any:
         def leaf(name: str, before: Any) -> jax.Array:
@@ -58,65 +94,40 @@ def fill(state: optax.OptState, moments: Moments, steps: Mapping[str, int]) -> o
         return _map_named(leaf, old)
 
     def node(old: Any) -> Any:
-        if isinstance(old, optax.ScaleByAdamState):
-            count = jnp.int32(max((steps[name] for name in named_leaves(old.mu)), default=last))
-            return optax.ScaleByAdamState(count, tree(old.mu, 0), tree(old.nu, 1))
-        if isinstance(old, optax.TraceState):
-            return optax.TraceState(tree(old.trace, 0))
-        return old._replace(count=jnp.int32(last)) if has_count(old) else old
+        nonlocal filled
+        if not _is_node(old):
+            return old
+        fields = {name: getattr(old, name) for name in old._fields}
+        new = {name: jnp.int32(last) if name in _COUNTS else value for name, value in fields.items()}
+        if (names := _MOMENTS.get(type(old))) is None:
+            new |= {name: _fill(fields[name], moments, steps, last) for name in fields if name not in _COUNTS}
+        else:
+            new |= {name: tree(fields[name], filled + number) for number, name in enumerate(names)}
+            filled += len(names)
+        return old._replace(**new)
 
-    try:
-        return jax.tree.map(node, state, is_leaf=has_count)
-    except (KeyError, IndexError) as error:
-        raise InputError(
-            f"expected a chain with the moments of torch's optimizer, got one with others ({error})"
-        ) from error
+    return jax.tree.map(node, state, is_leaf=_is_node)
 
 
 def collect(state: optax.OptState) -> tuple[Moments, dict[str, int]]:
     """Moments in Flax's layout and counts by path, from wherever in a state they are."""
     moments: Moments = {}
     steps: dict[str, int] = {}
-    for node in jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, _MOMENTS)):
-        if isinstance(node, optax.ScaleByAdamState):
-            second = named_leaves(node.nu)
-            for name, first in named_leaves(node.mu).items():
-                moments[name] = (np.array(first), np.array(second[name]))
-                steps[name] = int(jax.tree.leaves(node.count)[0])
-        elif isinstance(node, optax.TraceState):
-            for name, first in named_leaves(node.trace).items():
-                moments[name] = (np.array(first),)
+
+    def look(below: object, count: int | None) -> None:
+        nodes = _nodes(below)
+        counts = [getattr(node, name) for node in nodes for name in _COUNTS if name in node._fields]
+        count = int(jax.tree.leaves(counts)[0]) if counts else count
+        for node in nodes:
+            if (names := _MOMENTS.get(type(node))) is None:
+                for name in node._fields:
+                    look(getattr(node, name), count)
+                continue
+            trees = [named_leaves(getattr(node, name)) for name in names]
+            for path in trees[0]:
+                moments[path] = moments.get(path, ()) + tuple(np.array(one[path]) for one in trees)
+                if count is not None:
+                    steps[path] = count
+
+    look(state, None)
     return moments, steps
-
-
-def check_same_step(
-    tx: optax.GradientTransformation,
-    state: optax.OptState,
-    built: optax.GradientTransformation,
-    reference: optax.OptState,
-    params: optax.Params,
-    groups: Sequence[Group],
-) -> None:
-    """Hyperparameters hide in closures: take steps with both chains and compare the updates.
-
-    One step goes on from torch's moments; one is a first step with gradients of every size down to 1e-9, which an
-    epsilon elsewhere or of another size does not survive.
-    """
-    rng = np.random.default_rng(0)
-
-    def draw(leaf: Any, exponent: float) -> Any:
-        sizes = 10.0 ** rng.uniform(exponent, 0.0, leaf.shape)
-        return jnp.asarray(sizes * rng.choice([-1, 1], leaf.shape), leaf.dtype)
-
-    for exponent, one, two in ((-1.0, state, reference), (-9.0, None, None)):
-        gradients = jax.tree.map(lambda leaf, low=exponent: draw(leaf, low), params)
-        try:
-            mine = tx.update(gradients, tx.init(params) if one is None else one, params)[0]
-        except (TypeError, ValueError, KeyError) as error:
-            raise InputError(f"expected a chain that fits the parameters, got: {error}") from error
-        theirs = built.update(gradients, built.init(params) if two is None else two, params)[0]
-        for (name, a), b in zip(named_leaves(mine).items(), jax.tree.leaves(theirs), strict=True):
-            a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-            if not np.allclose(a, b, rtol=1e-5, atol=1e-6 * np.abs(b).max(initial=0.0)):
-                steps = f"steps as torch's optimizer would ({'; '.join(str(group.settings) for group in groups)})"
-                raise InputError(f"expected a chain that {steps}, got another step, first at {name!r}")

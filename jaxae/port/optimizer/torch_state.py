@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxae.errors import InputError
+from jaxae.errors import InputError, brief
 from jaxae.port.arrays import copy_for_flax, tie_key, to_tensor
-from jaxae.port.names import nearest
+from jaxae.port.held import above_part, joined
+from jaxae.port.names import nearest, unwrap
 from jaxae.port.optimizer.hyperparameters import Group, TorchOptimizer
 from jaxae.port.optimizer.moments import Moments
 from jaxae.port.plan import PortPlan, Transfer
@@ -63,10 +64,63 @@ def parameter_names(
     return [tuple(islice(rest, len(group["params"]))) for group in groups], []
 
 
+def frozen_names(names: Sequence[str], numbers: Sequence[int], content: Mapping[str, Any], model: object) -> list[str]:
+    """Names of a group's parameters that stay as they are: those that the module freezes.
+
+    Where no module is at hand, those that have had no gradient while others have.
+    """
+    if named := getattr(model, "named_parameters", None):
+        frozen = set(unwrap(name for name, one in named() if not one.requires_grad))
+        return [name for name in names if name in frozen]
+
+    def started(number: int) -> bool:
+        held = content["state"].get(number) or {}
+        took_steps = _count(f"parameter {number}", held.get("step", 1)) > 0
+        return took_steps and any(value is not None for value in held.values())
+
+    if not any(map(started, content["state"])):
+        return []
+    return [name for name, number in zip(names, numbers, strict=True) if not started(number)]
+
+
+def names_by_shape(
+    names: Sequence[str], numbers: Sequence[int], content: Mapping[str, Any], owners: Mapping[str, Transfer]
+) -> tuple[str, ...]:
+    """Of a model's parameters those that the optimizer was given, in order, where the moments' shapes leave one way.
+
+    Raises:
+        InputError: If they leave none, or several.
+    """
+    states = [content["state"].get(number, {}).values() for number in numbers]
+    wanted = [{tuple(value.shape) for value in state if ndim(value)} for state in states]
+    fits = [[shapes <= {owners[name].torch_shape} for name in names] for shapes in wanted]
+    # How many ways there are, up to 2, to find the numbers from i on among the names from j on.
+    ways = [[int(i == len(numbers))] * (len(names) + 1) for i in range(len(numbers) + 1)]
+    for i in reversed(range(len(numbers))):
+        for j in reversed(range(len(names))):
+            ways[i][j] = min(2, ways[i][j + 1] + fits[i][j] * ways[i + 1][j + 1])
+    if ways[0][0] != 1:
+        expected = f"expected the names of the optimizer's {len(numbers)} parameters in order (model=[...])"
+        raise InputError(f"{expected}, got a state_dict of {len(names)}, and shapes do not tell which they are")
+    chosen = []
+    for j, name in enumerate(names):
+        i = len(chosen)
+        if i < len(numbers) and fits[i][j] and ways[i + 1][j + 1]:
+            chosen.append(name)
+    return tuple(chosen)
+
+
+def ndim(value: object) -> int:
+    """Number of a tensor's axes; 0 for what is none, such as a step."""
+    return len(getattr(value, "shape", ()))
+
+
 def frozen_paths(groups: Sequence[Group], owners: Mapping[str, Transfer]) -> list[str]:
     """Paths of the parameters that no group trains."""
-    trained = {path for group in groups for name in group.names if name in owners for path in owners[name].flax}
-    return [path for path in dict.fromkeys(path for one in owners.values() for path in one.flax) if path not in trained]
+    names = {name for group in groups for name in group.names if name not in group.frozen}
+    trained = {above_part(path) for name in names if name in owners for path in owners[name].flax}
+    paths = dict.fromkeys(above_part(path) for one in owners.values() for path in one.flax)
+    return [path for path in paths if path not in trained]
 
 
 def untied(names: Sequence[str], owners: Mapping[str, Transfer]) -> tuple[str, ...]:
@@ -81,9 +135,8 @@ def read_states(plan: PortPlan, content: Mapping[str, Any], groups: Sequence[Gro
     """Moments in Flax's layout and steps by the path of each variable; problems into the plan."""
     moments: Moments = {}
     steps: dict[str, int] = {}
-    for (settings, names), written in zip(groups, content["param_groups"], strict=True):
-        counts: dict[int, str] = {}
-        for name, number in zip(names, written["params"], strict=True):
+    for group, written in zip(groups, content["param_groups"], strict=True):
+        for name, number in zip(group.names, written["params"], strict=True):
             transfer = plan.owners.get(name)
             if transfer is None:
                 suggestion = nearest(name, plan.owners)
@@ -93,15 +146,27 @@ def read_states(plan: PortPlan, content: Mapping[str, Any], groups: Sequence[Gro
                 tensors = f"{len(transfer.torch)} tensors that are one variable in Flax"
                 plan.problems.append(f"{name!r} is one of {tensors}: that port is forward-only")
                 continue
-            arrays, step = _read_state(plan, name, transfer, settings, content["state"].get(number))
-            counts.setdefault(step, name)
+            if name in group.frozen:
+                continue
+            arrays, step = _read_state(plan, name, transfer, group.settings, content["state"].get(number))
             for index, path in enumerate(transfer.flax):
                 moments[path] = tuple(one[index] for one in arrays)
                 steps[path] = step
-        if len(counts) > 1:
-            two = " and ".join(f"{name!r} at {step}" for step, name in islice(counts.items(), 2))
-            plan.problems.append(f"parameters of one group are at different steps: {two}; optax counts once")
-    return moments, steps
+    if apart := _divided(plan, groups, steps):
+        plan.problems += apart
+        return {}, {}
+    return joined(moments), {above_part(path): step for path, step in steps.items()}
+
+
+def _divided(plan: PortPlan, groups: Sequence[Group], steps: Mapping[str, int]) -> list[str]:
+    """A sentence for each variable of stacked layers that torch does not train alike."""
+    ways: dict[str, set[object]] = {}
+    for name, transfer in plan.owners.items():
+        own = [number for number, group in enumerate(groups) if name in group.names and name not in group.frozen]
+        for path in transfer.flax if transfer.place.index else ():
+            ways.setdefault(above_part(path), set()).add((*own, steps.get(path)))
+    said = "holds stacked layers, of which torch leaves out some, or trains them in several groups or unequally often"
+    return [f"{path!r} {said}: one variable has one way" for path, found in ways.items() if len(found) > 1]
 
 
 def _read_state(
@@ -129,14 +194,27 @@ def _read_state(
             arrays.append(transfer.row.to_flax(array, shape, transfer.sizes))
         else:
             plan.problems.append(f"{moment} of {name!r} is {array.shape}, expected {transfer.torch_shape}")
-    return arrays if len(arrays) == len(settings.moments) else [], int(held.get("step", 0))
+    return arrays if len(arrays) == len(settings.moments) else [], _count(name, held.get("step", 0))
 
 
-def torch_state(
-    plan: PortPlan, name: str, settings: TorchOptimizer, found: Moments, steps: Mapping[str, int]
-) -> dict[str, Any]:
-    """What torch's optimizer keeps of one parameter; problems into the plan."""
+def _count(name: str, step: Any) -> int:
+    """The number of steps taken, which torch keeps as a number or in a tensor and optax as an int32."""
+    try:
+        count = int(step)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # torch's is the last
+        count = -1
+    if not 0 <= count < 1 << 31:
+        raise InputError(f"expected the number of steps that the state of {brief(name)!r} took, got {brief(step)}")
+    return count
+
+
+def torch_state(plan: PortPlan, name: str, group: Group, found: Moments, steps: Mapping[str, int]) -> dict[str, Any]:
+    """What torch's optimizer keeps of one parameter, nothing of one that is frozen; problems into the plan."""
     import torch
+
+    if name in group.frozen:
+        return {}
+    settings = group.settings
 
     transfer = plan.owners.get(name)
     if transfer is None:
@@ -145,14 +223,15 @@ def torch_state(
     if transfer.row.forward_only:
         plan.problems.append(f"{name!r} shares its variable in Flax: that port is forward-only")
         return {}
-    kept = [found.get(path, ()) for path in transfer.flax]
+    index = transfer.place.index
+    kept = [tuple(one[index] for one in found.get(above_part(path), ())) for path in transfer.flax]
     if any(len(one) != len(settings.moments) for one in kept):
         theirs = f"torch's {type(settings).__name__} {len(settings.moments)}"
         plan.problems.append(f"optax keeps {len(kept[0])} moments of {transfer.flax[0]!r}, {theirs}")
         return {}
     made: dict[str, Any] = {}
-    if "exp_avg" in settings.moments:
-        made["step"] = torch.tensor(float(steps[transfer.flax[0]]), dtype=torch.float32)
+    if settings.counts:
+        made["step"] = torch.tensor(float(steps[above_part(transfer.flax[0])]), dtype=torch.float32)
     for index, moment in enumerate(settings.moments):
         made[moment] = to_tensor(transfer.row.to_torch(tuple(one[index] for one in kept), transfer.sizes))
     return made

@@ -9,9 +9,12 @@ from flax import nnx
 
 from jaxae.errors import InputError
 from jaxae.port.row import Layer, Row
+from jaxae.port.table.attention import ATTENTION
+from jaxae.port.table.contractions import CONTRACTIONS
 from jaxae.port.table.convolutions import CONVOLUTIONS
 from jaxae.port.table.norms import NORMS
 from jaxae.port.table.sequences import SEQUENCES
+from jaxae.port.table.wrappers import WRAPPERS
 
 
 def _refuse_slopes(_: Any, tensors: Mapping[str, np.ndarray]) -> str | None:
@@ -21,7 +24,7 @@ def _refuse_slopes(_: Any, tensors: Mapping[str, np.ndarray]) -> str | None:
 
 _PRELU = Layer(nnx.PReLU, ("PReLU",), (Row("weight", "negative_slope", "1 -> "),), refuse_tensors=_refuse_slopes)
 
-LAYERS = (*CONVOLUTIONS, *NORMS, *SEQUENCES, _PRELU)
+LAYERS = (*CONVOLUTIONS, *CONTRACTIONS, *NORMS, *ATTENTION, *SEQUENCES, *WRAPPERS, _PRELU)
 
 _registered: dict[type, Layer] = {}
 
@@ -45,17 +48,22 @@ def register(flax: type, *rows: Row, torch: str | tuple[str, ...] = (), **more: 
     _registered[flax] = Layer(flax, (torch,) if isinstance(torch, str) else tuple(torch), rows, **more)
 
 
-def rule_for(layer: nnx.Module) -> Layer | None:
-    """The entry for this very layer, or None where the table has none.
+def rules_for(layer: nnx.Module) -> list[Layer]:
+    """The entries for this very layer: several where torch has several names for its tensors, maybe none.
 
-    A type that extends one of the table's counts as that one while it runs the same forward pass.
+    A type that extends one of the table's counts as that one while it runs the same forward pass. A type that no file
+    of jaxae knows may carry its rows itself, as `torch_rows`: arguments of `Row`, or several such where torch has
+    several names.
     """
+    if own := getattr(layer, "torch_rows", ()) if hasattr(type(layer), "torch_rows") else ():
+        styles = own if isinstance(own[0][-1], tuple) else (own,)
+        return [Layer(type(layer), (), tuple(Row(*row) for row in style)) for style in styles]
     for base in type(layer).__mro__:
         entries = [entry for entry in (*_registered.values(), *LAYERS) if entry.flax is base]
         if entries:
             same = _forward_pass(type(layer)) is _forward_pass(base)
-            return next((entry for entry in entries if same and entry.when(layer)), None)
-    return None
+            return [entry for entry in entries if same and entry.when(layer)]
+    return []
 
 
 def _forward_pass(kind: type) -> Callable[..., Any] | None:

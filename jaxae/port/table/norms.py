@@ -22,7 +22,8 @@ def _torch_epsilon(torch: Any) -> float:
         return torch.eps
     import torch as framework
 
-    return framework.finfo(torch.weight.dtype).eps
+    weight = torch.weight
+    return framework.finfo(framework.get_default_dtype() if weight is None else weight.dtype).eps
 
 
 def _epsilon(default: float | str) -> Setting:
@@ -58,6 +59,11 @@ def _refuse_torch_instance_norm(torch: Any) -> str | None:
     return "it keeps running statistics; nnx.InstanceNorm does not" if torch.track_running_stats else None
 
 
+def _refuse_torch_axes(torch: Any) -> str | None:
+    count = len(torch.normalized_shape)
+    return f"it normalises {count} axes at once, Flax's layer the last one" if count > 1 else None
+
+
 def _norm(flax: type, torch: tuple[str, ...], *settings: Setting, rows: tuple[Row, ...] = _NORM, **more: Any) -> Layer:
     return Layer(flax, torch, rows, settings, **{"refuse": _refuse_axes, "width": _WIDTH, **more})
 
@@ -72,7 +78,7 @@ NORMS = (
         refuse_torch=_refuse_torch_batch_norm,
         counters=("num_batches_tracked",),
     ),
-    _norm(nnx.LayerNorm, ("LayerNorm",), _epsilon(1e-5)),
+    _norm(nnx.LayerNorm, ("LayerNorm",), _epsilon(1e-5), refuse_torch=_refuse_torch_axes),
     _norm(nnx.GroupNorm, ("GroupNorm",), _GROUPS, _epsilon(1e-5), width=_group_norm_width),
     _norm(
         nnx.InstanceNorm,
@@ -80,5 +86,11 @@ NORMS = (
         _epsilon(1e-5),
         refuse_torch=_refuse_torch_instance_norm,
     ),
-    _norm(nnx.RMSNorm, ("RMSNorm",), _epsilon("its input's machine epsilon"), rows=_NORM[:1]),
+    _norm(
+        nnx.RMSNorm,
+        ("RMSNorm",),
+        _epsilon("its input's machine epsilon"),
+        rows=_NORM[:1],
+        refuse_torch=_refuse_torch_axes,
+    ),
 )

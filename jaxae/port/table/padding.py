@@ -6,6 +6,7 @@ from typing import Any
 from flax import nnx
 
 from jaxae.errors import InputError
+from jaxae.port.layers import PaddedConv
 
 Pads = tuple[str, tuple[tuple[int, int], ...] | str]
 # A layer of torch.nn, which may not be installed, or one of jaxae's own, which has the same attributes.
@@ -51,6 +52,11 @@ def flax_conv_padding(layer: nnx.Conv) -> Pads:
     if layer.padding.upper() not in named:
         raise InputError(f"expected a padding that Flax has, got {layer.padding.upper()!r}")
     return named[layer.padding.upper()]
+
+
+def padded_conv_padding(layer: PaddedConv) -> Pads:
+    """The same of a `PaddedConv`, which has torch's words."""
+    return layer.padding_mode, layer.sides
 
 
 def torch_conv_padding(layer: TorchLayer) -> Pads:
