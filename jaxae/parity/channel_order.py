@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxae.parity.calls import Call
+from jaxae.port.calls import Call
 
 # Those whose arrays have channels on axis 1 in torch, whatever their rank.
 _CHANNELS_FIRST = ("Conv", "BatchNorm", "InstanceNorm", "GroupNorm", "Pool", "Upsample", "Pixel")

@@ -14,12 +14,13 @@ import torch_ref
 from jaxae.network.models import AutoencoderOutput, with_parameters
 from jaxae.network.parameters import Parameters
 from jaxae.network.vae import VAE, VAEOutput
-from jaxae.parity.calls import record_nnx, record_torch
 from jaxae.parity.channel_order import align
 from jaxae.parity.pair import Feed, Pair, TorchBatch, make_feed
 from jaxae.parity.rung_result import RungResult
 from jaxae.parity.tolerance import ADAM, DECIDED, FORWARD, GRADIENT
 from jaxae.parity.trajectory import Snapshot, jax_steps, torch_snapshot, torch_steps
+from jaxae.port.calls import record_nnx
+from torch_ref.calls import record_calls
 
 
 def stage_row(pair: Pair, feed: Feed) -> RungResult:
@@ -29,7 +30,7 @@ def stage_row(pair: Pair, feed: Feed) -> RungResult:
 
     def outputs_of(side: Pair) -> dict[str, np.ndarray]:
         with torch.no_grad():
-            _, calls = record_torch(side.reference, lambda model: _call_torch(model, side.batch(feed, 0)))
+            _, calls = record_calls(side.reference, lambda model: _call_torch(model, side.batch(feed, 0)))
         return {call.path: align(call, call.outputs[0], got.get(call.path)) for call in calls if call.path}
 
     return pair.judge("stages", FORWARD, got, outputs_of(pair), outputs_of(pair.copied("float64")))
@@ -86,7 +87,7 @@ def calm_feed(pair: Pair, *, steps: int, batch_size: int, examples: int = 8, can
         row[:examples] = shuffled.choice(len(feed.images), examples, replace=False)
         with torch.no_grad():
             batch = wide.batch(feed._replace(order=row[None]), 0)
-            _, calls = record_torch(wide.reference, lambda model, batch=batch: _call_torch(model, batch))
+            _, calls = record_calls(wide.reference, lambda model, batch=batch: _call_torch(model, batch))
         layers = [np.abs(call.outputs[0]) for call in calls if call.path]
         margins[min(float(values.min() / values.max()) for values in layers)] = row
     return feed._replace(order=np.concatenate([margins[max(margins)][None], feed.order[1:]]))

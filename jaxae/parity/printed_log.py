@@ -7,23 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from jaxae.bounds import Amount, Checked, Count, CountOrZero, Seed, Widths
 from jaxae.cli import Switch, default
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, DENSE_VAE, Activation, Initialization, Reduction
-from jaxae.errors import InputError
+from jaxae.errors import InputError, brief
 from jaxae.parity.published import REPLAYED, Costs, PublishedLog
+from jaxae.storage.files import read_bytes
 
+# No two parts that follow each other match the same characters: a line is read in the time of its length.
 _LINE = re.compile(
-    r"epoch\W*(?P<epoch>\d+)\s*(/\s*\d+)?\W+batch\W*(?P<batch>\d+)\s*(/\s*(?P<batches>\d+))?"
-    r"\W+(cost|loss)\s*[:=]?\s*(?P<cost>[-+]?\d*\.?\d+(e[-+]?\d+)?)\s*$",
+    r"epoch\W*(?P<epoch>\d{1,9})(\s*/\s*\d+)?\W+batch\W*(?P<batch>\d{1,9})(\s*/\s*(?P<batches>\d{1,9}))?"
+    r"\W+(cost|loss)(\s*[:=])?\s*(?P<cost>[-+]?(\d+(\.\d+)?|\.\d+)(e[-+]?\d{1,4})?)\s*$",
     re.IGNORECASE,
 )
+_LARGEST = 1 << 26
 _PRESETS = {"ae": AUTOENCODER, "cvae": CONDITIONAL_VAE, "dense-vae": DENSE_VAE}
-# What looks like a line of a batch: others (elapsed time, an epoch's cost) are passed over.
-_MEANT = re.compile(r"\bepoch\b.*\bbatch\b", re.IGNORECASE)
+_EPOCH, _BATCH = (re.compile(rf"\b{word}\b", re.IGNORECASE) for word in ("epoch", "batch"))
 
 
 @dataclass(frozen=True)
-class PrintedLog:
+class PrintedLog(Checked):
     """The printed lines of a notebook, and its settings.
 
     Attributes:
@@ -50,27 +53,26 @@ class PrintedLog:
 
     log: Annotated[Path | None, default("no file", "PATH")] = None
     model: Literal["ae", "cvae", "dense-vae"] = "ae"
-    hidden: Annotated[tuple[int, ...] | None, default("the post's", "[INT ...]")] = None
+    hidden: Annotated[Widths | None, default("the post's", "[INT ...]")] = None
     activation: Annotated[Activation | None, default("the model's", "{leaky_relu,relu,tanh}")] = None
     initialization: Initialization = "post"
-    num_latent: Annotated[int | None, default("the post's", "INT")] = None
-    num_classes: Annotated[int | None, default("the post's", "INT")] = None
+    num_latent: Annotated[Count | None, default("the post's", "INT")] = None
+    num_classes: Annotated[CountOrZero | None, default("the post's", "INT")] = None
     reconstruct_condition: Switch = False
     output_leaky_relu: bool = True
-    beta: Annotated[float | None, default("the post's", "FLOAT")] = None
-    epochs: Annotated[int | None, default("all that the log has", "INT")] = None
-    batch_size: Annotated[int | None, default("the post's", "INT")] = None
-    learning_rate: Annotated[float | None, default("the post's", "FLOAT")] = None
-    seed: Annotated[int | None, default("the post's", "INT")] = None
+    beta: Annotated[Amount | None, default("the post's", "FLOAT")] = None
+    epochs: Annotated[Count | None, default("all that the log has", "INT")] = None
+    batch_size: Annotated[Count | None, default("the post's", "INT")] = None
+    learning_rate: Annotated[Amount | None, default("the post's", "FLOAT")] = None
+    seed: Annotated[Seed | None, default("the post's", "INT")] = None
     replay: Literal["torch-1", "torch"] = "torch-1"
     reduction: Reduction = "post"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = self._given()
         if given and "log" not in given:
             raise InputError(f"expected --log FILE beside the settings of a log, got {', '.join(given)} alone")
-        if self.epochs is not None and self.epochs < 1:
-            raise InputError(f"expected 1 epoch or more, got {self.epochs}")
 
     def read(self) -> PublishedLog:
         """The file's lines, with the settings they were printed under.
@@ -101,25 +103,26 @@ def read_lines(path: Path) -> tuple[Costs, int, int | None]:
         InputError: If the file is no text, a line of a batch is malformed or out of order, or there is none.
     """
     try:
-        text = path.read_text()
+        text = read_bytes(path, _LARGEST).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a text file of a log's lines, got {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"expected a text file of a log's lines, got {path}: {brief(reason, 200)}") from error
     costs: list[tuple[int, int, float]] = []
     printed, batches = [], []
     for number, line in enumerate(text.splitlines(), 1):
         found = _LINE.search(line)
         if found is None:
-            if _MEANT.search(line):
+            if _is_meant(line):
                 raise InputError(
                     "expected lines like 'Epoch: 001/050 | Batch 000/469 | Cost: 0.7114', "
-                    f"got {line.strip()!r} in line {number} of {path}"
+                    f"got {brief(line)!r} in line {number} of {path}"
                 )
             continue
         epoch, batch, cost = int(found["epoch"]), int(found["batch"]), float(found["cost"])
         if costs and (epoch, batch) <= costs[-1][:2]:
-            raise InputError(f"expected epochs and batches in order, got {line.strip()!r} in line {number} of {path}")
-        if not math.isfinite(cost) or cost == 0:
-            raise InputError(f"expected a finite cost that is not 0, got {line.strip()!r} in line {number} of {path}")
+            raise InputError(f"expected epochs and batches in order, got {brief(line)!r} in line {number} of {path}")
+        if not 0 < cost < math.inf:
+            raise InputError(f"expected a finite cost above 0, got {brief(line)!r} in line {number} of {path}")
         costs.append((epoch, batch, cost))
         mantissa, _, exponent = found["cost"].lower().partition("e")
         printed.append(len(mantissa.partition(".")[2]) - int(exponent or 0))
@@ -131,3 +134,9 @@ def read_lines(path: Path) -> tuple[Costs, int, int | None]:
     # Some count epochs from 0.
     shift = 1 if costs[0][0] == 0 else 0
     return tuple((epoch + shift, batch, cost) for epoch, batch, cost in costs), max(printed), max(batches) or None
+
+
+def _is_meant(line: str) -> bool:
+    """Whether it looks like a line of a batch: others (elapsed time, an epoch's cost) are passed over."""
+    epoch = _EPOCH.search(line)
+    return epoch is not None and _BATCH.search(line, epoch.end()) is not None

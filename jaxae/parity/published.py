@@ -20,7 +20,8 @@ import numpy as np
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
-from jaxae.tables import format_table
+from jaxae.storage.tables import format_table
+from jaxae.training.checks import check_training
 from jaxae.training.program import program_of
 from jaxae.training.runtime import make_mesh
 from jaxae.training.schedule import make_schedule
@@ -172,7 +173,7 @@ def replay_published(
         report: Function that is called with a line of text as each epoch ends.
 
     Raises:
-        InputError: If the log has other batches than its settings make of the data.
+        InputError: If the log has other batches than its settings make of the data, or these do not suit the model.
     """
     begun = time.perf_counter()
     batches, size = -(-len(dataset.train.labels) // log.config.train.batch_size), log.config.train.batch_size
@@ -181,8 +182,10 @@ def replay_published(
     if last >= batches or (log.batches or batches) not in (batches, batches - 1):
         told = f"{log.batches} batches" if log.batches else f"batch {last}"
         raise InputError(f"expected a log of {batches} batches of {size} an epoch, got one of {told}: {log.name}")
+    mesh = make_mesh(batch_size=size)
+    check_training(log.config, dataset, mesh)
     schedule = make_schedule(log.config, len(dataset.train.labels))
-    program = program_of(log.config, make_mesh(batch_size=log.config.train.batch_size))
+    program = program_of(log.config, mesh)
     trainer = Trainer.start(program, schedule.init_parameters(), dataset.train, hyperparameters_of(log.config))
     lines: list[PublishedLine] = []
     printed = {epoch: list(group) for epoch, group in groupby(log.costs, key=lambda line: line[0])}

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from jaxae.errors import InputError
 from jaxae.parity.ladder import LadderResult
 from jaxae.parity.rung_result import RungResult
 from jaxae.parity.trajectory import Curve
-from jaxae.storage.files import whole_or_absent, write_text
-from jaxae.tables import format_table
+from jaxae.storage.figures import save_figure
+from jaxae.storage.files import write_text
+from jaxae.storage.tables import format_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def write_plot(curves: Sequence[Curve], path: Path) -> None:
     The file is whole or absent.
 
     Raises:
-        InputError: If the file's suffix is no image format.
+        InputError: If the file's ending is of no format, or it cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -68,11 +68,7 @@ def write_plot(curves: Sequence[Curve], path: Path) -> None:
         panel.axis("off")
     entries = {curve.get_label(): curve for panel in panels for curve in panel.get_legend_handles_labels()[0]}
     figure.legend(handles=list(entries.values()), loc="outside lower center", ncols=2, fontsize=8)
-    with whole_or_absent(path) as temporary:
-        try:
-            figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=130)
-        except ValueError as error:
-            raise InputError(f"expected a figure format, got {path.suffix!r}: {error}") from error
+    save_figure(figure, path, dpi=130)
 
 
 # Line style and shade, told apart without colour, by what drifts and the dtype.

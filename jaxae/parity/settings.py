@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from jaxae.bounds import Checked, Count, Workers, told
 from jaxae.cli import Switch, default
 from jaxae.errors import InputError
 from jaxae.parity.cases import CASES
@@ -13,7 +14,7 @@ RUNGS = ("layers", "losses", "initialisation", "model", "step", "trajectory", "r
 
 
 @dataclass(frozen=True)
-class LadderSettings:
+class LadderSettings(Checked):
     """How much of the ladder to run. This file imports neither torch nor JAX.
 
     Attributes:
@@ -30,22 +31,20 @@ class LadderSettings:
 
     models: tuple[str, ...] = tuple(CASES)
     rungs: tuple[str, ...] = RUNGS
-    steps: int = 1000
+    steps: Count = 1000
     full: Switch = False
     data_dir: Annotated[Path | None, default("the package's", "PATH")] = None
     mutation: Annotated[str | None, default("no mistake", "STR")] = None
-    threads: int = 1
-    devices: int = 1
+    threads: Workers = 1
+    devices: Workers = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for what, names, known in (("models", self.models, CASES), ("rungs", self.rungs, RUNGS)):
             if not names:
                 raise InputError(f"expected {what} out of {'; '.join(known)}, got none")
             for name in names:
                 check_name(what, name, known)
-        for what, count in (("step", self.steps), ("thread", self.threads), ("device", self.devices)):
-            if count < 1:
-                raise InputError(f"expected 1 {what} or more, got {count}")
 
 
 def check_name(what: str, name: str, known: Iterable[str]) -> None:
@@ -55,4 +54,4 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
         InputError: If it is none of them.
     """
     if name not in known:
-        raise InputError(f"expected {what} out of {'; '.join(known)}, got {name!r}")
+        raise InputError(f"expected {what} out of {'; '.join(known)}, got {told(name)}")

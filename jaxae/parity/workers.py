@@ -3,8 +3,12 @@
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
+from jaxae.bounds import check_fits
+from jaxae.ending import deaf_to_interrupts, end_with_parent
+from jaxae.errors import InputError
 from jaxae.parity.ladder import LadderResult, run_ladder
 from jaxae.parity.mutations import mutation_of
 from jaxae.parity.settings import LadderSettings
@@ -20,23 +24,33 @@ def run_in_workers(settings: LadderSettings, workers: int) -> Iterator[LadderRes
     torch's threads spin while they wait, so a thread a process is faster than many in one.
 
     Raises:
-        InputError: If the mutation is unknown, or MNIST cannot be had.
+        InputError: If the mutation is unknown, steps are beyond memory, MNIST cannot be had, or a process is killed.
     """
     if settings.mutation:
         mutation_of(settings.mutation)
+    if "trajectory" in settings.rungs:
+        check_fits("steps", settings.steps * 16 * 50 * 8)  # noise of the smallest batch
     context = multiprocessing.get_context("spawn")
     parts = list(_divide(settings))
     with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=prepare, initargs=(settings.threads, settings.devices)
+        workers, mp_context=context, initializer=_begin, initargs=(settings.threads, settings.devices)
     ) as pool:
         # The longest first, so that none is left to run alone at the end; the last network but one trains thrice.
         longest = sorted(parts, key=lambda part: ("trajectory" not in part.rungs, "11" not in part.models[0]))
-        futures = {part: pool.submit(run_ladder, part) for part in longest}
+        others = multiprocessing.active_children()
         try:
+            with deaf_to_interrupts():
+                futures = {part: pool.submit(run_ladder, part) for part in longest}
             for part in parts:
                 yield futures[part].result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        except BaseException as error:  # a signal's, too: the parts under way are not waited for
+            for child in {*multiprocessing.active_children()} - {*others}:
+                child.kill()
+            if isinstance(error, BrokenProcessPool):
+                raise InputError(
+                    "expected workers that live, got one that was killed: fewer take less memory"
+                ) from None
+            raise
 
 
 def prepare(threads: int = 1, devices: int = 1) -> None:
@@ -55,6 +69,11 @@ def prepare(threads: int = 1, devices: int = 1) -> None:
     # Left alone for one, which an environment's XLA_FLAGS may have made more.
     if devices > 1:
         jax.config.update("jax_num_cpu_devices", devices)
+
+
+def _begin(threads: int, devices: int) -> None:
+    end_with_parent()
+    prepare(threads, devices)
 
 
 def _divide(settings: LadderSettings) -> Iterator[LadderSettings]:

@@ -14,7 +14,6 @@ from jaxae.errors import InputError
 from jaxae.network import losses
 from jaxae.network.models import ConditionalVAE, init_parameters
 from jaxae.parity import initial_rungs, layer_rungs, loss_rungs, model_rungs, mutations, run_rungs, trajectory
-from jaxae.parity.calls import record_torch
 from jaxae.parity.cases import CASES
 from jaxae.parity.ladder import LadderResult, run_ladder
 from jaxae.parity.pair import Feed, make_feed, make_pair, make_shifted_feed
@@ -22,6 +21,7 @@ from jaxae.parity.rung_result import RungResult
 from jaxae.parity.settings import LadderSettings
 from jaxae.parity.trajectory import trajectory_rows
 from jaxae.port import from_torch
+from torch_ref.calls import record_calls
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -376,6 +376,6 @@ def test_a_calm_batch_stands_clear_of_every_kink():
     wide = pair.copied("float64")
     with torch.no_grad():
         batch = wide.batch(calm, 0)
-        _, calls = record_torch(wide.reference, lambda model: model(batch.images, batch.labels, batch.eps))
+        _, calls = record_calls(wide.reference, lambda model: model(batch.images, batch.labels, batch.eps))
     margins = [float(abs(c.outputs[0]).min() / abs(c.outputs[0]).max()) for c in calls if c.path]
     assert min(margins) > 3e-6

@@ -147,9 +147,9 @@ def test_a_transposed_kernel_is_located(net):
 def test_a_forward_pass_that_transposes_is_located(net):
     from jaxae.port import register
     from jaxae.port.row import Row
-    from jaxae.port.table.lookup import rule_for
+    from jaxae.port.table.lookup import rules_for
 
-    if rule_for(Twin(transpose=True).fc2) is None:
+    if not rules_for(Twin(transpose=True).fc2):
         register(
             Transposed,
             Row("weight", "kernel", "outputs inputs -> inputs outputs"),
@@ -223,4 +223,4 @@ def test_sequential_numbers_and_layers_called_twice():
     comparison = compare(Shared(), SharedTwin(), np.random.default_rng(0).standard_normal((3, 4)))
     assert comparison.passed, str(comparison)
     assert "body.0#2" in {row.layer for row in comparison.rows}
-    assert comparison.unpaired == ("body.1 (ReLU)", "body.1#2 (ReLU)")
+    assert comparison.unpaired == ()

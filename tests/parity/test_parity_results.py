@@ -1,31 +1,42 @@
 """What a rung says: gaps, how float32 is judged, and files of results that are whole or absent."""
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")  # the curves beside the results are of both frameworks
 
-from jaxae.parity import report, trajectory
+from jaxae.errors import InputError
+from jaxae.parity import report, trajectory, workers
 from jaxae.parity.gap import Gap, measure
 from jaxae.parity.ladder import LadderResult
 from jaxae.parity.rung_result import RungResult, judge
+from jaxae.parity.settings import LadderSettings
 from jaxae.parity.tolerance import Bound
+
+STEPS = {str(quantity): np.ones(2) for quantity in trajectory.QUANTITIES}
+CURVES = [trajectory.Curve("VAE", "float64", "jax", "torch", STEPS)]
+
+
+def test_a_figure_of_no_format_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"expected a figure's name that ends in \.png, .*, got .*a\.jaxae"):
+        report.write_plot(CURVES, tmp_path / "a.jaxae")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("write", [report.write_json, report.write_plot])
 def test_a_failed_write_leaves_nothing(write, tmp_path, monkeypatch):
     """A disk that fills while a file is written leaves neither it nor a part of it."""
-    steps = {str(quantity): np.ones(2) for quantity in trajectory.QUANTITIES}
-    curves = [trajectory.Curve("VAE", "float64", "jax", "torch", steps)]
-    content = LadderResult(curves=curves) if write is report.write_json else curves
+    content = LadderResult(curves=CURVES) if write is report.write_json else CURVES
 
     def full(handle):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match="No space"):
         write(content, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
 
@@ -62,3 +73,18 @@ def test_measure_compares_names_and_shapes_first():
     assert measure({"x": x}, {"x": 0 * x}) == Gap(1.0, np.inf, "x")
     assert measure({"x": x + 1, "y": x}, {"x": x, "y": x}) == Gap(1.0, 1.0, "x")
     assert measure({"x": x + 1}, {"x": x}, {"x": 4 * x}) == Gap(1.0, 0.25, "x")
+
+
+def test_a_worker_that_is_killed_is_told(monkeypatch):
+    class Broken(ThreadPoolExecutor):
+        def __init__(self, count: int, **_: object):
+            super().__init__(count)
+
+        def submit(self, *_: object) -> Future:  # pyright: ignore[reportIncompatibleMethodOverride]
+            future: Future = Future()
+            future.set_exception(BrokenProcessPool())
+            return future
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", Broken)
+    with pytest.raises(InputError, match="expected workers that live, got one that was killed"):
+        next(workers.run_in_workers(LadderSettings(rungs=("losses",)), 1))
