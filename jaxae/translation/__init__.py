@@ -1,0 +1,1 @@
+"""A torch module becomes readable Flax source, with proof."""
