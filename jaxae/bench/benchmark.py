@@ -14,7 +14,11 @@ from jaxae.bench.flops import step_flops
 from jaxae.bench.problem import PRESETS
 from jaxae.bench.result import BenchmarkResult, ContenderResult, Environment, Gate, LeftOut
 from jaxae.bench.settings import BenchmarkSettings
+from jaxae.bounds import check_fits
 from jaxae.errors import InputError
+
+# Pixels, label, index and 50 floats of noise; parameters and two moments of the smaller network, in float32.
+_EXAMPLE_BYTES, _MODEL_BYTES = 28 * 28 + 4 * 52, 3 * 4 * 50_000
 
 
 def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line: None) -> BenchmarkResult:
@@ -27,6 +31,9 @@ def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line
         KeyboardInterrupt: If interrupted before the first comparison had ended.
     """
     cores = _cores(settings.threads)
+    check_fits("examples", settings.examples * _EXAMPLE_BYTES)
+    models = max(count for _, _, count in settings.cases())
+    check_fits(f"{models} models", models * _MODEL_BYTES)
     before = environment.load()
     # torch serves as the reference even where it does not compete.
     there, missing = environment.probe(settings.device, ["torch", "jax"], variables_of(settings))

@@ -98,7 +98,7 @@ class Case:
             except WorkerError as error:
                 if error.kind == "input":
                     raise InputError(error.reason) from None
-                raise
+                raise InputError(f"expected a problem for all contenders, got {error.reason}") from None
 
     def _start(self, contender: Contender) -> Worker:
         # Compiled anew by each contender, so that the time it takes is its own.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jaxae.bench.result import BenchmarkResult, ContenderResult
 from jaxae.bench.settings import Sweep
-from jaxae.storage.files import whole_or_absent
+from jaxae.storage.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,11 @@ _MARKERS = "osD^vP*X<>h"
 
 
 def plot(result: BenchmarkResult, path: Path) -> None:
-    """Draw a result as a PNG, whole or absent."""
+    """Draw a result, whole or absent.
+
+    Raises:
+        InputError: If the file's ending is of no format, or it cannot be written.
+    """
     from matplotlib.figure import Figure
 
     where = result.environment
@@ -39,8 +43,7 @@ def plot(result: BenchmarkResult, path: Path) -> None:
         handles, labels = axes[0].get_legend_handles_labels()
         columns = 4 if len(groups) > 1 else 2
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
-    with whole_or_absent(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+    save_figure(figure, path, dpi=150)
 
 
 def _draw_bars(axis: "Axes", rows: Sequence[ContenderResult]) -> None:

@@ -53,7 +53,7 @@ def write(path: str, *, model: str, data: str, data_dir: str | None, examples: i
     The last, smaller batch of an epoch is left out.
 
     Raises:
-        InputError: If the data cannot be had, or a batch is larger than an epoch.
+        InputError: If the data cannot be had, a batch is larger than an epoch, or the file cannot be written.
     """
     from flax import nnx
 
@@ -62,6 +62,7 @@ def write(path: str, *, model: str, data: str, data_dir: str | None, examples: i
     from jaxae.network.models import ConditionalVAE, build
     from jaxae.network.parameters import named_leaves, parameters_of
     from jaxae.port import to_arrays
+    from jaxae.storage import npz
     from jaxae.torch_rng.generator import Generator
 
     if batch_size > examples:
@@ -83,7 +84,7 @@ def write(path: str, *, model: str, data: str, data_dir: str | None, examples: i
     rng = np.random.default_rng(_SEED)
     order = rng.permutation(examples)[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
     noise = rng.standard_normal((steps, batch_size, getattr(config, "num_latent", 0)), np.float32)
-    np.savez(path, allow_pickle=False, images=images, labels=labels, order=order, noise=noise, **weights)
+    npz.write(Path(path), {"images": images, "labels": labels, "order": order, "noise": noise, **weights})
 
 
 # What this module answers as a worker process.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxae.bench.result import BenchmarkResult, ContenderResult
 from jaxae.bench.settings import Sweep
 from jaxae.bench.statistics import Spread
-from jaxae.tables import format_table
+from jaxae.storage.tables import format_table
 
 
 def print_report(result: BenchmarkResult, earlier: BenchmarkResult | None = None) -> None:

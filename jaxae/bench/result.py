@@ -10,7 +10,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from jaxae.bench.contenders import CrossEntropy, Framework
 from jaxae.bench.settings import BenchmarkSettings, Sweep
 from jaxae.bench.statistics import Spread
-from jaxae.errors import InputError
+from jaxae.errors import InputError, brief
+from jaxae.storage import documents
 from jaxae.storage.files import write_text
 
 Status = Literal["ok", "differs", "retraced", "input", "missing", "out of memory", "failed"]
@@ -181,11 +182,7 @@ def read(path: Path) -> BenchmarkResult:
         InputError: If there is none, or it is something else.
     """
     try:
-        return _parsed(json.loads(path.read_text()), BenchmarkResult, "the document")
-    except OSError as error:
-        raise InputError(f"expected a benchmark's JSON in {path}, got {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"expected JSON in {path}, got {error}") from None
+        return _parsed(documents.read(path), BenchmarkResult, "the document")
     except _NotThatError as error:
         raise InputError(f"expected a benchmark's result in {path}, got {error}") from None
 
@@ -211,8 +208,8 @@ def _parsed(value: Any, kind: Any, name: str) -> Any:
         hints = get_type_hints(kind)
         try:
             return make(**{key: _parsed(value[key], hints[key], key) for key in hints if key in value})
-        except (TypeError, InputError) as error:
-            raise _NotThatError(f"one where {error}") from None
+        except (TypeError, OverflowError, InputError) as error:
+            raise _NotThatError(f"one where {brief(error, 200)}") from None
     if kind is Spread:
         return Spread(*_parsed(value, tuple[float, float, float], name))
     if origin is tuple and isinstance(value, list):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from jaxae.bench.contenders import SWEEP, Contender, select
 from jaxae.bench.problem import PRESETS
+from jaxae.bounds import Checked, Count, Range, Widths, Workers, told
 from jaxae.cli import Switch, default
 from jaxae.errors import InputError
 
@@ -17,7 +18,7 @@ SWEEP_MODELS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True)
-class BenchmarkSettings:
+class BenchmarkSettings(Checked):
     """What is measured, and how.
 
     Attributes:
@@ -30,7 +31,7 @@ class BenchmarkSettings:
         sweep: Quantity to measure throughput against: the batch size, or the number of models trained at once.
         sizes: Batch sizes, or numbers of models, of a sweep.
         dtype: Dtype of the networks' arithmetic.
-        data: Name of the data set: digits, mnist or another one.
+        data: Name of the data set: mnist, digits or another one.
         data_dir: Folder of IDX files or of prepared TFDS data.
         examples: Number of examples in an epoch; a smaller data set is repeated.
         threads: Number of processor cores for each contender.
@@ -44,39 +45,39 @@ class BenchmarkSettings:
 
     models: tuple[Literal["ae", "cvae"], ...] = ("ae", "cvae")
     device: Literal["cpu", "gpu"] = "cpu"
-    batch_size: Annotated[int | None, default("256 for ae, 128 for cvae, the original ones", "INT")] = None
-    rounds: int = 11
-    turn_seconds: float = 0.5
+    batch_size: Annotated[Count | None, default("256 for ae, 128 for cvae, the original ones", "INT")] = None
+    rounds: Count = 11
+    turn_seconds: Annotated[float, Range(0, 600, inner=True)] = 0.5
     contenders: Annotated[tuple[str, ...] | None, default(f"all; for a sweep {' '.join(SWEEP)}", "[STR [STR ...]]")] = (
         None
     )
     sweep: Annotated[Sweep | None, default("no sweep")] = None
-    sizes: Annotated[tuple[int, ...] | None, default("powers of 2, to 4096 or to 16", "[INT [INT ...]]")] = None
+    sizes: Annotated[Widths | None, default("powers of 2, to 4096 or to 16", "[INT [INT ...]]")] = None
     dtype: Literal["float32", "bfloat16"] = "float32"
-    data: str = "digits"
+    data: str = "mnist"
     data_dir: Annotated[Path | None, default("the package's, or TFDS's own", "PATH")] = None
-    examples: int = 60_000
-    threads: Annotated[int | None, default("all", "INT")] = None
-    devices: Annotated[int | None, default("min(cores, batch size // 32)", "INT")] = None
+    examples: Count = 60_000
+    threads: Annotated[Workers | None, default("all", "INT")] = None
+    devices: Annotated[Workers | None, default("min(cores, batch size // 32)", "INT")] = None
     drawn_noise: Switch = False
     tf32: Switch = False
     deterministic: Switch = False
 
     def __post_init__(self) -> None:
-        models, of_gpu = ", ".join(self.models), self.tf32 or self.deterministic
-        counts = {name: getattr(self, name) for name in ("batch_size", "rounds", "examples", "threads", "devices")}
+        super().__post_init__()
+        of_gpu = self.tf32 or self.deterministic
         for holds, expected, came in (
-            (models and {*self.models} <= {*PRESETS}, f"models out of {', '.join(PRESETS)}", models or "none"),
+            (self.models, f"models out of {', '.join(PRESETS)}", "none"),
             (self.contenders != (), "at least one contender", "none"),
-            *((count is None or count >= 1, f"{name} of 1 or more", count) for name, count in counts.items()),
-            (0 < self.turn_seconds < 600, "turn_seconds from 0 to 600", self.turn_seconds),
-            (self.sizes is None or min(self.sizes, default=0) >= 1, "sizes of 1 or more", self.sizes),
-            (self.sizes is None or self.sweep, "sizes only with a sweep", f"{self.sizes} without one"),
+            (self.sizes is None or self.sweep, "sizes only with a sweep", f"{told(self.sizes)} without one"),
             (self.device == "gpu" or not of_gpu, "tf32 and deterministic only with a gpu", self.device),
         ):
             if not holds:
                 raise InputError(f"expected {expected}, got {came}")
         select(self.contenders, self.device)
+        largest = max(size for _, size, _ in self.cases())
+        if largest > self.examples:
+            raise InputError(f"expected a batch of at most {self.examples} examples, got {largest}")
 
     @property
     def tolerance(self) -> float:

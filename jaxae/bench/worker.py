@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from jaxae.ending import end_with_parent
+
 # What JSON has: each question has its own fields, each handler its own answer.
 JSONValue = Any
 # By the name of the question.
@@ -57,6 +59,7 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
             stdout=subprocess.PIPE,
             stderr=self._log,
             env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
+            process_group=0,  # a terminal's Ctrl-C is its parent's to act on
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -112,6 +115,7 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
 
 def serve(handlers: Handlers) -> None:
     """Answer questions from standard input until it ends; called in a worker process."""
+    end_with_parent()
     # Whatever libraries print must not mix with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

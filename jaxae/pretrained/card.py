@@ -1,13 +1,14 @@
 """Model cards, and the way from a model's name to the model."""
 
 import difflib
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 from jaxae.config import RunConfig, read_config
-from jaxae.errors import InputError
+from jaxae.errors import InputError, brief
 from jaxae.network.models import Model
+from jaxae.storage import documents
 from jaxae.training.run_folder import RunFolder, load_run
 
 _FOLDER = Path(__file__).parent
@@ -68,7 +69,25 @@ def model_card(name: str) -> ModelCard:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise InputError(f"expected a pretrained model of {', '.join(names)}, got {name!r}{hint}")
-    return ModelCard(name, **json.loads((_FOLDER / name / "card.json").read_text()))
+    return read_card(_FOLDER / name)
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card in a model's folder.
+
+    Raises:
+        InputError: If there is none, or it is damaged.
+    """
+    path = folder / "card.json"
+    try:
+        card = ModelCard(folder.name, **documents.read(path))
+        kinds = get_type_hints(ModelCard)
+        wrong = [name for name, kind in kinds.items() if type(getattr(card, name)) is not kind]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected a model's card in {path}, got {brief(error, 200)}") from error
+    if wrong:
+        raise InputError(f"expected a model's card in {path}, got one of another {', '.join(wrong)}")
+    return card
 
 
 def load_pretrained(name: str) -> Model:

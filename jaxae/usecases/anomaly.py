@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxae.bounds import Amount, Count, CountOrZero, Seed, Share, Widths
 from jaxae.cli import default
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, RunConfig, TrainConfig, read_config
 from jaxae.data.dataset import Dataset, Split
@@ -18,7 +19,9 @@ from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network import apply
 from jaxae.network.models import Autoencoder
-from jaxae.plots import draw_images, new_figure, save_figure
+from jaxae.plots import draw_images, new_figure
+from jaxae.storage.figures import save_figure
+from jaxae.training.checks import check_training
 from jaxae.usecases.anomaly_baselines import BASELINES, TUNING_CLASSES, TUNING_IMAGES, Normal, auroc, split_classes
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
@@ -40,23 +43,14 @@ class AnomalySettings(UseCaseSettings):
         seed: Seed of weights, order and baselines.
     """
 
-    hidden: tuple[int, ...] = (128, 8)
-    epochs: int = 60
-    vae_epochs: int | None = 40
-    num_latent: int = 16
-    learning_rate: float = 0.002
-    contamination: float = 0.05
-    label: Annotated[int | None, default("8, or the last class where there is no 8", "INT")] = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.contamination < 1:
-            raise InputError(f"expected a contamination between 0 and 1, got {self.contamination}")
-        # What the trainings refuse, before the minutes that the baselines take.
-        for epochs in (self.epochs, self.vae_epochs or 0):
-            TrainConfig(epochs, 1, self.learning_rate, self.seed)
-        AutoencoderConfig(hidden=self.hidden)
-        ConditionalVAEConfig(num_latent=self.num_latent)
+    hidden: Widths = (128, 8)
+    epochs: CountOrZero = 60
+    vae_epochs: CountOrZero | None = 40
+    num_latent: Count = 16
+    learning_rate: Amount = 0.002
+    contamination: Share = 0.05
+    label: Annotated[CountOrZero | None, default("8, or the last class where there is no 8", "INT")] = None
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -140,6 +134,8 @@ def detect(dataset: Dataset, settings: AnomalySettings, *, mesh: Mesh | None = N
     if settings.model_dir is not None:
         for kind in kinds:  # before the minutes that the baselines take
             read_config(settings.model_dir / f"class-{kind}" / "config.json")
+    for config in _trainings(settings, normals[0], dataset):
+        check_training(config, _one_class(normals[0], dataset), mesh)
     ours = f"autoencoder {_sizes(settings.hidden)}, {{}}"
     found: dict[str, dict[int, tuple[float, float, float]]] = {}
     tuned: dict[str, str] = {}
@@ -222,8 +218,7 @@ def _trained(
     mesh: Mesh | None,
     run_dir: Path | None = None,
 ) -> dict[str, Score]:
-    train = TrainConfig(settings.epochs, _batch_size(normal), settings.learning_rate, settings.seed)
-    config = RunConfig(AutoencoderConfig(hidden=hidden), train, dataset.name)
+    config, *_ = _trainings(replace(settings, hidden=hidden), normal, dataset)
     folder = run_dir / f"class-{normal.label}" if run_dir else None
     _, model = load_or_train(folder, config, _one_class(normal, dataset), mesh=mesh)
     assert isinstance(model, Autoencoder)
@@ -234,10 +229,19 @@ def _trained(
     }
 
 
+def _trainings(settings: AnomalySettings, normal: Normal, dataset: Dataset) -> list[RunConfig]:
+    """The trainings of the autoencoder and of the plain VAE, where it is wanted, on one class."""
+    train = TrainConfig(settings.epochs, _batch_size(normal), settings.learning_rate, settings.seed)
+    ours = RunConfig(AutoencoderConfig(hidden=settings.hidden), train, dataset.name)
+    if settings.vae_epochs is None:
+        return [ours]
+    train = replace(train, epochs=settings.vae_epochs, learning_rate=0.001)
+    model = ConditionalVAEConfig(num_latent=settings.num_latent, num_classes=0)
+    return [ours, RunConfig(model, train, dataset.name)]
+
+
 def _variational(normal: Normal, *, settings: AnomalySettings, dataset: Dataset, mesh: Mesh | None) -> dict[str, Score]:
-    assert settings.vae_epochs is not None
-    train = TrainConfig(settings.vae_epochs, _batch_size(normal), 0.001, settings.seed)
-    config = RunConfig(ConditionalVAEConfig(num_latent=settings.num_latent, num_classes=0), train, dataset.name)
+    *_, config = _trainings(settings, normal, dataset)
     _, model = load_or_train(None, config, _one_class(normal, dataset), mesh=mesh)
     return {"negative ELBO": partial(apply.score, model, key=jax.random.key(settings.seed))}
 

@@ -5,27 +5,25 @@ result lies in [0, 1] too.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxae.bounds import Checked, Count, PositiveAmount, Range, Share
 from jaxae.errors import InputError
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Checked):
     """Adds normal noise to each pixel, then clips to [0, 1].
 
     Attributes:
         deviation: Standard deviation of the noise, in units of the pixels' range.
     """
 
-    deviation: float = 0.3
-
-    def __post_init__(self) -> None:
-        if not 0 < self.deviation < float("inf"):
-            raise InputError(f"expected a finite deviation above 0, got {self.deviation}")
+    deviation: PositiveAmount = 0.3
 
     def __call__(self, key: Key[Array, ""], image: Float[Array, "..."]) -> Float[Array, "..."]:
         """The image as the network is shown it."""
@@ -34,17 +32,14 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class SaltAndPepper:
+class SaltAndPepper(Checked):
     """Turns some pixels black or white, either with equal chance.
 
     Attributes:
         share: Chance of each pixel to be turned.
     """
 
-    share: float = 0.3
-
-    def __post_init__(self) -> None:
-        _check_share(self.share)
+    share: Share = 0.3
 
     def __call__(self, key: Key[Array, ""], image: Float[Array, "..."]) -> Float[Array, "..."]:
         """The image as the network is shown it."""
@@ -54,17 +49,14 @@ class SaltAndPepper:
 
 
 @dataclass(frozen=True)
-class MaskedPixels:
+class MaskedPixels(Checked):
     """Turns some pixels black (Vincent et al. 2008, doi:10.1145/1390156.1390294).
 
     Attributes:
         share: Chance of each pixel to be turned.
     """
 
-    share: float = 0.5
-
-    def __post_init__(self) -> None:
-        _check_share(self.share)
+    share: Share = 0.5
 
     def __call__(self, key: Key[Array, ""], image: Float[Array, "..."]) -> Float[Array, "..."]:
         """The image as the network is shown it."""
@@ -72,7 +64,7 @@ class MaskedPixels:
 
 
 @dataclass(frozen=True)
-class MaskedBlocks:
+class MaskedBlocks(Checked):
     """Turns squares at random places black; they may overlap, and lie wholly in the image.
 
     Attributes:
@@ -80,12 +72,8 @@ class MaskedBlocks:
         count: Number of squares.
     """
 
-    side: int = 7
-    count: int = 3
-
-    def __post_init__(self) -> None:
-        if self.side < 1 or self.count < 1:
-            raise InputError(f"expected blocks of side 1 or more, 1 or more of them, got {self.side} and {self.count}")
+    side: Count = 7
+    count: Annotated[int, Range(1, 10_000)] = 3  # each image of a batch has a mask of each
 
     def __call__(self, key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         """The image as the network is shown it.
@@ -107,8 +95,3 @@ class MaskedBlocks:
 def _within(start: Array, side: int, length: int) -> Array:
     place = jnp.arange(length)[None]
     return (place >= start[:, None]) & (place < start[:, None] + side)
-
-
-def _check_share(share: float) -> None:
-    if not 0 < share < 1:
-        raise InputError(f"expected a share of pixels between 0 and 1, got {share}")

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
+from jaxae.bounds import Amount, Count, CountOrZero, PositiveAmount, Range, Seed, Share, Widths
 from jaxae.cli import Switch, default
 from jaxae.config import AutoencoderConfig, RunConfig, TrainConfig
 from jaxae.data.dataset import Dataset
@@ -19,14 +20,15 @@ from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.apply import reconstruct
 from jaxae.network.models import Autoencoder
-from jaxae.plots import draw_images, new_figure, save_figure
-from jaxae.storage.files import check_writable
+from jaxae.plots import draw_images, new_figure
+from jaxae.storage.extra import extra
+from jaxae.storage.figures import save_figure
+from jaxae.training.checks import check_training
 from jaxae.training.program import Corruption
 from jaxae.training.run_folder import RunFolder
 from jaxae.usecases.corruption import Gaussian, MaskedBlocks, SaltAndPepper
-from jaxae.usecases.denoise_file import denoise_file
+from jaxae.usecases.denoise_file import check_picture, denoise_file
 from jaxae.usecases.denoise_filters import Images, Method, principal_components, usual_methods
-from jaxae.usecases.extra import extra
 from jaxae.usecases.image_quality import mean_psnr, ssim
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
@@ -58,28 +60,37 @@ class DenoiseSettings(UseCaseSettings):
     """
 
     corruption: Literal["all", "gaussian", "salt-and-pepper", "masked-blocks"] = "all"
-    deviation: float = 0.3
-    share: float = 0.3
-    side: int = 7
-    blocks: int = 3
-    hidden: tuple[int, ...] = (512, 128)
-    epochs: Annotated[int | None, default("20, and at least 400 steps", "INT")] = None
-    batch_size: int = 256
-    learning_rate: float = 0.001
-    measured: int = 1000
-    seed: int = 0
+    deviation: PositiveAmount = 0.3
+    share: Share = 0.3
+    side: Annotated[int, Range(1, 28)] = 7
+    blocks: Annotated[int, Range(1, 28 * 28)] = 3
+    hidden: Widths = (512, 128)
+    epochs: Annotated[CountOrZero | None, default("20, and at least 400 steps", "INT")] = None
+    batch_size: Count = 256
+    learning_rate: Amount = 0.001
+    measured: Count = 1000
+    seed: Seed = 0
     keep: Annotated[Path | None, default("no folder", "PATH")] = None
     image: Annotated[Path | None, default("no picture", "PATH")] = None
     out: Annotated[Path | None, default("no file", "PATH")] = None
     tiles: Switch = False
 
     def __post_init__(self) -> None:
-        if self.measured < 1:
-            raise InputError(f"expected 1 image or more to measure, got {self.measured}")
+        super().__post_init__()
         if (self.image is None) != (self.out is None):
             raise InputError("expected both --image and --out, or neither, got one")
         if self.image is not None and self.corruption == "all":
             raise InputError("expected the --corruption that --image suffers from, got all")
+        if self.image is not None:
+            self.refuse_table("--image")
+
+    def outputs(self) -> list[Path | None]:
+        """The files to write."""
+        return [*super().outputs(), self.out]
+
+    def inputs(self) -> list[Path]:
+        """What is read, so that no output may replace it."""
+        return [*super().inputs(), *filter(None, [self.image])]
 
     def config(self, dataset: Dataset) -> RunConfig:
         """The training that these settings mean on a data set."""
@@ -147,7 +158,7 @@ def run(settings: DenoiseSettings) -> Restoration | None:
     dataset, mesh = settings.open(settings.batch_size)
     if settings.image is None or settings.out is None:
         return denoise(dataset, settings, corruptions, mesh=mesh)
-    check_writable(settings.out)
+    check_picture(settings.out)
     ((name, corruption),) = corruptions.items()
     model = denoiser(dataset, settings, name, corruption, mesh=mesh)
     denoise_file(settings.image, settings.out, model, tiles=settings.tiles)
@@ -168,6 +179,7 @@ def denoise(
     extra("skimage.metrics", "scikit-image")
     originals = as_unit_float(dataset.test.images[: settings.measured])
     sample = as_unit_float(dataset.train.images[:_TUNING_IMAGES])
+    check_training(settings.config(dataset), dataset, mesh)
     principal = principal_components(dataset, settings.seed)
     rows, restored = [], {}
     for name, corruption in corruptions.items():

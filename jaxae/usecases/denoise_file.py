@@ -10,8 +10,9 @@ from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.apply import reconstruct
 from jaxae.network.models import Autoencoder
-from jaxae.storage.files import whole_or_absent
-from jaxae.usecases.extra import extra
+from jaxae.storage.extra import extra
+from jaxae.storage.files import check_writable, whole_or_absent
+from jaxae.storage.pictures import open_picture
 
 _SIDE = 28
 
@@ -26,22 +27,27 @@ def denoise_file(source: Path, destination: Path, model: Autoencoder, *, tiles: 
     Raises:
         InputError: If the source cannot be read or the destination cannot be written.
     """
+    check_writable(destination, inputs=[source])
+    check_picture(destination)
     pil = extra("PIL.Image", "pillow")
-    try:
-        with pil.open(source) as picture:
-            grey = picture.convert("L")
-    except FileNotFoundError:
-        raise InputError(f"expected an image file, got no {source}") from None
-    except (OSError, SyntaxError, pil.DecompressionBombError) as error:
-        raise InputError(f"expected an image file, got {source}: {error}") from error
+    with open_picture(source) as picture:
+        grey = picture.convert("L")
     if not tiles and grey.size != (_SIDE, _SIDE):
         grey = grey.resize((_SIDE, _SIDE), pil.Resampling.BOX)
     result = pil.fromarray(_denoise_grey(np.asarray(grey), model))
-    try:
-        with whole_or_absent(destination) as temporary:
-            result.save(temporary)
-    except (OSError, ValueError) as error:
-        raise InputError(f"expected an image file to write, got {destination}: {error}") from error
+    with whole_or_absent(destination) as temporary:
+        result.save(temporary)
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a name whose ending is of no format that grey pictures can be written in.
+
+    Raises:
+        InputError: If it is not, or Pillow is not installed.
+    """
+    pil = extra("PIL.Image", "pillow")
+    if pil.registered_extensions().get(path.suffix.lower()) not in pil.SAVE:
+        raise InputError(f"expected a picture's name to write, such as clean.png, got {path}")
 
 
 def _denoise_grey(pixels: UInt8[np.ndarray, "h w"], model: Autoencoder) -> np.ndarray:

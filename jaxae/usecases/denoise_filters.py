@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxae.data.dataset import Dataset
-from jaxae.usecases.extra import extra
+from jaxae.storage.extra import extra
 from jaxae.usecases.image_quality import mean_psnr
 from jaxae.usecases.principal import fit_pca, rows_of
 

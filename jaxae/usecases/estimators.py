@@ -5,9 +5,9 @@ dtype that came in. What lies outside that range later is scaled alike, not clip
 sigmoid, stays within it.
 """
 
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
-from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -16,11 +16,13 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Outlier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from jaxae.bounds import Count, Range, check, told
 from jaxae.config import Activation, AutoencoderConfig, TrainConfig
 from jaxae.errors import DivergenceError, InputError
 from jaxae.network.apply import decode, encode, pad_rows, padded_length, reconstruct
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters
+from jaxae.training.checks import check_memory
 from jaxae.training.program import Corruption, Program
 from jaxae.training.progress import Progress
 from jaxae.training.runtime import make_mesh
@@ -60,8 +62,9 @@ class _AutoencoderEstimator(BaseEstimator):
             raise InputError(f"expected features whose range {X.dtype} can hold, got a wider one")
         # A feature that never varied says nothing: it becomes 0, and goes back to what it was.
         self._divisor = np.where(self.data_range_ > 0, self.data_range_, 1).astype(X.dtype)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        train = TrainConfig(int(self.epochs), int(self.batch_size), float(self.learning_rate), seed)
+        # A longer batch would be filled up with rows that count for nothing.
+        batch_size = min(self.batch_size, padded_length(len(X), _FEWEST_ROWS))
+        train = TrainConfig(self.epochs, batch_size, self.learning_rate, self._seed())
         self.config_ = AutoencoderConfig(X.shape[1], tuple(self.hidden), self.activation)
         parameters, self.loss_curve_ = self._train(train, self._scale(X))
         # Kept on the host, where they pickle and outlive the device.
@@ -69,16 +72,17 @@ class _AutoencoderEstimator(BaseEstimator):
         return X
 
     def _check_settings(self) -> None:
-        for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral):
-                raise InputError(f"expected a whole number for {name}, got {value!r}")
-        if isinstance(self.hidden, Integral | str) or not all(isinstance(width, Integral) for width in self.hidden):
-            raise InputError(f"expected a tuple of whole numbers for hidden, got {self.hidden!r}")
-        if not isinstance(self.learning_rate, Real):
-            raise InputError(f"expected a number for learning_rate, got {self.learning_rate!r}")
+        check("batch_size", self.batch_size, Count)
+        if isinstance(self.hidden, str) or not isinstance(self.hidden, Iterable):
+            raise InputError(f"expected a tuple of whole numbers for hidden, got {told(self.hidden)}")
         if self.corrupt is not None and not callable(self.corrupt):
-            raise InputError(f"expected corrupt to be callable, got {self.corrupt!r}")
+            raise InputError(f"expected corrupt to be callable, got {told(self.corrupt)}")
+
+    def _seed(self) -> int:
+        try:
+            return int(check_random_state(self.random_state).randint(2**31 - 1))
+        except ValueError as error:
+            raise InputError(f"expected a random_state of scikit-learn's, got {told(self.random_state)}") from error
 
     def _checked(self, X: Rows, *, reset: bool = False) -> Float[np.ndarray, "n features"]:
         return np.asarray(validate_data(self, X, reset=reset, dtype=_DTYPES))
@@ -92,6 +96,7 @@ class _AutoencoderEstimator(BaseEstimator):
     def _train(self, train: TrainConfig, rows: Float[np.ndarray, "n features"]) -> tuple[Parameters, list[float]]:
         """The trained parameters, and the mean cost of each epoch in nats per row."""
         program = Program(self.config_, make_mesh(batch_size=train.batch_size), corrupt=self.corrupt)
+        check_memory(program, batch_size=train.batch_size)
         schedule = KeySchedule(train.seed, len(rows), train.batch_size, model=self.config_)
         # Another number of rows, within a factor of two, runs the same compiled program.
         length = padded_length(len(rows), _FEWEST_ROWS)
@@ -99,6 +104,7 @@ class _AutoencoderEstimator(BaseEstimator):
         hyperparameters = Hyperparameters(train.learning_rate, train.beta)
         trainer = Trainer.start(program, schedule.init_parameters(), split, hyperparameters)
         steps = -(-len(rows) // train.batch_size)
+        check(f"the number of steps of {train.epochs} epochs", max(1, steps * train.epochs), Count)
         curve = []
         with Progress(train.epochs * steps, 0, train.batch_size, shown=self.verbose > 0) as progress:
             for epoch in range(train.epochs):
@@ -210,8 +216,7 @@ class AutoencoderOutlierDetector(OutlierMixin, _AutoencoderEstimator):
             InputError: If a setting is out of range.
             DivergenceError: If a cost is not finite.
         """
-        if not isinstance(self.contamination, Real) or not 0 < self.contamination <= 0.5:
-            raise InputError(f"expected a contamination above 0 up to 0.5, got {self.contamination!r}")
+        check("contamination", self.contamination, Annotated[float, Range(1e-9, 0.5)])
         X = self._fit_network(X)
         self.offset_ = float(np.percentile(self._score(X), 100 * self.contamination))
         return self

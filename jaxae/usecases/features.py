@@ -10,12 +10,14 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxae.bounds import CountOrZero, Range, Seed
 from jaxae.cli import default
 from jaxae.data.dataset import Dataset
-from jaxae.errors import InputError
 from jaxae.network.apply import encode
 from jaxae.network.models import Model
-from jaxae.plots import new_figure, save_figure
+from jaxae.plots import new_figure
+from jaxae.storage.figures import save_figure
+from jaxae.training.run_folder import run_files
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.model_source import UseCaseSettings
 from jaxae.usecases.principal import fit_pca, rows_of
@@ -34,13 +36,13 @@ class FeatureSettings(UseCaseSettings):
     """
 
     also: Annotated[tuple[Path, ...], default("none")] = ()
-    epochs: Annotated[int | None, default("each model's own", "INT")] = None
-    trees: int = 500
-    seed: int = 0
+    epochs: Annotated[CountOrZero | None, default("each model's own", "INT")] = None
+    trees: Annotated[int, Range(1, 1_000_000)] = 500
+    seed: Seed = 0
 
-    def __post_init__(self) -> None:
-        if self.trees < 1:
-            raise InputError(f"expected 1 tree or more, got {self.trees}")
+    def inputs(self) -> list[Path]:
+        """What is read, so that no output may replace it."""
+        return [*super().inputs(), *run_files(*self.also)]
 
 
 class FeatureSet(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int, UInt8
 
+from jaxae.bounds import Count, CountOrZero, Seed, check, check_fits
 from jaxae.cli import default
 from jaxae.config import CONDITIONAL_VAE, ConditionalVAEConfig, RunConfig, VAEConfig
 from jaxae.data.dataset import Dataset
@@ -17,7 +18,8 @@ from jaxae.network.apply import decode
 from jaxae.network.vae import VAE
 from jaxae.pretrained.card import model_card
 from jaxae.storage import npz
-from jaxae.storage.files import check_writable, refuse_unwritable
+from jaxae.storage.files import check_writable
+from jaxae.training.run_folder import run_files
 from jaxae.usecases.classifier import Judge, train_judge
 from jaxae.usecases.compress.codec import to_bytes
 from jaxae.usecases.gallery import draw_gallery
@@ -61,14 +63,29 @@ class GenerateSettings(UseCaseSettings):
 
     also: Annotated[tuple[Path, ...], default("none")] = ()
     out: Annotated[Path | None, default("no file, but a table", "PATH")] = None
-    label: Annotated[int | None, default("all classes in turn", "INT")] = None
-    count: Annotated[int | None, default("64 to write, 10,000 in the table", "INT")] = None
+    label: Annotated[CountOrZero | None, default("all classes in turn", "INT")] = None
+    count: Annotated[Count | None, default("64 to write, 10,000 in the table", "INT")] = None
     sampler: SamplerName = "rejection"
     recipe: Annotated[
         Literal["post", "sharp"] | None, default(f"both in a table; with --out, the pretrained {_READY} is used")
     ] = None
-    epochs: Annotated[int | None, default("50", "INT")] = None
-    seed: int = 0
+    epochs: Annotated[CountOrZero | None, default("50", "INT")] = None
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.out is not None:
+            self.refuse_table("--out")
+        elif self.count == 1:
+            raise InputError("expected a --count of 2 or more for the table, whose distance needs a spread, got 1")
+
+    def outputs(self) -> list[Path | None]:
+        """The files to write."""
+        return [*super().outputs(), self.out]
+
+    def inputs(self) -> list[Path]:
+        """What is read, so that no output may replace it."""
+        return [*super().inputs(), *run_files(*self.also)]
 
     def recipes(self) -> list[RunConfig]:
         """The trainings that are asked for, all where none is named."""
@@ -114,11 +131,12 @@ def run(settings: GenerateSettings) -> GenerationComparison | None:
     Raises:
         InputError: If data, run or a file to write is not there, or the count is below 1.
     """
+    count = settings.count or (10_000 if settings.out is None else 64)
+    _check_count(count)  # before data are read
     dataset, mesh = settings.open(128)
     if settings.out is not None:
-        _write_samples(settings, settings.out, dataset, mesh)
+        _write_samples(settings, settings.out, count, dataset, mesh)
         return None
-    count = 10_000 if settings.count is None else settings.count
     _wanted_labels(settings.label, count, dataset.num_classes)
     if settings.model_dir is not None:
         sources = [(folder, CONDITIONAL_VAE) for folder in (settings.model_dir, *settings.also)]
@@ -129,8 +147,7 @@ def run(settings: GenerateSettings) -> GenerationComparison | None:
     return compare_generation(models, dataset, train_judge(dataset), count=count, seed=settings.seed)
 
 
-def _write_samples(settings: GenerateSettings, path: Path, dataset: Dataset, mesh: Mesh) -> None:
-    count = 64 if settings.count is None else settings.count
+def _write_samples(settings: GenerateSettings, path: Path, count: int, dataset: Dataset, mesh: Mesh) -> None:
     check_request(path, settings.label, count, dataset.num_classes)
     folder = settings.model_dir
     if folder is None and settings.recipe is None and settings.epochs is None:
@@ -190,8 +207,7 @@ def generate_file(
     codes = draw_codes(sampler, labels, Posteriors.of(model, dataset.train), seed=seed).codes
     images = to_bytes(decode(model, codes, labels))
     if path.suffix == ".npz":
-        with refuse_unwritable():
-            npz.write(path, {"images": images, "labels": labels})
+        npz.write(path, {"images": images, "labels": labels})
     else:
         write_pixels(path, collage(images)[0])
 
@@ -271,13 +287,17 @@ def compare_generation(
 
 
 def _wanted_labels(label: int | None, count: int, num_classes: int) -> np.ndarray:
-    if count < 1:
-        raise InputError(f"expected a count of 1 or more, got {count}")
+    _check_count(count)
     if label is None:
         return (np.arange(count) % num_classes).astype(np.int32)
     if not 0 <= label < num_classes:
         raise InputError(f"expected a label from 0 to {num_classes - 1}, got {label}")
     return np.full(count, label, np.int32)
+
+
+def _check_count(count: int) -> None:
+    check("count", count, Count)
+    check_fits("samples", count * 28 * 28 * 5)  # as float32 and as bytes
 
 
 def _real_images(dataset: Dataset, labels: Int[np.ndarray, " n"], seed: int) -> UInt8[np.ndarray, "n 28 28 1"]:

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxae.errors import InputError
-from jaxae.usecases.extra import extra
+from jaxae.storage.extra import extra
 
 
 def mean_psnr(originals: Float[np.ndarray, "n h w c"], images: Float[np.ndarray, "n h w c"]) -> float:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TextIO, TypeVar, get_type_hints, runtime_checkable
 
-from jaxae.storage.files import refuse_unwritable, write_text
-from jaxae.tables import format_table
+from jaxae.storage.files import write_text
+from jaxae.storage.tables import format_table
 
 Row = TypeVar("Row")
 
@@ -104,8 +104,7 @@ class MethodTable(Generic[Row]):
             "notes": list(self.notes),
             "rows": [dataclasses.asdict(row) for row in self.rows],  # pyright: ignore[reportArgumentType]
         }
-        with refuse_unwritable():
-            write_text(path, json.dumps(document, indent=2, default=float) + "\n")
+        write_text(path, json.dumps(document, indent=2, default=float) + "\n")
 
     def _is_numeric(self, column: Column) -> bool:
         return any(isinstance(getattr(row, column.key), int | float) for row in self.rows)
@@ -133,12 +132,19 @@ class UseCaseResult(Protocol):
 
 
 def publish(result: UseCaseResult, json_path: Path | None, figure: Path | None) -> None:
-    """Show a result's table on standard output, and write the files that are asked for."""
-    result.table.show()
-    if json_path is not None:
-        result.table.write(json_path)
-    if figure is not None:
-        result.draw(figure)
+    """Write the files that are asked for, and show a result's table on standard output.
+
+    Raises:
+        InputError: If a file cannot be written.
+    """
+    # A reader who leaves early loses no file, a disk that is full no table.
+    try:
+        if json_path is not None:
+            result.table.write(json_path)
+        if figure is not None:
+            result.draw(figure)
+    finally:
+        result.table.show()
 
 
 def tell(line: str) -> None:

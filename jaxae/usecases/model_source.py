@@ -13,10 +13,11 @@ from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.models import Model
 from jaxae.pretrained.card import model_card
+from jaxae.storage.figures import figure_format
 from jaxae.storage.files import check_writable
 from jaxae.training.fit import fit
 from jaxae.training.program import Corruption
-from jaxae.training.run_folder import load_run
+from jaxae.training.run_folder import load_run, run_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +49,36 @@ class UseCaseSettings(DataFlags):
             raise InputError("expected --run-dir or --pretrained, got both")
         return model_card(self.pretrained).folder
 
+    def refuse_table(self, flag: str) -> None:
+        """Refuse files of a table beside a flag in whose place none is made.
+
+        Raises:
+            InputError: If one is named.
+        """
+        if self.json or self.figure:
+            raise InputError(f"expected no --json and --figure beside {flag}, for which nothing is compared, got some")
+
+    def outputs(self) -> list[Path | None]:
+        """The files to write."""
+        return [self.json, self.figure]
+
+    def inputs(self) -> list[Path]:
+        """What is read, so that no output may replace it: files of data and model."""
+        folder = self.model_dir
+        if folder is not None and self.pretrained is None:
+            return [*super().inputs(), *run_files(folder)]
+        return [*super().inputs(), *filter(None, [folder])]
+
     def open(self, batch_size: int) -> tuple[Dataset, Mesh]:
         """The data set, and the mesh that batches of this size are shared on.
 
         Raises:
-            InputError: If data or devices are not there, a file to write could not be written, or the seed of a use
-                case that has one is out of range.
+            InputError: If data or devices are not there, or a file to write could not be written.
         """
-        seed = getattr(self, "seed", 0)
-        if not 0 <= seed < 2**32:  # scikit-learn's range
-            raise InputError(f"expected a seed from 0 to 2**32 - 1, got {seed}")
         # Before minutes of training, not after.
-        for path in filter(None, (self.json, self.figure)):
-            check_writable(path)
-        _ = self.model_dir
+        check_writable(*self.outputs(), inputs=self.inputs())
+        if self.figure is not None:
+            figure_format(self.figure)
         mesh = self.configure(batch_size=batch_size)
         return self.load(), mesh
 
@@ -97,7 +114,8 @@ def load_or_train(
     if isinstance(found.model, VAEConfig) is not isinstance(config.model, VAEConfig):
         wanted, got = type(config.model).__name__, type(found.model).__name__
         raise InputError(f"expected a run of {wanted}, got {model_dir}, which holds {got}")
-    trained_on = Path(found.data).stem if found.data.endswith(".npz") else found.data
-    if trained_on != dataset.name:
+    # Data of a path are called by its last part.
+    if dataset.name not in (found.data, Path(found.data).resolve().name, Path(found.data).stem):
+        trained_on = Path(found.data).stem if found.data.endswith(".npz") else found.data
         warnings.warn(f"{model_dir} was trained on {trained_on}, and is used on {dataset.name}", stacklevel=2)
     return found, model

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from jaxae.bounds import Share, check
 from jaxae.errors import InputError
 
 Images = Float[np.ndarray, "n 28 28 1"]
@@ -45,8 +46,7 @@ def threshold(normal_scores: Scores, contamination: float) -> float:
         normal_scores: Scores of images that the model was not trained on, or the share comes out larger.
         contamination: That share, between 0 and 1.
     """
-    if not 0 < contamination < 1:
-        raise InputError(f"expected a contamination between 0 and 1, got {contamination}")
+    check("contamination", contamination, Share)
     return float(np.quantile(normal_scores, 1 - contamination))
 
 

@@ -1,5 +1,6 @@
 """Grey images on disk: what Pillow reads without loss, and uint8 arrays in .npy and .npz files."""
 
+import io
 import math
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import UInt8
 
-from jaxae.errors import InputError
+from jaxae.bounds import check
+from jaxae.errors import InputError, brief
 from jaxae.storage import npz
-from jaxae.storage.files import refuse_unwritable, whole_or_absent
-from jaxae.usecases.extra import extra
+from jaxae.storage.extra import extra
+from jaxae.storage.files import whole_or_absent
+from jaxae.storage.pictures import open_picture
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 LOSSLESS_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
@@ -25,6 +28,7 @@ def read_pixels(path: Path) -> UInt8[np.ndarray, "..."]:
         InputError: If the file is missing or damaged, or holds colour, other than 8 bits per pixel, several frames, or
             another shape.
     """
+    check("an image or array file", path, Path)
     if path.is_dir() or not path.exists():
         raise InputError(f"expected an image or array file, got no {path}")
     if path.suffix.lower() in ARRAY_SUFFIXES:
@@ -40,10 +44,11 @@ def write_pixels(path: Path, pixels: UInt8[np.ndarray, "..."]) -> None:
             cannot be written.
     """
     suffix = path.suffix.lower()
-    with refuse_unwritable(), whole_or_absent(path) as temporary:
+    with whole_or_absent(path) as temporary:
         if suffix == ".npy":
-            with temporary.open("wb") as file:
-                np.save(file, pixels, allow_pickle=False)
+            content = io.BytesIO()  # into a file, NumPy writes without a word on why it could not
+            np.save(content, pixels, allow_pickle=False)
+            temporary.write_bytes(content.getvalue())
         elif suffix == ".npz":
             npz.write(temporary, {"images": pixels})
         else:
@@ -72,7 +77,8 @@ def _read_array(path: Path) -> np.ndarray:
         arrays = npz.read(path)
         if "images" not in arrays and len(arrays) != 1:
             raise InputError(
-                f"expected an array named images, or a single one, in {path}, got {', '.join(arrays) or 'none'}"
+                f"expected an array named images, or a single one, in {path}, "
+                f"got {brief(', '.join(arrays), 200) or 'none'}"
             )
         return arrays["images"] if "images" in arrays else next(iter(arrays.values()))
     return npz.read_npy(path)
@@ -82,27 +88,22 @@ def _check_array(pixels: np.ndarray, path: Path) -> np.ndarray:
     if pixels.dtype != np.uint8 or not holds_images(pixels.shape) or pixels.size == 0:
         raise InputError(
             "expected uint8 of [n, 28, 28], [n, 28, 28, 1] or one image [h, w], got "
-            f"{pixels.dtype} of {list(pixels.shape)} in {path}"
+            f"{brief(pixels.dtype)} of {list(pixels.shape)[:8]} in {path}"
         )
     return pixels
 
 
 def _read_image(path: Path) -> np.ndarray:
-    pil = extra("PIL.Image", "pillow")
-    try:
-        with pil.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise InputError(f"expected one image, got {path} of {image.n_frames} frames")
-            if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}:
-                raise InputError(f"expected 8 bits per pixel, got {path} of mode {image.mode}")
-            channels = np.asarray(image.convert("RGBA"))
-    except InputError:
-        raise
-    # What a damaged file raises is whatever the format's reader trips over.
-    except Exception as error:
-        raise InputError(f"expected an image file, got {path}: {error}") from error
+    with open_picture(path) as image:
+        if getattr(image, "n_frames", 1) > 1:
+            raise InputError(f"expected one image, got {path} of {getattr(image, 'n_frames', 1)} frames")
+        if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}:
+            raise InputError(f"expected 8 bits per pixel, got {path} of mode {image.mode}")
+        if image.mode == "L" and "transparency" not in image.info:  # the usual one, in a quarter of the memory
+            return np.array(image)
+        channels = np.asarray(image.convert("RGBA"))
     grey = channels[..., 0]
-    if (channels[..., :3] != grey[..., None]).any():
+    if not all(np.array_equal(channels[..., index], grey) for index in (1, 2)):
         raise InputError(f"expected a grey image, got colours in {path}")
     if (channels[..., 3] != 255).any():
         raise InputError(f"expected an opaque image, got transparency in {path}")

@@ -1,6 +1,5 @@
 """Pretraining: an encoder that saw images without labels, fine-tuned on few labels."""
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Num
 
+from jaxae.bounds import SOME, Count, CountOrZero, PositiveAmount, Widths, check_fits
 from jaxae.cli import default
 from jaxae.config import AutoencoderConfig
 from jaxae.data.dataset import Dataset
@@ -20,7 +20,9 @@ from jaxae.network.apply import map_rows
 from jaxae.network.layers import ACTIVATIONS, Linear
 from jaxae.network.models import Autoencoder, build
 from jaxae.network.parameters import Parameters, parameters_of
-from jaxae.plots import new_figure, save_figure
+from jaxae.plots import new_figure
+from jaxae.storage.figures import save_figure
+from jaxae.training.checks import check_training
 from jaxae.usecases.corruption import MaskedPixels
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
@@ -42,22 +44,13 @@ class PretrainSettings(UseCaseSettings):
         epochs: Number of passes of the pretraining, where no run is named.
     """
 
-    labels: Annotated[
-        tuple[int, ...] | None, default("100 1000 10000, as far as there are as many", "[INT [INT ...]]")
-    ] = None
-    seeds: int = 5
-    learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01)
-    batch_size: int = 50
-    steps: int = 100
-    validation: int = 5000
-    epochs: Annotated[int | None, default("as many as make 4,700 steps", "INT")] = None
-
-    def __post_init__(self) -> None:
-        for name in ("seeds", "steps", "batch_size", "validation"):
-            if (came := getattr(self, name)) < 1:
-                raise InputError(f"expected {name} of 1 or more, got {came}")
-        if not self.learning_rates or not all(0 < rate < math.inf for rate in self.learning_rates):
-            raise InputError(f"expected learning rates above 0, got {self.learning_rates}")
+    labels: Annotated[Widths | None, default("100 1000 10000, as far as there are as many", "[INT [INT ...]]")] = None
+    seeds: Count = 5
+    learning_rates: Annotated[tuple[PositiveAmount, ...], SOME] = (0.001, 0.003, 0.01)
+    batch_size: Count = 50
+    steps: Count = 100
+    validation: Count = 5000
+    epochs: Annotated[CountOrZero | None, default("as many as make 4,700 steps", "INT")] = None
 
     def label_counts(self, dataset: Dataset) -> list[int]:
         """The numbers of labels to compare: those asked for, or those of the defaults there are.
@@ -148,10 +141,14 @@ def run(settings: PretrainSettings) -> PretrainingComparison:
         InputError: If data, run or a file to write is not there, or more labels are asked for than there are.
     """
     dataset, mesh = settings.open(256)
-    settings.label_counts(dataset)
+    most = max(settings.label_counts(dataset))
+    check_fits("steps", settings.seeds * settings.num_steps(most) * min(settings.batch_size, most) * 4)
     recipe = deep_autoencoder(dataset)
     if settings.epochs is not None:
         recipe = recipe.replace(epochs=settings.epochs)
+    if settings.model_dir is None:
+        # Fine-tuned are the encoders, each half of an autoencoder.
+        check_training(recipe, dataset, mesh, models=-(-settings.seeds * len(settings.learning_rates) // 2))
     corrupt = MaskedPixels(0.5)
     _, model = load_or_train(settings.model_dir, recipe, dataset, mesh=mesh, corrupt=corrupt, show_progress=True)
     assert isinstance(model, Autoencoder)

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, UInt8
 
+from jaxae.bounds import Count, check_fits
 from jaxae.cli import DataFlags, default
 from jaxae.config import (
     AUTOENCODER,
@@ -32,12 +33,15 @@ from jaxae.network.models import Model
 from jaxae.network.vae import VAE
 from jaxae.parity.published import PublishedComparison, published_logs, replay_published
 from jaxae.storage.files import check_writable
+from jaxae.training.checks import check_training
 from jaxae.training.many import fit_many, load_models
+from jaxae.training.run_folder import run_files
 from jaxae.usecases.features import features_of
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 
 Part = Literal["costs", "forest", "likelihood"]
 
+_VAES = (DENSE_VAE, CONDITIONAL_VAE.replace(num_classes=0, binarize=True))
 _TREES = 500
 _PIXELS_SEED = 0
 _ROWS = 500
@@ -61,16 +65,11 @@ class PublishedSettings(DataFlags):
 
     parts: tuple[Part, ...] = ("costs", "forest", "likelihood")
     runs: tuple[Path, ...] = ()
-    seeds: int = 5
-    cvae_epochs: int = 50
-    samples: int = 1000
-    images: int = 10_000
+    seeds: Count = 5
+    cvae_epochs: Count = 50
+    samples: Count = 1000
+    images: Count = 10_000
     json: Annotated[Path | None, default("none is written")] = None
-
-    def __post_init__(self) -> None:
-        for name in ("seeds", "cvae_epochs", "samples", "images"):
-            if getattr(self, name) < 1:
-                raise InputError(f"expected {name} of 1 or more, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,13 @@ def run(settings: PublishedSettings) -> MethodTable[PublishedRow]:
     Raises:
         InputError: If data or runs are not there or not what a part is of, or the file cannot be written.
     """
-    if settings.json is not None:
-        check_writable(settings.json)
+    check_writable(settings.json, inputs=[*settings.inputs(), *run_files(*settings.runs)])
+    if "likelihood" in settings.parts:
+        check_fits("samples", settings.samples * min(settings.images, _ROWS) * 4)
     mesh = settings.configure(batch_size=128, models=settings.seeds)
     dataset = settings.load(original_order=True)
+    for config in _trainings(settings):  # before the minutes that the costs take
+        check_training(config, dataset, mesh, models=settings.seeds)
     if "costs" in settings.parts and dataset.name != "mnist":
         raise InputError(f"expected mnist, of which the printed costs are, got {dataset.name}")
     parts = {"costs": _costs, "forest": _forest, "likelihood": _likelihoods}
@@ -119,6 +121,14 @@ def run(settings: PublishedSettings) -> MethodTable[PublishedRow]:
             "every model; more samples only lower the figure.",
         ),
     )
+
+
+def _trainings(settings: PublishedSettings) -> Iterator[RunConfig]:
+    """What is trained now."""
+    if "forest" in settings.parts:
+        yield AUTOENCODER
+    if "likelihood" in settings.parts and not settings.runs:
+        yield from _VAES
 
 
 def _costs(settings: PublishedSettings, dataset: Dataset, mesh: Mesh) -> Iterator[PublishedRow]:
@@ -172,8 +182,7 @@ def _likelihoods(settings: PublishedSettings, dataset: Dataset, mesh: Mesh) -> I
     if settings.runs:
         models = [found for folder in settings.runs for found in load_models(folder)]
     else:
-        configs = (DENSE_VAE, CONDITIONAL_VAE.replace(num_classes=0, binarize=True))
-        models = [found for config in configs for found in _trained(config, settings, dataset, mesh)]
+        models = [found for config in _VAES for found in _trained(config, settings, dataset, mesh)]
     images = dataset.test.images[: settings.images]
 
     def training(found: tuple[RunConfig, Model]) -> str:

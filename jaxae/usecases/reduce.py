@@ -8,13 +8,16 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
+from jaxae.bounds import Amount, Count, CountOrZero, Range, Seed, Widths, told
 from jaxae.cli import default
 from jaxae.config import Activation, AutoencoderConfig, RunConfig, TrainConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.apply import decode, encode
 from jaxae.network.models import Autoencoder
-from jaxae.plots import new_figure, principal_plane, save_figure, scatter_classes
+from jaxae.plots import new_figure, principal_plane, scatter_classes
+from jaxae.storage.figures import save_figure
+from jaxae.training.checks import check_training
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.principal import fit_pca, rows_of
@@ -41,23 +44,20 @@ class ReduceSettings(UseCaseSettings):
         seed: Seed of weights and order, and of PCA.
     """
 
-    sizes: tuple[int, ...] = (2, 8, 32)
-    hidden: tuple[int, ...] = (256, 64)
+    sizes: Widths = (2, 8, 32)
+    hidden: Widths = (256, 64)
     activation: Activation = "tanh"
-    epochs: Annotated[int | None, default("20, and at least 1,000 steps", "INT")] = None
-    batch_size: int = 256
-    learning_rate: float = 0.002
-    neighbours: int = 10
-    mapped: int = 2000
-    seed: int = 0
+    epochs: Annotated[CountOrZero | None, default("20, and at least 1,000 steps", "INT")] = None
+    batch_size: Count = 256
+    learning_rate: Amount = 0.002
+    neighbours: Count = 10
+    mapped: Annotated[int, Range(3, 2**31 - 1)] = 2000  # two have no neighbourhood to trust
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if not self.sizes or min(self.sizes) < 1 or len(set(self.sizes)) < len(self.sizes):
-            raise InputError(f"expected different sizes of 1 or more, got {self.sizes}")
-        if self.neighbours < 1:
-            raise InputError(f"expected 1 neighbour or more, got {self.neighbours}")
-        if self.mapped < 3:  # two have no neighbourhood to trust
-            raise InputError(f"expected 3 mapped images or more, got {self.mapped}")
+        super().__post_init__()
+        if len(set(self.sizes)) < len(self.sizes):
+            raise InputError(f"expected different sizes, got {told(self.sizes)}")
 
     def epochs_on(self, num_examples: int) -> int:
         """Number of passes over a training set of this size."""
@@ -139,6 +139,10 @@ def reduce(dataset: Dataset, settings: ReduceSettings, *, mesh: Mesh | None = No
     """
     train, test = rows_of(dataset.train.images), rows_of(dataset.test.images)
     reduced: list[ReducedSet] = []
+    for config in _trainings(dataset, settings):  # before the minutes that the first takes
+        check_training(config, dataset, mesh)
+    if settings.model_dir is None:
+        _check_size(max(settings.sizes), train)
     for config in _trainings(dataset, settings):
         _, model = load_or_train(settings.model_dir, config, dataset, mesh=mesh)
         assert isinstance(model, Autoencoder)
@@ -186,19 +190,21 @@ def _trainings(dataset: Dataset, settings: ReduceSettings) -> list[RunConfig]:
 
 
 def _by_pca(size: int, train: Rows, test: Float[np.ndarray, "m pixels"], seed: int) -> ReducedSet:
-    if size > min(train.shape):
-        raise InputError(f"expected a code of at most {min(train.shape)} dimensions, got {size}")
+    _check_size(size, train)
     fitted = fit_pca(train, size, seed=seed, solver="randomized")
     codes = fitted.transform(test)
     return ReducedSet("PCA", size, fitted.transform(train), codes, np.clip(fitted.inverse_transform(codes), 0, 1))
+
+
+def _check_size(size: int, train: Rows) -> None:
+    if size > min(train.shape):
+        raise InputError(f"expected a code of at most {min(train.shape)} dimensions, as PCA has, got {size}")
 
 
 def _measure(reduced: ReducedSet, dataset: Dataset, test: Rows, settings: ReduceSettings) -> ReductionRow:
     from sklearn.manifold import trustworthiness
     from sklearn.neighbors import KNeighborsClassifier
 
-    if reduced.decoded.shape != test.shape:
-        raise InputError(f"expected {test.shape} decoded, got {reduced.decoded.shape}")
     neighbours = min(settings.neighbours, len(reduced.train))
     classifier = KNeighborsClassifier(neighbours).fit(reduced.train, dataset.train.labels)
     mapped = slice(min(settings.mapped, len(test)))

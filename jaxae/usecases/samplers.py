@@ -21,7 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxae.bounds import Seed, Share, check
 from jaxae.data.dataset import Split
+from jaxae.data.pixels import check_labels
 from jaxae.errors import InputError
 from jaxae.network.apply import posterior
 from jaxae.network.vae import VAE
@@ -48,8 +50,14 @@ class Posteriors:
 
     @classmethod
     def of(cls, model: VAE, split: Split) -> "Posteriors":
-        """Encode a training set."""
+        """Encode a training set.
+
+        Raises:
+            InputError: If it is not the model's, or a posterior is not finite.
+        """
         mean, log_var = posterior(model, split.images, split.labels)
+        if not (np.isfinite(mean).all() and np.isfinite(log_var).all()):  # no proposal would ever be accepted
+            raise InputError("expected a model whose posteriors are finite, got NaN or infinity")
         return cls(mean, log_var, split.labels)
 
     @property
@@ -130,8 +138,13 @@ def draw_codes(
     """A code of each label by one of the three samplers.
 
     Raises:
-        InputError: If no training image has one of the labels, where that matters.
+        InputError: If the sampler is unknown, a number is out of range, or no training image has one of the labels,
+            where that matters.
     """
+    check("sampler", sampler, SamplerName)
+    check("seed", seed, Seed)
+    check("quantile", quantile, Share)
+    check_labels(labels, 2**31 - 1)
     generator = np.random.default_rng(seed)
     if sampler == "rejection":
         return RejectionSampler(posteriors, quantile).draw(labels, generator)

@@ -4,8 +4,9 @@ import os
 import resource
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import pytest
@@ -16,14 +17,24 @@ from jaxae.bench import BenchmarkResult, BenchmarkSettings, ContenderResult, cas
 from jaxae.bench.case import Case
 from jaxae.bench.contenders import CONTENDERS, EAGER, find, select
 from jaxae.bench.flops import step_flops
+from jaxae.bench.jax_worker import JaxRunner
 from jaxae.bench.result import Gate
-from jaxae.bench.runner import FrameworkInfo, Task
+from jaxae.bench.rounds import take_rounds
+from jaxae.bench.runner import FrameworkInfo, Task, TimedRunner
 from jaxae.bench.statistics import largest_gap, spread, times_faster
 from jaxae.bench.worker import Worker, WorkerError
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
+from jaxae.data.dataset import load
 from jaxae.errors import InputError
 
-TINY: dict[str, Any] = {"rounds": 2, "turn_seconds": 0.01, "threads": 1, "batch_size": 64, "examples": 256}
+TINY: dict[str, Any] = {
+    "data": "digits",
+    "rounds": 2,
+    "turn_seconds": 0.01,
+    "threads": 1,
+    "batch_size": 64,
+    "examples": 256,
+}
 
 
 def by_name(rows):
@@ -241,24 +252,25 @@ def test_sweep_is_drawn(broken, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "message"),
     [
-        {"models": ("vae",)},
-        {"models": ()},
-        {"rounds": 0},
-        {"batch_size": 0},
-        {"threads": -1},
-        {"turn_seconds": 0},
-        {"contenders": ("torch_quick",)},
-        {"contenders": ()},
-        {"contenders": ("torch_graph",)},
-        {"sizes": (32,)},
-        {"sweep": "batch", "sizes": (0,)},
-        {"tf32": True},
+        ({"models": ("vae",)}, "models to be one of ae, cvae, got 'vae'"),
+        ({"models": ()}, "models out of ae, cvae, got none"),
+        ({"rounds": 0}, "rounds from 1 to 2147483647, got 0"),
+        ({"batch_size": 0}, "batch_size from 1 to 2147483647, got 0"),
+        ({"batch_size": 60_001}, "a batch of at most 60000 examples, got 60001"),
+        ({"threads": -1}, "threads from 1 to 1024, got -1"),
+        ({"turn_seconds": 0}, "turn_seconds above 0 and below 600, got 0"),
+        ({"contenders": ("torch_quick",)}, "contenders out of torch_loader, .*, got 'torch_quick'"),
+        ({"contenders": ()}, "at least one contender, got none"),
+        ({"contenders": ("torch_graph",)}, "contenders for a cpu, got torch_graph, which needs a gpu"),
+        ({"sizes": (32,)}, r"sizes only with a sweep, got \(32,\) without one"),
+        ({"sweep": "batch", "sizes": (0,)}, "sizes from 1 to 2147483647, got 0"),
+        ({"tf32": True}, "tf32 and deterministic only with a gpu, got cpu"),
     ],
 )
-def test_bad_settings(fields):
-    with pytest.raises(InputError, match="expected"):
+def test_bad_settings(fields, message):
+    with pytest.raises(InputError, match=f"expected {message}"):
         BenchmarkSettings(**fields)
 
 
@@ -273,7 +285,10 @@ def test_a_gpu_that_is_not_there():
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    assert "got only: cpu" in done.stderr
+    assert "jax: expected a gpu that JAX can use, got only: cpu" in done.stderr
+    assert ("torch: expected a gpu that torch can use, got only: cpu" in done.stderr) == (
+        find_spec("torch") is not None
+    )
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", "[1]", '{"rows": [{}]}', "BROKEN"])
@@ -285,13 +300,20 @@ def test_a_document_that_is_none(tmp_path, text):
         text = json.dumps(document)
     if text is not None:
         path.write_text(text)
-    with pytest.raises(InputError, match=r"expected .*old\.json, got"):
+    with pytest.raises(InputError, match=r"expected .*old\.json(, got|: )"):
         bench.read(path)
 
 
 def test_batch_larger_than_an_epoch(tmp_path):
     with pytest.raises(InputError, match="at most 32 examples, got 64"):
         problem.write(str(tmp_path / "p"), model="ae", data="digits", data_dir=None, examples=32, batch_size=64)
+
+
+def test_data_of_other_classes_than_the_models(tmp_path, monkeypatch):
+    digits = load("digits")
+    monkeypatch.setattr("jaxae.data.dataset.load", lambda *_: dataclasses.replace(digits, num_classes=12))
+    with pytest.raises(InputError, match="expected data of 10 classes, got 12 in letters"):
+        problem.write(str(tmp_path / "p"), model="cvae", data="letters", data_dir=None, examples=32, batch_size=8)
 
 
 def test_a_worker_that_dies_or_hangs():
@@ -304,6 +326,95 @@ def test_a_worker_that_dies_or_hangs():
         worker.process.kill()
         with pytest.raises(WorkerError, match="out of memory: killed"):
             worker.ask("write")
+
+
+def test_a_worker_that_cannot_tells_so_and_goes_on(tmp_path):
+    question = {"path": tmp_path / "p", "model": "ae", "data": "digits", "data_dir": None, "batch_size": 64}
+    with Worker("jaxae.bench.problem", cores=None, environment={}) as worker:
+        for _ in range(2):
+            with pytest.raises(WorkerError, match="input: expected a batch of at most 32 examples, got 64"):
+                worker.ask("write", examples=32, **question)
+        worker.ask("write", examples=64, **question)
+
+
+def test_a_worker_that_died_before_it_is_asked_or_closed():
+    worker = Worker("jaxae.bench.problem", cores=None, environment={})
+    worker.process.kill()
+    worker.process.wait()
+    with pytest.raises(WorkerError, match="out of memory: killed"):
+        worker.ask("write", path="x" * 100_000)
+    worker.close()
+
+
+class Failing:
+    """A worker that can nothing."""
+
+    def __init__(self, *_, **__):
+        self.closed = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.closed = True
+
+    def ask(self, do, **fields):
+        raise WorkerError("out of memory", "killed by the system")
+
+
+def test_a_contender_that_fails_in_a_round_leaves_it():
+    row = ContenderResult("ae", "jax_step", "JAX step by step", "jax", "logits", 64, 1, "cpu")
+    workers: dict[str, Any] = {"jax_step": Failing()}
+    failing, rows = workers["jax_step"], {"jax_step": row}
+    assert take_rounds(workers, rows, 2, lambda number: None) == {}
+    assert (rows["jax_step"].status, rows["jax_step"].reason) == ("out of memory", "killed by the system")
+    assert not workers
+    assert failing.closed
+
+
+def test_a_reference_that_fails_is_told_of_and_another_takes_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(case, "Worker", Failing)
+    told: list[str] = []
+    one = Case(BenchmarkSettings(contenders=("jax_step",), **TINY), "ae", 64, 1, [0], tmp_path, told.append)
+    assert one._reference_costs(find(EAGER)) is None
+    assert told == [f"the reference, {find(EAGER).label}, failed: killed by the system"]
+
+
+def test_outside_a_repository_there_is_no_commit(monkeypatch, tmp_path):
+    assert environment.commit()
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
+    assert environment.commit() is None
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git
+    assert environment.commit() is None
+
+
+def test_more_threads_than_there_are_cores():
+    with pytest.raises(InputError, match=r"expected at most \d+ threads, got 1000"):
+        bench.run(BenchmarkSettings(threads=1000))
+
+
+def test_no_framework_that_can_train(monkeypatch):
+    monkeypatch.setattr(environment, "probe", lambda *_: ({}, {"jax": "no jax", "torch": "no torch"}))
+    with pytest.raises(InputError, match="expected a framework that can train here, got none: jax: no jax; torch: no"):
+        bench.run(BenchmarkSettings(threads=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("input", "^expected data, got none$"), ("failed", "^expected a problem for all contenders, got expected data")],
+)
+def test_a_problem_that_cannot_be_written(kind, message, tmp_path, monkeypatch):
+    class Refusing(Failing):
+        def ask(self, do, **fields):
+            raise WorkerError(kind, "expected data, got none")
+
+    monkeypatch.setattr(case, "Worker", Refusing)
+    one = Case(BenchmarkSettings(contenders=("jax_step",), **TINY), "ae", 64, 1, [0], tmp_path, lambda line: None)
+    with pytest.raises(InputError, match=message):
+        one._write_problem()
 
 
 def test_contenders_of_a_cpu_use_no_graphs():
@@ -344,6 +455,51 @@ def test_statistics():
     assert largest_gap([1.0, None], [1.0, 2.0]) == float("inf")
 
 
+def a_task(folder: Path, contender: str, learning_rate: float = 5e-3) -> Task:
+    """A small problem for a contender."""
+    path = str(folder / "problem.npz")
+    problem.write(path, model="ae", data="digits", data_dir=None, examples=64, batch_size=8)
+    return Task(
+        contender=contender,
+        model="ae",
+        problem=path,
+        device="cpu",
+        devices=None,
+        threads=1,
+        models=1,
+        dtype="float32",
+        tf32=False,
+        deterministic=False,
+        drawn_noise=False,
+        learning_rate=learning_rate,
+        beta=1.0,
+    )
+
+
+def test_costs_that_are_not_finite_are_no_result(tmp_path):
+    runner = TimedRunner(JaxRunner)
+    runner.prepare(**a_task(tmp_path, "jax_step", learning_rate=float("inf"))._asdict())
+    with pytest.raises(ArithmeticError, match="a cost or gradient was not finite"):
+        runner.gate(3)
+
+
+def test_a_loop_whose_cost_is_not_finite_is_not_timed():
+    class Diverging:
+        devices, epoch_steps, whole_epochs = 1, 1, False
+
+        def __init__(self, task):
+            self.reset = self.run = self.wait = lambda *_, **__: None
+
+        def costs(self, count):
+            return [float("nan")] * count
+
+    runner = TimedRunner(cast("Any", Diverging))
+    runner.prepare(**dict.fromkeys(Task._fields))
+    assert runner.gate(2) == [None, None]
+    with pytest.raises(ArithmeticError, match="the cost ceased to be finite"):
+        runner.calibrate(0.01)
+
+
 def loaded_modules(code: str, *, folder: str | Path = ".") -> set[str]:
     """Packages that a fresh process holds after this code."""
     code += "\nimport json, sys\nprint(json.dumps([name for name in sys.modules if '.' not in name]))"
@@ -372,23 +528,7 @@ def test_the_benchmarks_own_process_holds_no_framework(code):
 
 
 def test_the_torch_workers_process_holds_no_jax(torch, tmp_path):
-    path = str(tmp_path / "problem.npz")
-    problem.write(path, model="ae", data="digits", data_dir=None, examples=64, batch_size=8)
-    task = Task(
-        contender="torch_eager",
-        model="ae",
-        problem=path,
-        device="cpu",
-        devices=None,
-        threads=1,
-        models=1,
-        dtype="float32",
-        tf32=False,
-        deterministic=False,
-        drawn_noise=False,
-        learning_rate=5e-3,
-        beta=1.0,
-    )
+    task = a_task(tmp_path, "torch_eager")
     found = loaded_modules(
         "from jaxae.bench.torch_worker import TorchRunner\n"
         "from jaxae.bench.runner import TimedRunner\n"

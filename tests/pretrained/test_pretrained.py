@@ -1,8 +1,10 @@
+import json
+
 import pytest
 
 import jaxae
 from jaxae import InputError, load, load_pretrained
-from jaxae.pretrained.card import model_card, pretrained_names
+from jaxae.pretrained.card import model_card, pretrained_names, read_card
 from jaxae.training.evaluation import evaluate_model
 from jaxae.training.run_folder import RunFolder
 
@@ -34,6 +36,24 @@ def test_a_card_is_of_its_own_run(name):
     assert card.limits
     assert "CC BY-SA 3.0" in card.licence
     assert card.command.startswith("python scripts/train_")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda said: [], "argument after"),
+        (lambda said: {**said, "more": 1}, "unexpected keyword"),
+        (lambda said: {**said, "test_cost": "low"}, "another test_cost"),
+        (lambda said: {**said, "test_kl": float("inf")}, "which JSON does not"),
+        (lambda said: {**said, "summary": None}, "another summary"),
+        (lambda said: {name: said[name] for name in list(said)[1:]}, "missing"),
+    ],
+)
+def test_a_damaged_card_is_refused(tmp_path, change, why):
+    said = json.loads((model_card("ae-mnist").folder / "card.json").read_text())
+    (tmp_path / "card.json").write_text(json.dumps(change(said)))
+    with pytest.raises(InputError, match=f"expected a model's card in .*{why}"):
+        read_card(tmp_path)
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -1,4 +1,3 @@
-import runpy
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from commands.flags import main_of
 from flax import nnx
 from threadpoolctl import threadpool_limits
 
+from jaxae.cli import run
 from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig
 from jaxae.data.dataset import Dataset, Split, load
 from jaxae.data.pixels import as_unit_float
@@ -108,7 +108,7 @@ class TestScores:
     def test_threshold_flags_the_wanted_share(self):
         scores = np.random.default_rng(0).normal(size=1000)
         assert (scores > threshold(scores, 0.03)).mean() == pytest.approx(0.03)
-        with pytest.raises(InputError, match="between 0 and 1, got 1"):
+        with pytest.raises(InputError, match="contamination above 0 and below 1, got 1"):
             threshold(scores, 1)
 
     def test_auroc(self):
@@ -169,7 +169,7 @@ class TestDetect:
             detect(three, AnomalySettings(label=3))
 
     def test_refuses_bad_contamination(self):
-        with pytest.raises(InputError, match="contamination between 0 and 1, got 0"):
+        with pytest.raises(InputError, match="contamination above 0 and below 1, got 0"):
             AnomalySettings(contamination=0)
 
 
@@ -198,6 +198,6 @@ def test_script_refuses_before_it_trains(tmp_path, monkeypatch, capsys):
     arguments = ["anomaly.py", "--json", str(tmp_path / "no" / "t.json")]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(str(REPOSITORY / "scripts" / "anomaly.py"), run_name="__main__")
+        run(main_of("anomaly"))
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith("error: expected a folder that can be written to")

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -140,7 +141,41 @@ def test_every_truncation_and_bit_flip_is_refused(codec, digits):
     codec.decompress(content)
 
 
+def test_tables_that_are_none_are_refused(codec):
+    arrays = codec.tables.to_arrays()
+    width, lowest, counts = arrays.values()
+    bad = {
+        "no counts": {**arrays, "counts": np.zeros_like(counts)},
+        "a dimension without counts": {**arrays, "counts": counts * (np.arange(len(counts)) > 0)[:, None]},
+        "below none": {**arrays, "counts": counts - 1},
+        "no bins": {**arrays, "counts": counts[:, :0]},
+        "too many": {**arrays, "counts": np.full_like(counts, 1 << 62)},
+        "no width": {**arrays, "width": 0 * width},
+        "no number": {**arrays, "width": np.nan * width},
+        "far away": {**arrays, "lowest": np.full_like(lowest, np.iinfo(np.int64).min)},
+        "too few": {**arrays, "width": width[1:]},
+        "another kind": {**arrays, "width": width.astype(">f4")},
+        "another name": {"n" * 9999: width, "lowest": lowest, "counts": counts},
+    }
+    CodeTables.from_arrays(arrays, len(width))
+    for name, tables in bad.items():
+        with pytest.raises(InputError, match=r"expected (tables of a|the arrays)") as caught:
+            CodeTables.from_arrays(tables, len(width))
+        assert len(str(caught.value)) < 400, name
+
+
+def test_images_are_decoded_by_parts(codec, digits, monkeypatch):
+    images = digits.test.images[:7]
+    content = codec.compress(images, 4)
+    whole = codec.decompress(content)
+    monkeypatch.setattr(codecs, "_PART", 3)
+    assert np.array_equal(codec.decompress(content), whole)
+
+
 def test_a_forged_container_is_refused_without_much_memory(codec):
+    for step in (10, 2**15 + 1, 2**69 + 1):
+        with pytest.raises(InputError, match="altered"):
+            codec.decompress(pack(Container(codec.identity, step, (28, 28), b"")))
     for shape in ((1 << 40, 28, 28), (5, 5, 5), (0, 0)):
         with pytest.raises(InputError, match="altered"):
             codec.decompress(pack(Container(codec.identity, 9, shape, b"")))
@@ -218,6 +253,10 @@ def test_pixels_that_are_no_grey_images_are_refused(codec, tmp_path):
     Image.fromarray(np.dstack([noise[..., 0]] * 3 + [noise[..., 3]])).save(tmp_path / "clear.png")
     Image.fromarray(noise[..., 0].astype(np.uint16) * 256).save(tmp_path / "deep.png")
     (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "bomb.png")
+    Image.fromarray(noise[..., 0]).save(tmp_path / "see-through.png", transparency=int(noise[0, 0, 0]))
+    os.mkfifo(tmp_path / "pipe.png")
     np.save(tmp_path / "float.npy", np.zeros((2, 28, 28)))
     np.save(tmp_path / "small.npy", np.zeros((2, 8, 8), np.uint8))
     np.save(tmp_path / "pickle.npy", np.array([{}], object), allow_pickle=True)
@@ -227,6 +266,10 @@ def test_pixels_that_are_no_grey_images_are_refused(codec, tmp_path):
         "clear.png": "transparency",
         "deep.png": "8 bits",
         "text.png": "image file",
+        "script.png": "cannot identify",
+        "bomb.png": "exceeds limit",
+        "see-through.png": "transparency",
+        "pipe.png": "a pipe",
         "float.npy": "float64",
         "small.npy": r"\[2, 8, 8\]",
         "pickle.npy": "npy",
@@ -291,7 +334,7 @@ def test_steps_out_of_range_are_refused():
     assert bins_of(0.25) == 1
     assert bins_of(4) % 2 == 1
     for step in (0, -1, float("nan"), float("inf"), 1e9):
-        with pytest.raises(InputError, match="step above 0"):
+        with pytest.raises(InputError, match="step in grey levels from 1e-09 to 4096, got"):
             bins_of(step)
 
 

@@ -135,7 +135,7 @@ def test_what_cannot_be_written_is_refused_before_training(tmp_path):
     for path, label, count, message in (
         (tmp_path / "a.png", 10, 4, "label from 0 to 9, got 10"),
         (tmp_path / "a.png", -1, 4, "got -1"),
-        (tmp_path / "a.png", 3, 0, "count of 1 or more"),
+        (tmp_path / "a.png", 3, 0, "expected count from 1 to .*, got 0"),
         (tmp_path / "a.jpg", 3, 4, "name ending in"),
         (tmp_path / "none" / "a.png", 3, 4, "folder"),
     ):

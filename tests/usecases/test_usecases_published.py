@@ -98,5 +98,5 @@ def test_bad_settings_are_refused():
         "images": lambda: PublishedSettings(images=0),
         "cvae_epochs": lambda: PublishedSettings(cvae_epochs=0),
     }.items():
-        with pytest.raises(InputError, match=f"expected {name} of 1 or more, got 0"):
+        with pytest.raises(InputError, match=f"expected {name} from 1 to .*, got 0"):
             make()

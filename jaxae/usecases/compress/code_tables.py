@@ -7,13 +7,14 @@ what an encoder and a decoder must agree on, so a stream decodes on any machine.
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxae.errors import InputError
-from jaxae.usecases.extra import extra
+from jaxae.bounds import Range, check
+from jaxae.errors import InputError, brief
+from jaxae.storage.extra import extra
 
 FINEST_STEP = 0.25
 """A fine bin's width in grey levels of 255: by how much (root mean square over the pixels) one bin
@@ -21,7 +22,12 @@ of one dimension moves the decoded image."""
 
 _TOTAL = 1 << 24
 _LARGEST_BINS = 1 << 16
-_LARGEST_STEP = 1 << 14
+# Sums of counts times bins stay within 64 bits.
+_LARGEST_NUMBER = 1 << 31
+LARGEST_STEP = 1 << 14
+"""The largest step, in fine bins."""
+GreyLevels = Annotated[float, Range(1e-9, FINEST_STEP * LARGEST_STEP)]
+
 _KINDS = {"width": "<f4", "lowest": "<i8", "counts": "<i8"}
 
 
@@ -44,6 +50,20 @@ class CodeTables:
     counts: Int[np.ndarray, "code bins"]
     _known: dict[int, list[tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict, repr=False)
 
+    def __post_init__(self) -> None:
+        width, lowest, counts = self.width, self.lowest, self.counts
+        sound = (
+            width.shape == lowest.shape == counts.shape[:1]
+            and counts.ndim == 2
+            and counts.shape[1] <= _LARGEST_BINS
+            and bool(np.isfinite(width).all() and (width > 0).all())
+            and bool((np.abs(lowest.astype(np.float64)) < _LARGEST_NUMBER).all())
+            and bool((counts >= 0).all() and (counts < _LARGEST_NUMBER).all())
+            and bool((counts.sum(1) > 0).all() and (counts.sum(1) < _LARGEST_NUMBER).all())
+        )
+        if not sound:
+            raise InputError("expected tables of a code whose every dimension was counted, got others")
+
     @classmethod
     def of(cls, codes: Float[np.ndarray, "n code"], sensitivity: Float[np.ndarray, " code"]) -> "CodeTables":
         """Count training codes in bins that all change the decoded image by as much.
@@ -54,7 +74,7 @@ class CodeTables:
                 unit of the code.
 
         Raises:
-            InputError: If a code is not finite.
+            InputError: If a code is not finite, or beyond all measure.
         """
         if not (np.isfinite(codes).all() and np.isfinite(sensitivity).all()):
             raise InputError("expected a model whose codes are finite, got NaN or infinity")
@@ -83,10 +103,9 @@ class CodeTables:
             InputError: If they are not tables of a code of so many dimensions.
         """
         if {name: array.dtype for name, array in arrays.items()} != _KINDS:
-            raise InputError(f"expected the arrays {', '.join(_KINDS)}, got {', '.join(arrays)}")
+            raise InputError(f"expected the arrays {', '.join(_KINDS)}, got {brief(', '.join(arrays), 200)}")
         width, lowest, counts = (arrays[name] for name in _KINDS)
-        fits = width.shape == lowest.shape == counts.shape[:1] == (num_codes,)
-        if not fits or counts.ndim != 2 or not (counts >= 0).all() or not counts.any(1).all():
+        if width.shape != (num_codes,):
             raise InputError(f"expected tables of a {num_codes}-dimensional code, got others")
         return cls(width, lowest, counts)
 
@@ -158,8 +177,7 @@ def bins_of(step: float) -> int:
     Raises:
         InputError: If the step is not above 0, or is beyond what tables are made for.
     """
-    if not 0 < step <= FINEST_STEP * _LARGEST_STEP:
-        raise InputError(f"expected a step above 0 and up to {FINEST_STEP * _LARGEST_STEP:g} grey levels, got {step:g}")
+    check("a step in grey levels", step, GreyLevels)
     return 2 * round((step / FINEST_STEP - 1) / 2) + 1
 
 

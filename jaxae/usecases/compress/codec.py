@@ -23,7 +23,6 @@ from jaxae.network.apply import check_unconditional, decode, encode
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters, parameters_of
 from jaxae.storage import npz
-from jaxae.storage.files import refuse_unwritable
 from jaxae.training.run_folder import load_run
 from jaxae.usecases.compress.code_tables import CodeTables, DamagedPayloadError, bins_of
 from jaxae.usecases.compress.container import MODEL_BYTES, Container, pack, unpack
@@ -33,6 +32,7 @@ CODEC_FILE = "codec.npz"
 SIDE = 28
 
 _PROBED = 256
+_PART = 1 << 14  # images
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,10 @@ class Codec:
             symbols = self.tables.decode(container.payload, count, container.step)
         except DamagedPayloadError as error:
             raise InputError(f"expected the file as it was written, got {name}, which is altered: {error}") from error
-        return _untiled(to_bytes(self.decode(self.tables.dequantise(symbols, container.step))), shape)
+        codes = self.tables.dequantise(symbols, container.step)
+        # By parts: floats of all images at once would take four times their memory.
+        parts = [to_bytes(self.decode(codes[begin : begin + _PART])) for begin in range(0, count, _PART)]
+        return _untiled(np.concatenate(parts), shape)
 
 
 def prepare(config: RunConfig, model: Model, dataset: Dataset) -> Codec:
@@ -116,8 +119,7 @@ def save_codec(codec: Codec, run_dir: Path) -> None:
     Raises:
         InputError: If it cannot be written to.
     """
-    with refuse_unwritable("a run directory"):
-        npz.write(run_dir / CODEC_FILE, codec.tables.to_arrays())
+    npz.write(run_dir / CODEC_FILE, codec.tables.to_arrays())
 
 
 def load_codec(run_dir: Path) -> Codec:

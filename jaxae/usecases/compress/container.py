@@ -17,6 +17,7 @@ import math
 from typing import NamedTuple
 
 from jaxae.errors import InputError
+from jaxae.usecases.compress.code_tables import LARGEST_STEP
 from jaxae.usecases.picture import holds_images
 
 MAGIC = b"jxae"
@@ -77,7 +78,8 @@ def unpack(content: bytes, name: str) -> Container:
         raise InputError(f"{altered}: its digest does not match its content")
     # Only a file made to deceive comes as far as this.
     shape = container.shape
-    if container.step % 2 == 0 or not holds_images(shape) or not 0 < math.prod(shape) <= _LARGEST_PIXELS:
+    odd = container.step % 2 and container.step <= LARGEST_STEP + 1  # the odd number nearest to the largest step
+    if not odd or not holds_images(shape) or not 0 < math.prod(shape) <= _LARGEST_PIXELS:
         raise InputError(f"{altered}: step {container.step}, shape {list(shape)}")
     return container
 

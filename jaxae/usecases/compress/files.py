@@ -6,13 +6,15 @@ from typing import Annotated
 
 import tyro
 
-from jaxae.cli import default
-from jaxae.data.dataset import Dataset, load
+from jaxae.bounds import Checked
+from jaxae.cli import ReadingFlags, default
+from jaxae.data.dataset import Dataset, files_of, load_as
+from jaxae.data.reading import Reading
 from jaxae.errors import InputError
-from jaxae.storage.files import check_writable, refuse_unwritable, write_bytes
+from jaxae.storage.files import check_writable, read_bytes, write_bytes
 from jaxae.training.fit import fit
-from jaxae.training.run_folder import RUNS, RunFolder, load_run
-from jaxae.usecases.compress.code_tables import bins_of
+from jaxae.training.run_folder import RUNS, RunFolder, load_run, run_files
+from jaxae.usecases.compress.code_tables import GreyLevels
 from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare, save_codec
 from jaxae.usecases.compress.container import unpack
 from jaxae.usecases.image_quality import pooled_psnr
@@ -20,12 +22,14 @@ from jaxae.usecases.method_table import tell
 from jaxae.usecases.picture import picture_shape, read_pixels, write_pixels
 from jaxae.usecases.recipe import deep_autoencoder
 
+# Far more than the pixels take that a compressed file may have.
+_LARGEST = 1 << 30
 Source = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
 Destination = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
 
 
 @dataclass(frozen=True)
-class CompressSettings:
+class CompressSettings(ReadingFlags):
     """Compress an image file, or uint8 images [N, 28, 28(, 1)] of a .npy or .npz file.
 
     Attributes:
@@ -33,23 +37,20 @@ class CompressSettings:
         destination: Compressed file to write.
         step: Quantisation step in grey levels of 255: a smaller one means better images and longer files.
         run_dir: Folder of a finished run of an autoencoder or plain VAE.
-        data: Data set to train on without --run-dir: mnist, digits, ..., or an .npz file.
+        data: Data set to train on without --run-dir: mnist, digits, ..., or a path.
         data_dir: Folder of IDX files or of prepared TFDS data.
     """
 
     source: Source
     destination: Destination
-    step: float = 4.0
+    step: GreyLevels = 4.0
     run_dir: Annotated[Path | None, default("runs/compress-DATA, trained if it is not there", "PATH")] = None
     data: str = "mnist"
     data_dir: Annotated[Path | None, default("the package's, or TFDS's own", "PATH")] = None
 
-    def __post_init__(self) -> None:
-        bins_of(self.step)  # refuses what is no step, before a training
-
 
 @dataclass(frozen=True)
-class DecompressSettings:
+class DecompressSettings(Checked):
     """Decompress to an image file (.png, .bmp, .tif, .pgm) or an array file (.npy, .npz).
 
     Attributes:
@@ -73,9 +74,11 @@ def run(settings: CompressSettings | DecompressSettings) -> None:
         decompress_file(settings.source, settings.destination, settings.run_dir)
         return
     # Before a training, not after.
-    check_writable(settings.destination)
+    folder = settings.run_dir or _default_run(settings.data)
+    data = files_of(settings.data, settings.data_dir)
+    check_writable(settings.destination, inputs=[settings.source, *data, *run_files(folder)])
     read_pixels(settings.source)
-    codec = open_codec(settings.run_dir, settings.data, settings.data_dir)
+    codec = open_codec(settings.run_dir, settings.data, settings.data_dir, settings)
     tell(compress_file(settings.source, settings.destination, codec, step=settings.step))
 
 
@@ -88,12 +91,11 @@ def compress_file(source: Path, destination: Path, codec: Codec, *, step: float)
     Raises:
         InputError: If the source is no grey image or array of them, or a file cannot be written.
     """
-    check_writable(destination)
+    check_writable(destination, inputs=[source])
     pixels = read_pixels(source)
     content = codec.compress(pixels, step)
     quality = pooled_psnr(pixels, codec.decompress(content))
-    with refuse_unwritable():
-        write_bytes(destination, content)
+    write_bytes(destination, content)
     rate = 8 * len(content) / pixels.size
     return f"{pixels.size} pixels in {len(content)} bytes: {rate:.3f} bits per pixel, PSNR {quality:.2f} dB"
 
@@ -107,11 +109,11 @@ def decompress_file(source: Path, destination: Path, run_dir: Path | None = None
         InputError: If the source is another format, truncated, altered or another model's, or the destination does
             not suit what it holds.
     """
-    check_writable(destination)
+    check_writable(destination, inputs=[source, *run_files(run_dir or RUNS)])
     try:
-        content = source.read_bytes()
+        content = read_bytes(source, _LARGEST)
     except OSError as error:
-        raise InputError(f"expected a compressed file, got {error}") from error
+        raise InputError(f"expected a compressed file, got {source}: {error.strerror}") from error
     # Before the model is sought: a damaged file is to be told as such.
     container = unpack(content, str(source))
     picture_shape(destination, container.shape)
@@ -119,24 +121,27 @@ def decompress_file(source: Path, destination: Path, run_dir: Path | None = None
     write_pixels(destination, codec.decompress(content, str(source)))
 
 
-def open_codec(run_dir: Path | None, data: str = "mnist", data_dir: Path | None = None) -> Codec:
+def open_codec(
+    run_dir: Path | None, data: str = "mnist", data_dir: Path | None = None, reading: Reading | None = None
+) -> Codec:
     """The codec of a run, its tables made and kept there at the first use.
 
     Args:
         run_dir: Folder of a finished run; else runs/compress-DATA, where one is trained if there is none yet.
         data: Data set to train on without a run.
         data_dir: Folder of that data, or of the run's.
+        reading: How they are read.
 
     Raises:
         InputError: If the run is not finished or conditional, or its data is not there.
     """
-    folder = run_dir or RUNS / f"compress-{Path(data).stem.replace('/', '-')}"
+    folder, reading = run_dir or _default_run(data), reading or Reading()
     if (folder / CODEC_FILE).exists():
         return load_codec(folder)
     if run_dir is None:
-        train_codec(folder, load(data, data_dir))
+        train_codec(folder, load_as(reading, data, data_dir))
     config, model = load_run(folder)
-    codec = prepare(config, model, load(config.data if run_dir else data, data_dir))
+    codec = prepare(config, model, load_as(reading, config.data if run_dir else data, data_dir))
     save_codec(codec, folder)
     return codec
 
@@ -147,6 +152,10 @@ def train_codec(folder: Path, dataset: Dataset) -> None:
     if not RunFolder(folder).weights_file.exists():
         tell(f"training {config.model} on {dataset.name}, once, in {folder}")
         fit(config, dataset, run_dir=folder, resume=RunFolder(folder).config_file.exists(), show_progress=True)
+
+
+def _default_run(data: str) -> Path:
+    return RUNS / f"compress-{Path(data).stem.replace('/', '-')}"
 
 
 def _find_codec(identity: bytes) -> Codec:

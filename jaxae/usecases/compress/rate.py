@@ -13,13 +13,14 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import UInt8
 
+from jaxae.bounds import SOME
 from jaxae.cli import default
 from jaxae.data.dataset import Dataset
-from jaxae.errors import InputError
-from jaxae.plots import save_figure
-from jaxae.usecases.compress.code_tables import CodeTables, bins_of
+from jaxae.storage.extra import extra
+from jaxae.storage.figures import save_figure
+from jaxae.training.run_folder import run_files
+from jaxae.usecases.compress.code_tables import CodeTables, GreyLevels
 from jaxae.usecases.compress.codec import SIDE, Codec, prepare
-from jaxae.usecases.extra import extra
 from jaxae.usecases.image_quality import pooled_psnr
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.model_source import UseCaseSettings
@@ -46,13 +47,11 @@ class RateSettings(UseCaseSettings):
     """
 
     also: Annotated[tuple[Path, ...], default("none")] = ()
-    steps: tuple[float, ...] = STEPS
+    steps: Annotated[tuple[GreyLevels, ...], SOME] = STEPS
 
-    def __post_init__(self) -> None:
-        if not self.steps:
-            raise InputError("expected at least one step, got none")
-        for step in self.steps:
-            bins_of(step)
+    def inputs(self) -> list[Path]:
+        """What is read, so that no output may replace it."""
+        return [*super().inputs(), *run_files(*self.also)]
 
 
 @dataclass(frozen=True)
