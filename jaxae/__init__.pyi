@@ -41,3 +41,5 @@ from .training.many import fit_many as fit_many
 from .training.run_folder import load_run as load_run
 from .training.run_folder import load_weights as load_weights
 from .training.run_folder import save_weights as save_weights
+from .translation.entry import translate as translate
+from .translation.result import Translation as Translation

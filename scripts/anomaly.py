@@ -1,5 +1,10 @@
 """Find anomalies: train on one class alone, score all of them, beside the usual detectors."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 from jaxae.cli import Flags, run
 from jaxae.usecases import anomaly
 from jaxae.usecases.method_table import publish

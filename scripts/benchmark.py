@@ -1,5 +1,10 @@
 """Measure how fast PyTorch and JAX train the post's models on this machine."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +13,8 @@ import tyro
 
 from jaxae import bench
 from jaxae.cli import default, run
+from jaxae.data.dataset import files_of
+from jaxae.storage.figures import figure_format
 from jaxae.storage.files import check_writable
 
 DEFAULTS = bench.BenchmarkSettings()
@@ -33,18 +40,20 @@ def main(
         plot: PNG file to draw the figure to.
         compare: JSON file of an earlier result, to print beside this one.
     """
-    for path in (json, plot):
-        if path is not None:
-            check_writable(path)
+    check_writable(json, plot, inputs=[compare, *files_of(settings.data, settings.data_dir)])
+    if plot is not None:
+        figure_format(plot)
     earlier = None if compare is None else bench.read(compare)
     result = bench.run(settings, log=lambda line: print(line, file=sys.stderr, flush=True))
-    # Written before it is shown: a reader who leaves early loses no file.
-    if json is not None:
-        bench.save(result, json)
-    if plot is not None:
-        bench.plot(result, plot)
-    bench.print_report(result, earlier)
-    print(result.to_json(), flush=True)
+    # A reader who leaves early loses no file, a disk that is full no table.
+    try:
+        if json is not None:
+            bench.save(result, json)
+        if plot is not None:
+            bench.plot(result, plot)
+    finally:
+        bench.print_report(result, earlier)
+        print(result.to_json(), flush=True)
     if result.interrupted:
         raise KeyboardInterrupt
     if result.retraced:

@@ -1,5 +1,10 @@
 """Compare the two frameworks, from one layer to whole trainings, and print the table."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 import json as json_format
 import sys
 from collections.abc import Sequence
@@ -8,11 +13,13 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxae.bounds import Workers, check
 from jaxae.cli import Switch, default, run
-from jaxae.data.dataset import load
+from jaxae.data.dataset import files_of, load
 from jaxae.errors import InputError
 from jaxae.parity.printed_log import PrintedLog
 from jaxae.parity.settings import LadderSettings, check_name
+from jaxae.storage.figures import figure_format
 from jaxae.storage.files import check_writable, write_text
 from jaxae.training.runtime import usable_cores
 
@@ -25,7 +32,7 @@ def main(
     settings: Annotated[LadderSettings, tyro.conf.arg(name="")] = DEFAULTS,
     printed: Annotated[PrintedLog, tyro.conf.arg(name="")] = NO_LOG,
     published: Annotated[tuple[str, ...] | None, default("the ladder instead; no name: all", "[STR ...]")] = None,
-    workers: Annotated[int | None, default("the number of cores, at most 4", "INT")] = None,
+    workers: Annotated[Workers | None, default("the number of cores, at most 4", "INT")] = None,
     json: Annotated[Path | None, NOTHING] = None,
     plot: Annotated[Path | None, NOTHING] = None,
     markdown: Switch = False,
@@ -45,11 +52,10 @@ def main(
         plot: PNG file to draw the trajectories' errors to.
         markdown: Whether to print the table as Markdown.
     """
-    if workers is not None and workers < 1:
-        raise InputError(f"expected 1 worker or more, got {workers}")
-    for path in (json, plot):
-        if path is not None:
-            check_writable(path)
+    check("workers", workers, Workers | None)
+    check_writable(json, plot, inputs=[printed.log, *files_of("mnist", settings.data_dir)])
+    if plot is not None:
+        figure_format(plot)
     style = "markdown" if markdown else "plain"
     if published is not None or printed.log is not None:
         _replay(published, printed, settings.data_dir, json, style)
@@ -68,12 +74,15 @@ def main(
     # Layers and losses first, then the networks in their order.
     order = {name: position for position, name in enumerate(settings.models)}
     whole.rows.sort(key=lambda row: order.get(row.model, -1))
-    print(parity.table(whole.rows, style=style))
-    print(parity.verdict(whole.rows))
-    if json is not None:
-        parity.write_json(whole, json)
-    if plot is not None and whole.curves:
-        parity.write_plot(whole.curves, plot)
+    # A reader who leaves early loses no file, a disk that is full no table.
+    try:
+        if json is not None:
+            parity.write_json(whole, json)
+        if plot is not None and whole.curves:
+            parity.write_plot(whole.curves, plot)
+    finally:
+        print(parity.table(whole.rows, style=style))
+        print(parity.verdict(whole.rows))
     if not whole.passed:
         sys.exit(1)
 
@@ -99,9 +108,11 @@ def _replay(
     dataset = load("mnist", data_dir, original_order=True)
 
     found = [replay_published(log, dataset, report=lambda line: print(line, file=sys.stderr)) for log in logs]
-    print(published_table(found, style=style))
-    if json is not None:
-        write_text(json, json_format.dumps({"logs": [one.to_json() for one in found]}, indent=1))
+    try:
+        if json is not None:
+            write_text(json, json_format.dumps({"logs": [one.to_json() for one in found]}, indent=1))
+    finally:
+        print(published_table(found, style=style))
     if not all(one.passed for one in found):
         sys.exit(1)
 

@@ -1,5 +1,10 @@
 """Compress images with an autoencoder, and measure rate against distortion."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 from typing import Annotated
 
 import tyro

@@ -1,5 +1,10 @@
 """Remove noise from images with an autoencoder, beside the usual filters; or from one file."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 from jaxae.cli import Flags, run
 from jaxae.usecases import denoise
 from jaxae.usecases.method_table import publish

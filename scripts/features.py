@@ -1,5 +1,10 @@
 """Classify and cluster on an autoencoder's codes, beside PCA's and the pixels."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 from jaxae.cli import Flags, run
 from jaxae.usecases import features
 from jaxae.usecases.method_table import publish

@@ -1,5 +1,10 @@
 """Generate images of a class with the conditional VAE, and judge them."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 from jaxae.cli import Flags, run
 from jaxae.usecases import generate
 from jaxae.usecases.method_table import publish

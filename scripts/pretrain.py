@@ -1,5 +1,10 @@
 """Fine-tune a pretrained encoder on few labels, beside the same network from scratch."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 from jaxae.cli import Flags, run
 from jaxae.usecases import pretrain
 from jaxae.usecases.method_table import publish

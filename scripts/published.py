@@ -1,5 +1,10 @@
 """Put what ours obtain beside what was published, figure by figure."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 from jaxae.cli import Flags, run
 from jaxae.usecases import published
 
@@ -13,9 +18,11 @@ def main(settings: Flags[published.PublishedSettings] = DEFAULTS) -> None:
         settings: Settings of the comparison.
     """
     table = published.run(settings)
-    table.show()
-    if settings.json is not None:
-        table.write(settings.json)
+    try:
+        if settings.json is not None:
+            table.write(settings.json)
+    finally:
+        table.show()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
 """Reduce images to codes of a few dimensions, beside PCA of the same size."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 from jaxae.cli import Flags, run
 from jaxae.usecases import reduce
 from jaxae.usecases.method_table import publish

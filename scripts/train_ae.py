@@ -1,9 +1,15 @@
 """Train the post's plain autoencoder, 784-32-784."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 from typing import Annotated
 
 import tyro
 
+from jaxae.bounds import Widths
 from jaxae.cli import TrainFlags, run, train
 from jaxae.config import AUTOENCODER, Activation, Initialization
 
@@ -12,7 +18,7 @@ DEFAULTS = TrainFlags.of(AUTOENCODER)
 
 def main(
     flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = DEFAULTS,
-    hidden: tuple[int, ...] = (32,),
+    hidden: Widths = (32,),
     activation: Activation = "leaky_relu",
     initialization: Initialization = "post",
 ) -> None:

@@ -1,9 +1,15 @@
 """Train the post's convolutional VAE, conditioned on the class."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 from typing import Annotated
 
 import tyro
 
+from jaxae.bounds import Amount, Count, CountOrZero
 from jaxae.cli import Switch, TrainFlags, default, run, train
 from jaxae.config import CONDITIONAL_VAE
 
@@ -12,9 +18,9 @@ DEFAULTS = TrainFlags.of(CONDITIONAL_VAE)
 
 def main(
     flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = DEFAULTS,
-    beta: float = 1.0,
-    num_latent: int = 50,
-    num_classes: Annotated[int | None, default("the data's", "INT")] = None,
+    beta: Amount = 1.0,
+    num_latent: Count = 50,
+    num_classes: Annotated[CountOrZero | None, default("the data's", "INT")] = None,
     reconstruct_condition: Switch = False,
     output_leaky_relu: bool = True,
 ) -> None:

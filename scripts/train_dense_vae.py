@@ -1,9 +1,15 @@
 """Train the literature's fully connected VAE, 784-200-200-50, on binarized pixels."""
 
+from jaxae.ending import watch
+
+if __name__ == "__main__":
+    watch()  # before the imports, which take a while
+
 from typing import Annotated
 
 import tyro
 
+from jaxae.bounds import Amount, Count, CountOrZero, Widths
 from jaxae.cli import TrainFlags, run, train
 from jaxae.config import DENSE_VAE, Activation
 
@@ -12,10 +18,10 @@ DEFAULTS = TrainFlags.of(DENSE_VAE)
 
 def main(
     flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = DEFAULTS,
-    beta: float = 1.0,
-    num_latent: int = 50,
-    num_classes: int = 0,
-    hidden: tuple[int, ...] = (200, 200),
+    beta: Amount = 1.0,
+    num_latent: Count = 50,
+    num_classes: CountOrZero = 0,
+    hidden: Widths = (200, 200),
     activation: Activation = "tanh",
 ) -> None:
     """Train the VAE of Burda et al. 2016 (arXiv:1509.00519), one sample a code; in 50 epochs, not the paper's 3,280.

@@ -13,7 +13,9 @@ PACKAGE = REPOSITORY / "jaxae"
 # Each room may import those before it. What stands on one line does not know the others.
 ORDER = [
     ["errors"],
-    ["config", "storage", "tables", "torch_rng"],
+    ["bounds", "ending"],
+    ["storage", "torch_rng"],
+    ["config"],
     ["data"],
     ["network"],
     ["training"],
@@ -21,7 +23,7 @@ ORDER = [
     ["cli"],
     ["port"],
     ["parity", "bench"],
-    ["usecases"],
+    ["usecases", "translation"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 

@@ -34,7 +34,11 @@ def test_there_is_an_example_to_run():
         "docs/performance.md",
         "docs/quirks.md",
         "docs/use-cases.md",
+        "docs/data.md",
         "docs/published.md",
+        "docs/reliability.md",
+        "docs/translating.md",
+        "docs/porting.md",
     ],
 )
 def test_links_and_paths_lead_somewhere(page):
@@ -45,6 +49,30 @@ def test_links_and_paths_lead_somewhere(page):
             assert (path.parent / target).exists(), f"{page} links to {target}"
     for name in re.findall(r"\b(?:scripts|tests|jaxae|torch_ref)/[\w/*]+\.py\b", text):
         assert list(REPOSITORY.glob(name)), f"{page} names {name}"
+
+
+def test_every_format_of_data_has_its_test():
+    table = (REPOSITORY / "docs/data.md").read_text().partition("| what | as |")[2].partition("\n\n")[0]
+    tests = "".join(path.read_text() for path in (REPOSITORY / "tests" / "data").glob("test_*.py"))
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    for row in rows:
+        named = re.findall(r"\b(?:Test\w+|test_\w+)(?!\w*\.py)\b", row[-1])
+        files = re.findall(r"\btest_\w+\.py", row[-1])
+        assert named or files, row
+        assert all(re.search(rf"(class|def) {name}\b", tests) for name in named), row
+        assert all((REPOSITORY / "tests" / "data" / name).exists() for name in files), row
+        assert all((REPOSITORY / "jaxae" / "data" / name).exists() for name in re.findall(r"`([\w/]+\.py)`", row[-2]))
+    assert len(rows) > 10
+
+
+def test_every_row_of_what_ports_has_its_test():
+    table = (REPOSITORY / "docs/porting.md").read_text()
+    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.endswith("| test |")]
+    for row in rows:
+        found = re.search(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert found, row
+        assert f"def {found[2]}(" in (REPOSITORY / found[1]).read_text(), row
+    assert len(rows) > 20
 
 
 def test_every_script_is_named():

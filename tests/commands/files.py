@@ -32,20 +32,42 @@ def write_files(root: Path) -> dict[str, str]:
     for name, split in (("train", train), ("t10k", test)):
         _write_idx(idx / f"{name}-images-idx3-ubyte", split.images[..., 0])
         _write_idx(idx / f"{name}-labels-idx1-ubyte", split.labels.astype(np.uint8))
+    for split, (images, labels) in (("train", train), ("test", test)):
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            (folder := root / "pictures" / split / str(label)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[..., 0]).save(folder / f"{number}.png")
+    rows = np.c_[train.labels, train.images.reshape(TRAIN, -1)]
+    header = ",".join(["label", *(f"pixel{place}" for place in range(784))])
+    np.savetxt(root / "table.csv", np.r_[rows, rows], fmt="%d", delimiter=",", header=header, comments="")
     pictures = test.images[..., 0]
     Image.fromarray(pictures[0]).save(root / "character.png")
     Image.fromarray(np.block([list(pictures[:3]), list(pictures[3:6])])).save(root / "sheet.png")
     np.save(root / "images.npy", pictures[:5])
     random = np.random.default_rng(0)
     shapes = {"front.weight": (2, 1, 3, 3), "front.bias": (2,), "2.weight": (3, 1568), "2.bias": (3,)}
-    save_file(
-        {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}, root / "net.safetensors"
-    )
+    net = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    save_file(net, root / "net.safetensors")
+    # Two networks below prefixes, of which one has a layer more, and one less.
+    parts = {f"student.{name}": value for name, value in net.items() if not name.startswith("2.")}
+    parts |= {"student.pe": net["front.bias"], "teacher.weight": net["2.weight"]}
+    save_file(parts, root / "parts.safetensors")
     (root / "folder").mkdir()
-    names = ("idx", "folder", "ae", "deep", "cvae", "wide", "vae", "dense", "classes", "coded", "nowhere")
-    suffixed = ("tiny.npz", "character.png", "sheet.png", "images.npy", "net.safetensors", "torch.pt")
+    names = ("idx", "pictures", "folder", "ae", "deep", "cvae", "wide", "vae", "dense", "classes", "coded", "nowhere")
+    suffixed = (
+        "tiny.npz",
+        "character.png",
+        "sheet.png",
+        "images.npy",
+        "net.safetensors",
+        "parts.safetensors",
+        "torch.pt",
+    )
     paths = {name: str(root / name) for name in names} | {name.split(".")[0]: str(root / name) for name in suffixed}
-    return paths | {"npz": paths["tiny"], "benchmark": str(REPOSITORY / "docs" / "benchmark-cpu.json")}
+    return paths | {
+        "npz": paths["tiny"],
+        "csv": str(root / "table.csv"),
+        "benchmark": str(REPOSITORY / "docs" / "benchmark-cpu.json"),
+    }
 
 
 def _write_idx(path: Path, values: np.ndarray) -> None:

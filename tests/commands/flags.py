@@ -23,11 +23,13 @@ class Flag:
         name: Name as it is typed, "--batch-size"; a positional argument's is its own, "src".
         choices: What can be typed for it, where that is a closed set; "" leaves it out.
         number: Kind of the numbers that it takes, "int" or "float"; "" if it takes none.
+        is_path: Whether it takes paths.
     """
 
     name: str
     choices: tuple[str, ...]
     number: str
+    is_path: bool
 
 
 @cache
@@ -81,9 +83,10 @@ def _flag(name: str, hint: Any) -> Flag:
     kind, notes = _bare(hint)
     typed = name if tyro.conf.Positional in notes else f"--{name.replace('_', '-')}"
     kinds = {_bare(one)[0] for one in (kind, *get_args(kind))} - {type(None), Ellipsis}
-    kinds |= {member for one in kinds for member in get_args(one)}
+    kinds |= {_bare(member)[0] for one in kinds for member in get_args(one)}
     number = "float" if float in kinds else "int" if int in kinds else ""
-    return Flag(typed, tuple(_choices(typed, kind, tyro.conf.FlagCreatePairsOff in notes)), number)
+    choices = tuple(_choices(typed, kind, tyro.conf.FlagCreatePairsOff in notes))
+    return Flag(typed, choices, number, Path in kinds)
 
 
 def _choices(name: str, kind: Any, switch: bool) -> Iterator[str]:

@@ -9,7 +9,7 @@ from .covering import cover, pairs_of, singles_of
 from .flags import Flag, commands_of
 from .values import EVERYWHERE, OPEN_FLAGS, REFUSED, TRAINING, USE_CASE
 
-OUTPUTS = ("--json", "--figure", "--plot", "--out", "destination", "dst")
+OUTPUTS = ("--json", "--figure", "--plot", "--out", "--record", "--save-weights", "destination", "dst")
 PARSED = "expected what .* --help lists, got "
 
 

@@ -15,7 +15,7 @@ from .files import REPOSITORY, copy_classes, first_jobs, write_files
 from .matrix import Job
 from .outcome import Outcome
 
-LONGEST = 60  # jobs in one child
+LONGEST = 150  # jobs in one child
 
 
 @dataclass

@@ -8,6 +8,8 @@ DATA = ("{npz}", "--data mnist --data-dir {idx}", "digits")
 EVERYWHERE = {
     "--data": DATA,
     "--data-dir": (),
+    "--size": ("", "28"),
+    "--test-share": ("",),  # which only data without a test set take: tests/data
     "--devices": ("", "1", "2"),
     "--json": ("table.json", ""),
     "--figure": ("figure.png", ""),
@@ -31,8 +33,13 @@ USE_CASE = EVERYWHERE | {
     "--hidden": ("8", "12 4"),
 }
 OWN_NETWORK = "{net} --names layers.0=front --flatten layers.2=2,28,28 --model tests.commands.network:make"
+OWN_MODEL = "--model tests.commands.network:make"
+OWN_PARTS = f"{{parts}} --names layers.0=front --ignore pe --missing layers.2.* --prefix student {OWN_MODEL}"
+OWN_PROOF = f"{{net}} --inputs 2x1x28x28 --torch-model tests.commands.network:make_torch {OWN_MODEL}"
+NETWORK = "tests.commands.network:make"
+SHAPE = "--inputs 2x1x28x28"
 OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
-    "train_ae": TRAINING | {"--hidden": ("", "6 3")},
+    "train_ae": TRAINING | {"--hidden": ("", "6 3"), "--data": (*DATA, "{pictures}", "{csv}")},
     "train_cvae": TRAINING | {"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "0", "10", "12")},
     "train_dense_vae": TRAINING
     | {"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "10"), "--hidden": ("", "6 3")},
@@ -55,6 +62,9 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "denoise": USE_CASE
     | {
+        # None as the others are tried: a table goes with no file to write.
+        "--json": ("", "table.json"),
+        "--figure": ("", "figure.png"),
         "--run-dir": ("", "{ae}", "--pretrained ae-mnist", "--keep kept"),
         "--keep": (),
         "--deviation": ("", "1"),
@@ -72,6 +82,8 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "generate": USE_CASE
     | {
+        "--json": ("", "table.json"),
+        "--figure": ("", "figure.png"),
         "--run-dir": ("", "{cvae}", "--run-dir {cvae} --also {wide}", "--pretrained cvae-mnist"),
         "--out": ("", "samples.png", "samples.npz"),
         "--label": ("", "0", "9"),
@@ -112,13 +124,40 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--run-dir": ("{ae}",),
     },
     "port_weights": {
-        "src": ("{ae}", "{cvae}", "{deep}/weights.safetensors", "{torch}", OWN_NETWORK),
+        "src": ("{ae}", "{cvae}", "{deep}/weights.safetensors", "{torch}", OWN_NETWORK, OWN_PARTS, OWN_PROOF),
         "dst": ("out.safetensors", "out.pt", "out.pth", "--inspect"),
         "--inspect": (),
         "--model": (),
         "--flatten": (),
         "--unflatten": ("",),
         "--names": (),
+        "--weights": ("",),
+        "--allow": ("", "omegaconf my.package"),
+        "--like": ("",),
+        **dict.fromkeys(("--prefix", "--ignore", "--missing", "--torch-model", "--inputs"), ()),
+    },
+    "compare": {
+        "networks": (f"{NETWORK} {NETWORK} {SHAPE}", f"{NETWORK} {NETWORK} --port --inputs 3x1x28x28"),
+        **dict.fromkeys(("--inputs", "--port"), ()),
+        "--record": ("",),  # of one network: tests/parity/test_judge.py
+        "--json": ("", "found.json"),
+        "--names": ("", "layers.0=front"),
+        "--flatten": ("", "CHW", "layers.2=2,28,28"),
+        "--unflatten": ("", "CHW"),
+        "--steps": ("", "2"),
+        "--learning-rate": ("", "0", "0.01"),
+        "--loss": ("", "jax.numpy:sum", "jax.numpy:sum jax.numpy:sum"),
+        "--tolerance": ("", "0.1"),
+    },
+    "translate": {
+        "network": ("tests.commands.network:make_torch",),
+        "--inputs": ("2x1x28x28",),
+        "--out": ("net.py", ""),
+        "--weights": ("",),
+        "--save-weights": ("", "net.safetensors"),
+        "--leaf": ("", "Flatten"),
+        "--steps": ("1", "2"),
+        "--json": ("", "net.json"),
     },
     "benchmark": EVERYWHERE
     | {
@@ -155,7 +194,10 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # Values that do not go here, or not together ("&"), by scripts ("" is all that have them): what the script then says.
 REFUSED: dict[str, dict[str, str]] = {
-    "": {"--device gpu": "expected a (gpu that JAX can use|framework that can train here), got .*only: cpu"},
+    "": {
+        "--device gpu": "expected a (gpu that JAX can use|framework that can train here), got .*only: cpu",
+        "--upright": "expected upright for EMNIST alone",
+    },
     "train_ae train_cvae train_dense_vae": {
         "--binarize & --replay torch-1": "expected no replay where pixels are binarized",
         "--binarize & --replay torch": "expected no replay where pixels are binarized",
@@ -177,18 +219,55 @@ REFUSED: dict[str, dict[str, str]] = {
         ),
         "expected --log FILE beside the settings of a log",
     ),
+    "compare": {"--steps 2 & --dtype bfloat16": "expected no --steps in bfloat16"},
     "denoise": {
         "--image {character} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
         "--image {sheet} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
-        "--image {nowhere} --out clean.png & --corruption gaussian": "expected an image file, got no ",
+        "--image {nowhere} --out clean.png & --corruption gaussian": "expected an image file, got ",
         "--image {sheet} --out {folder} & --corruption gaussian": "expected the name of a file to write, got ",
         "--image {sheet} & --corruption gaussian": "expected both --image and --out, or neither, got one",
+        **dict.fromkeys(
+            (
+                f"{flag} & --image {picture} --out clean.png"
+                for flag in ("--json table.json", "--figure figure.png")
+                for picture in ("{sheet}", "{character}")
+            ),
+            "expected (no --json and --figure beside --image|the --corruption that)",
+        ),
+    },
+    "generate": {
+        **dict.fromkeys(
+            (
+                f"{flag} & --out samples.{kind}"
+                for flag in ("--json table.json", "--figure figure.png")
+                for kind in ("png", "npz")
+            ),
+            "expected no --json and --figure beside --out",
+        ),
+        "--json table.json & --count 1": "expected a --count of 2 or more for the table",
+        "--figure figure.png & --count 1": "expected a --count of 2 or more for the table",
+    },
+    "published": {
+        "--data mnist --data-dir {idx} & --parts forest": "expected a batch size of at most the 200 training examples"
     },
     "port_weights": {
         "--verify & --inspect": "expected DST to write to, or --inspect alone",
         "--to flax & out.pt": "expected",
         "--to flax & out.pth": "expected",
-        f"--verify & {OWN_NETWORK}": "expected one of jaxae's own models to verify, got another",
+        **dict.fromkeys(
+            (f"--verify & {source}" for source in (OWN_NETWORK, OWN_PARTS, OWN_PROOF)),
+            "expected one of jaxae's own models to verify, got another",
+        ),
+        # What is left of the network without its first layer does not tell the order of its flatten; torch's files
+        # ask for torch before that.
+        **dict.fromkeys(
+            (f"{OWN_PARTS} & {name}" for name in ("out.pt", "out.pth", "--to torch")),
+            "expected (weights that port to (torch|Flax), got|torch, which out.pth? needs, got none)",
+        ),
+        **dict.fromkeys(
+            (f"--untie & {source}" for source in ("{ae}", "{cvae}", "{deep}/weights.safetensors")),
+            "expected no untie for weights in Flax's layout",
+        ),
     },
     "train_cvae": {
         "--num-classes 0 & --reconstruct-condition": "expected num_classes above 0",
