@@ -4,12 +4,10 @@ import contextlib
 import io
 import os
 import re
-import shlex
 import sys
-import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import tyro
 
 from jaxae.bounds import Amount, Count, CountOrZero, Seed, Share, Workers, check, kinds_of
-from jaxae.config import AutoencoderConfig, ComputeDtype, Reduction, Replay, RunConfig, VAEConfig
+from jaxae.config import ComputeDtype, Reduction, Replay, RunConfig
 from jaxae.data.reading import Fit, Reading, Side
 from jaxae.ending import carry_out
 from jaxae.errors import InputError
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from jaxae.data.dataset import Dataset
-    from jaxae.network.models import Model
-    from jaxae.training.run_folder import MetricsLine
 
 Given = TypeVar("Given")
 # A dataclass whose fields are flags of the command line, without a prefix.
@@ -216,131 +212,3 @@ class TrainFlags(DataFlags):
         train = preset.train
         own = ("epochs", "batch_size", "learning_rate", "seed", "binarize")
         return cls(**{name: getattr(train, name) for name in own})
-
-
-def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -> None:
-    """Train one of the post's models as the flags say, and keep the run.
-
-    Figures are drawn after the first epoch and renewed while they take a fiftieth of the time; a summary on standard
-    error ends the training.
-
-    Args:
-        name: Name of the model in the run folder's default path.
-        preset: The original settings.
-        flags: Flags of the training.
-        settings: Settings of the model by name; `num_classes` of None becomes the data's.
-
-    Raises:
-        InputError: If a setting is out of range, or the data or the run folder do not suit.
-        DivergenceError: If a cost or gradient is not finite.
-        StoppedError: If SIGINT, SIGTERM or SIGHUP came.
-    """
-    from jaxae.training.fit import fit
-    from jaxae.training.run_folder import default_path
-
-    own = ("epochs", "batch_size", "learning_rate", "seed", "binarize", "replay", "reduction", "data")
-    config = preset.replace(**{key: getattr(flags, key) for key in own})
-    config = config.replace(dtype=flags.dtype or ("float32" if flags.replay == "no" else "float64"))
-    config = config.replace(**{key: value for key, value in settings.items() if value is not None})
-    dataset = flags.load(original_order=config.train.replay != "no")
-    if "num_classes" in settings and settings["num_classes"] is None:
-        config = config.replace(num_classes=dataset.num_classes)
-    mesh = flags.configure(batch_size=config.train.batch_size, models=flags.seeds, dtype=config.train.dtype)
-    folder = flags.run_dir or default_path(f"{name}-{dataset.name}", resume=flags.resume)
-    if flags.seeds != 1:
-        _train_many(config, dataset, folder, mesh, flags)
-        return
-    figures = _Figures(folder, dataset)
-    result = fit(
-        config,
-        dataset,
-        run_dir=folder,
-        resume=flags.resume,
-        mesh=mesh,
-        log_every=flags.log_every,
-        checkpoint_seconds=flags.checkpoint_seconds,
-        log=partial(print, flush=True),
-        show_progress=True,
-        after_epoch=figures.renew,
-    )
-    figures.draw(result.model, result.metrics)
-    print(_summary(config, result.metrics, figures, flags), file=sys.stderr)
-
-
-@dataclass
-class _Figures:
-    """The figures of a run while it trains."""
-
-    folder: Path
-    dataset: "Dataset"
-    begun: float = field(default_factory=time.perf_counter)
-    seconds: float = 0.0
-    last: float = 0.0
-    names: list[str] = field(default_factory=list)
-
-    def renew(self, model: "Model", metrics: "list[MetricsLine]") -> None:
-        """Draw samples and reconstructions: the first ones, then while all figures stay within a hundredth of the time.
-
-        The other hundredth is for those at the end.
-        """
-        if not self.seconds or self.seconds + self.last <= 0.01 * (time.perf_counter() - self.begun):
-            self.draw(model, metrics, whole=False)
-
-    def draw(self, model: "Model", metrics: "list[MetricsLine]", *, whole: bool = True) -> None:
-        """Draw the figures of the model as it is."""
-        from jaxae.plots import draw_run
-
-        begun = time.perf_counter()
-        first = not self.names
-        try:
-            self.names = draw_run(self.folder, model, metrics, self.dataset, whole=whole)
-        except InputError as error:  # no reason to end a training
-            warnings.warn(f"no figures in {self.folder}: {error}", stacklevel=2)
-        if first and self.names:
-            print(f"figures in {self.folder}: {', '.join(self.names)}", file=sys.stderr)
-        self.last = time.perf_counter() - begun
-        self.seconds += self.last
-
-
-def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures, flags: TrainFlags) -> str:
-    """What was trained, how well, where it is, and what to try next."""
-    from jaxae.training.progress import duration
-
-    folder, seconds = figures.folder, time.perf_counter() - figures.begun
-    lines = [f"trained in {duration(seconds)}, {figures.seconds:.1f} s of it for figures"]
-    last = next((line for line in reversed(metrics) if "test_cost" in line), None)
-    if last is not None:
-        terms = f"reconstruction {last['test_reconstruction']:.2f}"
-        if isinstance(config.model, VAEConfig):
-            terms += f", KL divergence {last['test_kl']:.2f}"
-        lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms})")
-    lines.append(f"kept in {folder}: weights.safetensors, config.json, metrics.jsonl, checkpoints/")
-    lines += [f"figures: {', '.join(figures.names)}", "try next:"]
-    classes = figures.dataset.num_classes
-    if isinstance(config.model, AutoencoderConfig):
-        jobs = ["reduce.py", "features.py"]
-    elif not config.model.num_classes:
-        jobs = ["features.py", "compress.py rate"]
-    elif config.model.num_classes == classes:
-        label = min(7, classes - 1)
-        jobs = [f"generate.py --label {label} --count 16 --out samples.png", "generate.py --figure gallery.png"]
-    else:  # of other classes than the data's, which generate.py refuses
-        jobs = []
-    given = ["--run-dir", str(folder), "--data", flags.data]
-    given += [*(["--data-dir", str(flags.data_dir)] if flags.data_dir else []), *flags.asked()]
-    lines += [f"  python scripts/{job} {shlex.join(given)}" for job in jobs]
-    ported = shlex.join([str(folder), f"{folder.name}.pt", "--verify"])
-    return "\n".join([*lines, f"  python scripts/port_weights.py {ported}"])
-
-
-def _train_many(config: RunConfig, dataset: "Dataset", folder: Path, mesh: "Mesh", flags: TrainFlags) -> None:
-    from jaxae.storage.files import check_new_folder
-    from jaxae.training.many import fit_many, save_many
-
-    if flags.resume:
-        raise InputError(f"expected one seed with --resume, as many keep no checkpoints, got {flags.seeds}")
-    check_new_folder(folder)
-    seeds = range(config.train.seed, config.train.seed + flags.seeds)
-    result = fit_many(config, dataset, seeds=seeds, mesh=mesh, log=partial(print, flush=True))
-    save_many(folder, result, seeds)
-    print(f"kept in {folder}", file=sys.stderr)

@@ -5,21 +5,8 @@ from jaxae.ending import watch
 if __name__ == "__main__":
     watch()  # before the imports, which take a while
 
-from jaxae.cli import Flags, run
-from jaxae.usecases import anomaly
-from jaxae.usecases.method_table import publish
-
-DEFAULTS = anomaly.AnomalySettings()
-
-
-def main(settings: Flags[anomaly.AnomalySettings] = DEFAULTS) -> None:
-    """Train on one class alone and score all: AUROC of each against the rest, for each method.
-
-    Args:
-        settings: Settings of the comparison.
-    """
-    publish(anomaly.run(settings), settings.json, settings.figure)
-
+from jaxae.cli import run
+from jaxae.commands.anomaly import main
 
 if __name__ == "__main__":
     run(main)

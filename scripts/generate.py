@@ -5,23 +5,8 @@ from jaxae.ending import watch
 if __name__ == "__main__":
     watch()  # before the imports, which take a while
 
-from jaxae.cli import Flags, run
-from jaxae.usecases import generate
-from jaxae.usecases.method_table import publish
-
-DEFAULTS = generate.GenerateSettings()
-
-
-def main(settings: Flags[generate.GenerateSettings] = DEFAULTS) -> None:
-    """Write samples to --out, or compare samplers and models in a table.
-
-    Args:
-        settings: Settings of samples and comparison.
-    """
-    comparison = generate.run(settings)
-    if comparison is not None:
-        publish(comparison, settings.json, settings.figure)
-
+from jaxae.cli import run
+from jaxae.commands.generate import main
 
 if __name__ == "__main__":
     run(main)

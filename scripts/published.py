@@ -5,25 +5,8 @@ from jaxae.ending import watch
 if __name__ == "__main__":
     watch()  # before the imports, which take a while
 
-from jaxae.cli import Flags, run
-from jaxae.usecases import published
-
-DEFAULTS = published.PublishedSettings()
-
-
-def main(settings: Flags[published.PublishedSettings] = DEFAULTS) -> None:
-    """Replay the notebooks' printed costs, classify codes, and estimate log-likelihoods, beside the published figures.
-
-    Args:
-        settings: Settings of the comparison.
-    """
-    table = published.run(settings)
-    try:
-        if settings.json is not None:
-            table.write(settings.json)
-    finally:
-        table.show()
-
+from jaxae.cli import run
+from jaxae.commands.published import main
 
 if __name__ == "__main__":
     run(main)

@@ -5,21 +5,8 @@ from jaxae.ending import watch
 if __name__ == "__main__":
     watch()  # before the imports, which take a while
 
-from jaxae.cli import Flags, run
-from jaxae.usecases import reduce
-from jaxae.usecases.method_table import publish
-
-DEFAULTS = reduce.ReduceSettings()
-
-
-def main(settings: Flags[reduce.ReduceSettings] = DEFAULTS) -> None:
-    """Reduce images to codes: error, k-NN accuracy and trustworthiness, beside PCA's.
-
-    Args:
-        settings: Settings of the comparison.
-    """
-    publish(reduce.run(settings), settings.json, settings.figure)
-
+from jaxae.cli import run
+from jaxae.commands.reduce import main
 
 if __name__ == "__main__":
     run(main)

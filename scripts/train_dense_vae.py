@@ -5,46 +5,8 @@ from jaxae.ending import watch
 if __name__ == "__main__":
     watch()  # before the imports, which take a while
 
-from typing import Annotated
-
-import tyro
-
-from jaxae.bounds import Amount, Count, CountOrZero, Widths
-from jaxae.cli import TrainFlags, run, train
-from jaxae.config import DENSE_VAE, Activation
-
-DEFAULTS = TrainFlags.of(DENSE_VAE)
-
-
-def main(
-    flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = DEFAULTS,
-    beta: Amount = 1.0,
-    num_latent: Count = 50,
-    num_classes: CountOrZero = 0,
-    hidden: Widths = (200, 200),
-    activation: Activation = "tanh",
-) -> None:
-    """Train the VAE of Burda et al. 2016 (arXiv:1509.00519), one sample a code; in 50 epochs, not the paper's 3,280.
-
-    Args:
-        flags: Flags of any training.
-        beta: Weight of the KL divergence.
-        num_latent: Number of dimensions of the latent code.
-        num_classes: Number of classes of the condition; 0 is the plain VAE.
-        hidden: Widths of the encoder's layers; the decoder has them in reverse.
-        activation: Function after each of these layers.
-    """
-    train(
-        "dense-vae",
-        DENSE_VAE,
-        flags,
-        beta=beta,
-        num_latent=num_latent,
-        num_classes=num_classes,
-        hidden=hidden,
-        activation=activation,
-    )
-
+from jaxae.cli import run
+from jaxae.commands.train_dense_vae import main
 
 if __name__ == "__main__":
     run(main)

@@ -83,7 +83,7 @@ def test_figures_that_cannot_be_drawn_end_no_training(tmp_path, command, monkeyp
     def refuse(*_: object, **__: object) -> list[str]:
         raise InputError("expected matplotlib, got none")
 
-    monkeypatch.setattr("jaxae.plots.draw_run", refuse)
+    monkeypatch.setattr("jaxae.training.plots.draw_run", refuse)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         status, _, err = command("train_ae.py", *QUICK, "--epochs", 0, "--hidden", 4, "--run-dir", tmp_path / "run")

@@ -19,11 +19,13 @@ ORDER = [
     ["data"],
     ["network"],
     ["training"],
-    ["plots", "pretrained"],
+    ["pretrained"],
     ["cli"],
     ["port"],
     ["parity", "bench"],
     ["usecases", "translation"],
+    ["commands"],
+    ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
@@ -138,7 +140,7 @@ def test_public_names_are_all_there():
 def test_training_imports_neither_torch_nor_tensorflow(tmp_path):
     found = run(
         "import sys, jaxae\n"
-        "from jaxae.plots import draw_run\n"
+        "from jaxae.training.plots import draw_run\n"
         "data = jaxae.load('digits')\n"
         f"config = jaxae.AUTOENCODER.replace(epochs=1, replay='torch')\n"
         f"result = jaxae.fit(config, data, run_dir={str(tmp_path / 'run')!r})\n"

@@ -5,6 +5,8 @@ import re
 import pytest
 from conftest import REPOSITORY
 
+from jaxae.commands.table import COMMANDS
+
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -75,6 +77,14 @@ def test_every_row_of_what_ports_has_its_test():
     assert len(rows) > 20
 
 
-def test_every_script_is_named():
-    for script in (REPOSITORY / "scripts").glob("*.py"):
-        assert f"scripts/{script.name}" in README, f"the README does not name {script.name}"
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_named(command):
+    assert f"jaxae {command}" in README
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))])
+def test_commands_that_pages_name_are_there(page):
+    text = (REPOSITORY / page).read_text()
+    known = {*COMMANDS, "train", "completion bash"}
+    for words in re.findall(r"(?:`|^|&& |\$\()jaxae ((?:train )?[a-z]+(?:-[a-z]+)?(?: bash)?)", text, re.MULTILINE):
+        assert words in known or words.split()[0] in known, f"{page} names jaxae {words}"

@@ -155,8 +155,7 @@ def load_as(
     path = _path_of(name)
     if path is None:
         return _as_read(_named(str(name), data_dir, original_order), reading)
-    if data_dir is not None:
-        raise InputError(f"expected no data_dir beside the path of the data, got {data_dir} beside {name}")
+    check_data_dir(name, data_dir)
     if not is_there(path):
         raise InputError(unknown(name, ()))
     source = look(path)
@@ -164,6 +163,16 @@ def load_as(
     if source.kind != "arrays":
         found = dataclasses.replace(found, notes=(f"{source.kind} of {path}: {_counts(found)}", *found.notes))
     return _own(_name_of(str(name), path), found)
+
+
+def check_data_dir(name: str | Path, data_dir: str | Path | None) -> None:
+    """Refuse a folder of data beside data that are a path themselves.
+
+    Raises:
+        InputError: If both are given.
+    """
+    if data_dir is not None and _path_of(name, download=False) is not None:
+        raise InputError(f"expected no data_dir beside the path of the data, got {data_dir} beside {name}")
 
 
 def files_of(name: Given, data_dir: str | Path | None = None) -> list[Path]:

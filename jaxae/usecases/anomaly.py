@@ -19,9 +19,9 @@ from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network import apply
 from jaxae.network.models import Autoencoder
-from jaxae.plots import draw_images, new_figure
 from jaxae.storage.figures import save_figure
 from jaxae.training.checks import check_training
+from jaxae.training.plots import draw_images, new_figure
 from jaxae.usecases.anomaly_baselines import BASELINES, TUNING_CLASSES, TUNING_IMAGES, Normal, auroc, split_classes
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train

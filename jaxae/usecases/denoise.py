@@ -20,10 +20,10 @@ from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
 from jaxae.network.apply import reconstruct
 from jaxae.network.models import Autoencoder
-from jaxae.plots import draw_images, new_figure
 from jaxae.storage.extra import extra
 from jaxae.storage.figures import save_figure
 from jaxae.training.checks import check_training
+from jaxae.training.plots import draw_images, new_figure
 from jaxae.training.program import Corruption
 from jaxae.training.run_folder import RunFolder
 from jaxae.usecases.corruption import Gaussian, MaskedBlocks, SaltAndPepper

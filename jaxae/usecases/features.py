@@ -15,8 +15,8 @@ from jaxae.cli import default
 from jaxae.data.dataset import Dataset
 from jaxae.network.apply import encode
 from jaxae.network.models import Model
-from jaxae.plots import new_figure
 from jaxae.storage.figures import save_figure
+from jaxae.training.plots import new_figure
 from jaxae.training.run_folder import run_files
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.model_source import UseCaseSettings

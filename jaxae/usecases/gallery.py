@@ -10,8 +10,8 @@ from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.network.apply import decode
 from jaxae.network.vae import VAE
-from jaxae.plots import draw_tiles
 from jaxae.storage.figures import save_figure
+from jaxae.training.plots import draw_tiles
 from jaxae.usecases.samplers import Posteriors, SamplerName, draw_codes
 
 _EACH = 10

@@ -20,9 +20,9 @@ from jaxae.network.apply import map_rows
 from jaxae.network.layers import ACTIVATIONS, Linear
 from jaxae.network.models import Autoencoder, build
 from jaxae.network.parameters import Parameters, parameters_of
-from jaxae.plots import new_figure
 from jaxae.storage.figures import save_figure
 from jaxae.training.checks import check_training
+from jaxae.training.plots import new_figure
 from jaxae.usecases.corruption import MaskedPixels
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train

@@ -15,9 +15,9 @@ from jaxae.data.dataset import Dataset
 from jaxae.errors import InputError
 from jaxae.network.apply import decode, encode
 from jaxae.network.models import Autoencoder
-from jaxae.plots import new_figure, principal_plane, scatter_classes
 from jaxae.storage.figures import save_figure
 from jaxae.training.checks import check_training
+from jaxae.training.plots import new_figure, principal_plane, scatter_classes
 from jaxae.usecases.method_table import MethodTable, Shown, columns_of, tell
 from jaxae.usecases.model_source import UseCaseSettings, load_or_train
 from jaxae.usecases.principal import fit_pca, rows_of

@@ -63,7 +63,7 @@ class Command:
             frozenset(values.split(" & ")): message
             for scripts, table in REFUSED.items()
             for values, message in table.items()
-            if self.script in scripts.split() or (not scripts and values.split()[0] in names)
+            if self.name in scripts.split(", ") or (not scripts and values.split()[0] in names)
         }
 
     @property

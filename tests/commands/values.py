@@ -87,7 +87,7 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--run-dir": ("", "{cvae}", "--run-dir {cvae} --also {wide}", "--pretrained cvae-mnist"),
         "--out": ("", "samples.png", "samples.npz"),
         "--label": ("", "0", "9"),
-        "--count": ("20", "1", "11"),
+        "--count": ("20", "2", "11"),
     },
     "pretrain": USE_CASE
     | {
@@ -192,13 +192,13 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--plot": ("", "plot.png"),
     },
 }
-# Values that do not go here, or not together ("&"), by scripts ("" is all that have them): what the script then says.
+# Values that do not go here, or not together ("&"), by commands ("" is all that have them): what the script then says.
 REFUSED: dict[str, dict[str, str]] = {
     "": {
         "--device gpu": "expected a (gpu that JAX can use|framework that can train here), got .*only: cpu",
         "--upright": "expected upright for EMNIST alone",
     },
-    "train_ae train_cvae train_dense_vae": {
+    "train_ae, train_cvae, train_dense_vae": {
         "--binarize & --replay torch-1": "expected no replay where pixels are binarized",
         "--binarize & --replay torch": "expected no replay where pixels are binarized",
         "--resume & --seeds 2": "expected one seed with --resume",
@@ -235,6 +235,10 @@ REFUSED: dict[str, dict[str, str]] = {
             "expected (no --json and --figure beside --image|the --corruption that)",
         ),
     },
+    "compress compress": {
+        f"--data mnist --data-dir {{idx}} & --run-dir {run}": "expected no data_dir beside the path of the data"
+        for run in ("{ae}", "{vae}")
+    },
     "generate": {
         **dict.fromkeys(
             (
@@ -244,8 +248,7 @@ REFUSED: dict[str, dict[str, str]] = {
             ),
             "expected no --json and --figure beside --out",
         ),
-        "--json table.json & --count 1": "expected a --count of 2 or more for the table",
-        "--figure figure.png & --count 1": "expected a --count of 2 or more for the table",
+        "--count 1": "expected a --count of 2 or more for the table",
     },
     "published": {
         "--data mnist --data-dir {idx} & --parts forest": "expected a batch size of at most the 200 training examples"

@@ -1,5 +1,7 @@
 import dataclasses
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +12,14 @@ import pytest
 from conftest import REPOSITORY
 
 from jaxae import AUTOENCODER, CONDITIONAL_VAE, InputError, fit, load
-from jaxae.data.dataset import Dataset, Split
+from jaxae.data.dataset import Dataset, Split, save_arrays
 from jaxae.network.models import Autoencoder, build
 from jaxae.training.runtime import make_mesh
 from jaxae.usecases.compress import codec as codecs
 from jaxae.usecases.compress.code_tables import CodeTables, DamagedPayloadError, bins_of
 from jaxae.usecases.compress.codec import Codec, load_codec, prepare
 from jaxae.usecases.compress.container import Container, pack, unpack
-from jaxae.usecases.compress.files import compress_file, decompress_file
+from jaxae.usecases.compress.files import compress_file, decompress_file, open_codec
 from jaxae.usecases.compress.rate import RateComparison, compare_rates
 from jaxae.usecases.image_quality import pooled_psnr
 from jaxae.usecases.picture import read_pixels, write_pixels
@@ -355,3 +357,17 @@ def test_a_file_of_an_earlier_version_is_still_read():
     # A pixel may round to the next grey level where arithmetic differs in its last bits.
     assert np.abs(decoded.astype(int) - np.load(folder / "six.npy").astype(int)).max() <= 1
     assert codec.compress(load("digits").test.images[:6], 8.0)[:13] == ((folder / "six.jxae").read_bytes()[:13])
+
+
+@pytest.mark.parametrize("tables", ["there", "to be made"])
+def test_a_folder_of_data_is_refused_beside_a_run_on_a_path(tables, run_dir, digits, tmp_path):
+    save_arrays(digits, tmp_path / "own.npz")
+    folder = tmp_path / "run"
+    shutil.copytree(run_dir, folder)
+    settings = json.loads((folder / "config.json").read_text())
+    settings["data"] = str(tmp_path / "own.npz")
+    (folder / "config.json").write_text(json.dumps(settings))
+    if tables == "to be made":
+        (folder / codecs.CODEC_FILE).unlink()
+    with pytest.raises(InputError, match="expected no data_dir beside the path of the data, got "):
+        open_codec(folder, data_dir=tmp_path)

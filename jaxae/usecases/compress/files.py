@@ -8,7 +8,8 @@ import tyro
 
 from jaxae.bounds import Checked
 from jaxae.cli import ReadingFlags, default
-from jaxae.data.dataset import Dataset, files_of, load_as
+from jaxae.config import read_config
+from jaxae.data.dataset import Dataset, check_data_dir, files_of, load_as
 from jaxae.data.reading import Reading
 from jaxae.errors import InputError
 from jaxae.storage.files import check_writable, read_bytes, write_bytes
@@ -136,6 +137,8 @@ def open_codec(
         InputError: If the run is not finished or conditional, or its data is not there.
     """
     folder, reading = run_dir or _default_run(data), reading or Reading()
+    if run_dir is not None:  # whether there are tables already or not
+        check_data_dir(read_config(RunFolder(folder).config_file).data, data_dir)
     if (folder / CODEC_FILE).exists():
         return load_codec(folder)
     if run_dir is None:
