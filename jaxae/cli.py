@@ -47,10 +47,10 @@ def run(main: Callable[..., None]) -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started this
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  it is open as long as the process
-    carry_out(lambda: _parse(main)())
+    carry_out(lambda: bind(main)())
 
 
-def _parse(main: Callable[..., None]) -> Callable[[], None]:
+def bind(main: Callable[..., None]) -> Callable[[], None]:
     """The function with its arguments from the command line, to be called.
 
     Raises:
@@ -58,13 +58,13 @@ def _parse(main: Callable[..., None]) -> Callable[[], None]:
     """
 
     @wraps(main)
-    def bind(*args: Any, **keywords: Any) -> Callable[[], None]:
+    def bound(*args: Any, **keywords: Any) -> Callable[[], None]:
         return partial(main, *args, **keywords)
 
     prog, said = Path(sys.argv[0]).name, io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(bind, prog=prog)
+            return tyro.cli(bound, prog=prog)
     except SystemExit as exit:
         if not exit.code:
             raise

@@ -43,7 +43,7 @@ def bce_from_probabilities(
 def bce_from_logits(logits: Float[Array, "batch ..."], targets: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
     """Cross-entropy between pixels in [0, 1] and the sigmoid of the logits, stable at any logit.
 
-    max(l, 0) - l t + log(1 + exp(-|l|)), with gradient sigmoid(l) - t.
+    `max(l, 0) - l t + log(1 + exp(-abs(l)))`, with gradient `sigmoid(l) - t`.
 
     Raises:
         InputError: If the shapes differ, or one holds no floats.
