@@ -184,6 +184,8 @@ class TrainFlags(DataFlags):
             their costs are logged. Devices are divided among the models first.
         replay: Random stream to repeat: torch-1 and torch draw weights, order and noise as torch does after
             manual_seed, with the DataLoader of torch 1.x or of today.
+        tensorboard: Whether costs and figures are written for TensorBoard too, in the run folder's tensorboard/.
+        wandb: Project of Weights & Biases that follows the run; WANDB_MODE=offline keeps it here.
         reduction: Reduction of the cost: the post's (the autoencoder's mean over batch and pixels, the VAE's sum over
             both), that sum for either, or a sum over pixels and a mean over the batch.
     """
@@ -200,6 +202,8 @@ class TrainFlags(DataFlags):
     dtype: Annotated[ComputeDtype | None, default("float32; float64 in a replay")] = None
     seeds: Count = 1
     replay: Replay = "no"
+    tensorboard: Switch = False
+    wandb: Annotated[str | None, default("none", "PROJECT")] = None
     reduction: Reduction = "post"
 
     def __post_init__(self) -> None:

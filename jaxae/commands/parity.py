@@ -51,6 +51,10 @@ def main(
     check_writable(json, plot, inputs=[printed.log, *files_of("mnist", settings.data_dir)])
     if plot is not None:
         figure_format(plot)
+        if published is not None or printed.log is not None:
+            raise InputError("expected no --plot, which draws trajectories, beside --published and --log, got one")
+        if "trajectory" not in settings.rungs:
+            raise InputError(f"expected the rung trajectory with --plot, got only {', '.join(settings.rungs)}")
     style = "markdown" if markdown else "plain"
     if published is not None or printed.log is not None:
         _replay(published, printed, settings.data_dir, json, style)
@@ -90,7 +94,7 @@ def _replay(
     style: Literal["plain", "markdown"],
 ) -> None:
     """Replay logs, print the table, and exit with status 1 if one is beyond its tolerance."""
-    from jaxae.parity.published import published_logs, published_table, replay_published
+    from jaxae.parity.published import check_replay, published_logs, published_table, replay_published
     from jaxae.training.runtime import configure
 
     known = {log.name: log for log in published_logs()}
@@ -101,7 +105,8 @@ def _replay(
         logs.append(printed.read())
     configure(device="cpu", batch_size=max(log.config.train.batch_size for log in logs), dtype="float64")
     dataset = load("mnist", data_dir, original_order=True)
-
+    for log in logs:  # before the minutes that the first of them takes
+        check_replay(log, dataset)
     found = [replay_published(log, dataset, report=lambda line: print(line, file=sys.stderr)) for log in logs]
     try:
         if json is not None:

@@ -5,13 +5,14 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxae.cli import TrainFlags
 from jaxae.config import AutoencoderConfig, RunConfig, VAEConfig
 from jaxae.errors import InputError
+from jaxae.storage.extra import extra
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from jaxae.data.dataset import Dataset
     from jaxae.network.models import Model
     from jaxae.training.run_folder import MetricsLine
+    from jaxae.training.trackers import Following, Tracker
 
 
 def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -> None:
@@ -45,6 +47,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     config = preset.replace(**{key: getattr(flags, key) for key in own})
     config = config.replace(dtype=flags.dtype or ("float32" if flags.replay == "no" else "float64"))
     config = config.replace(**{key: value for key, value in settings.items() if value is not None})
+    _check_trackers(flags)
     dataset = flags.load(original_order=config.train.replay != "no")
     if "num_classes" in settings and settings["num_classes"] is None:
         config = config.replace(num_classes=dataset.num_classes)
@@ -53,39 +56,72 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     if flags.seeds != 1:
         _train_many(config, dataset, folder, mesh, flags)
         return
-    figures = _Figures(folder, dataset)
-    result = fit(
-        config,
-        dataset,
-        run_dir=folder,
-        resume=flags.resume,
-        mesh=mesh,
-        log_every=flags.log_every,
-        checkpoint_seconds=flags.checkpoint_seconds,
-        log=partial(print, flush=True),
-        show_progress=True,
-        after_epoch=figures.renew,
-    )
-    figures.draw(result.model, result.metrics)
+    figures = _Figures(folder, dataset, flags, config)
+    try:
+        result = fit(
+            config,
+            dataset,
+            run_dir=folder,
+            resume=flags.resume,
+            mesh=mesh,
+            log_every=flags.log_every,
+            checkpoint_seconds=flags.checkpoint_seconds,
+            log=partial(print, flush=True),
+            show_progress=True,
+            after_epoch=figures.renew,
+        )
+        figures.draw(result.model, result.metrics)
+    finally:
+        figures.close()
     print(_summary(config, result.metrics, figures, flags), file=sys.stderr)
+
+
+def _check_trackers(flags: TrainFlags) -> None:
+    """Refuse before a training what would follow it and cannot."""
+    if flags.seeds != 1 and (flags.tensorboard or flags.wandb is not None):
+        raise InputError(f"expected one seed with --tensorboard and --wandb, got {flags.seeds}")
+    if flags.tensorboard:
+        extra("tensorboardX", "tensorboardX", "tensorboard")
+    if flags.wandb is not None:
+        extra("wandb", "wandb", "wandb")
 
 
 @dataclass
 class _Figures:
-    """The figures of a run while it trains."""
+    """The figures of a run while it trains, and those who follow it."""
 
     folder: Path
     dataset: "Dataset"
+    flags: TrainFlags
+    config: RunConfig
     begun: float = field(default_factory=time.perf_counter)
     seconds: float = 0.0
     last: float = 0.0
     names: list[str] = field(default_factory=list)
+
+    @cached_property
+    def following(self) -> "Following":
+        """Those who follow the run; at work from the first call on, when it has its folder."""
+        from jaxae.training.trackers import Following, TensorBoardTracker, WandbTracker
+
+        trackers: list[Tracker] = []
+        if self.flags.tensorboard:
+            trackers.append(TensorBoardTracker(self.folder / "tensorboard", self.config))
+        if self.flags.wandb is not None:
+            trackers.append(WandbTracker(self.flags.wandb, self.folder, self.config))
+        return Following(trackers)
+
+    def close(self) -> None:
+        """End those who follow, if there were any: a training that was refused has left nothing."""
+        if "following" in vars(self):
+            self.following.close()
 
     def renew(self, model: "Model", metrics: "list[MetricsLine]") -> None:
         """Draw samples and reconstructions: the first ones, then while all figures stay within a hundredth of the time.
 
         The other hundredth is for those at the end.
         """
+        self.following(model, metrics)
         if not self.seconds or self.seconds + self.last <= 0.01 * (time.perf_counter() - self.begun):
             self.draw(model, metrics, whole=False)
 
@@ -99,6 +135,7 @@ class _Figures:
             self.names = draw_run(self.folder, model, metrics, self.dataset, whole=whole)
         except InputError as error:  # no reason to end a training
             warnings.warn(f"no figures in {self.folder}: {error}", stacklevel=2)
+        self.following.show([self.folder / name for name in self.names])
         if first and self.names:
             print(f"figures in {self.folder}: {', '.join(self.names)}", file=sys.stderr)
         self.last = time.perf_counter() - begun

@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Literal
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, RunConfig
 from jaxae.data.dataset import Dataset
@@ -155,6 +156,23 @@ def published_logs() -> list[PublishedLog]:
     return [PublishedLog(name, config, tuple(map(tuple, logs[name]))) for name, config in _CONFIGS.items()]
 
 
+def check_replay(log: PublishedLog, dataset: Dataset) -> Mesh:
+    """The devices that a log's replay is for; what cannot be replayed is refused, before anything else is.
+
+    Raises:
+        InputError: If the log has other batches than its settings make of the data, or these do not suit the model.
+    """
+    batches, size = -(-len(dataset.train.labels) // log.config.train.batch_size), log.config.train.batch_size
+    last = max(batch for _, batch, _ in log.costs)
+    # Some print the number of batches less one.
+    if last >= batches or (log.batches or batches) not in (batches, batches - 1):
+        told = f"{log.batches} batches" if log.batches else f"batch {last}"
+        raise InputError(f"expected a log of {batches} batches of {size} an epoch, got one of {told}: {log.name}")
+    mesh = make_mesh(batch_size=size)
+    check_training(log.config, dataset, mesh)
+    return mesh
+
+
 def replay_published(
     log: PublishedLog,
     dataset: Dataset,
@@ -176,14 +194,7 @@ def replay_published(
         InputError: If the log has other batches than its settings make of the data, or these do not suit the model.
     """
     begun = time.perf_counter()
-    batches, size = -(-len(dataset.train.labels) // log.config.train.batch_size), log.config.train.batch_size
-    last = max(batch for _, batch, _ in log.costs)
-    # Some print the number of batches less one.
-    if last >= batches or (log.batches or batches) not in (batches, batches - 1):
-        told = f"{log.batches} batches" if log.batches else f"batch {last}"
-        raise InputError(f"expected a log of {batches} batches of {size} an epoch, got one of {told}: {log.name}")
-    mesh = make_mesh(batch_size=size)
-    check_training(log.config, dataset, mesh)
+    mesh = check_replay(log, dataset)
     schedule = make_schedule(log.config, len(dataset.train.labels))
     program = program_of(log.config, mesh)
     trainer = Trainer.start(program, schedule.init_parameters(), dataset.train, hyperparameters_of(log.config))

@@ -31,7 +31,7 @@ from jaxae.network.apply import check_unconditional
 from jaxae.network.likelihood import importance_weighted_log_likelihood
 from jaxae.network.models import Model
 from jaxae.network.vae import VAE
-from jaxae.parity.published import PublishedComparison, published_logs, replay_published
+from jaxae.parity.published import PublishedComparison, check_replay, published_logs, replay_published
 from jaxae.storage.files import check_writable
 from jaxae.training.checks import check_training
 from jaxae.training.many import fit_many, load_models
@@ -108,6 +108,8 @@ def run(settings: PublishedSettings) -> MethodTable[PublishedRow]:
         check_training(config, dataset, mesh, models=settings.seeds)
     if "costs" in settings.parts and dataset.name != "mnist":
         raise InputError(f"expected mnist, of which the printed costs are, got {dataset.name}")
+    for log in published_logs() if "costs" in settings.parts else ():
+        check_replay(log, dataset)
     parts = {"costs": _costs, "forest": _forest, "likelihood": _likelihoods}
     rows = tuple(row for part in settings.parts for row in parts[part](settings, dataset, mesh))
     return MethodTable(

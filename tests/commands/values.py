@@ -24,6 +24,7 @@ TRAINING = EVERYWHERE | {
     "--run-dir": ("run", ""),
     "--log-every": ("", "1"),
     "--checkpoint-seconds": ("", "0"),
+    "--wandb": ("",),  # a package of its own: tests/training/test_trackers.py
     "--seeds": ("1", "2", "3"),
 }
 USE_CASE = EVERYWHERE | {
@@ -175,7 +176,7 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "check_parity": {
         "--models": ("Autoencoder", "VAE", "'ConditionalVAE, 11 channels'"),
-        "--rungs": ("losses", "layers", "initialisation step"),
+        "--rungs": ("losses", "layers", "initialisation step", "trajectory"),
         "--steps": ("2",),
         "--full": ("",),  # an hour
         "--data-dir": ("",),
@@ -201,6 +202,8 @@ REFUSED: dict[str, dict[str, str]] = {
     "train_ae, train_cvae, train_dense_vae": {
         "--binarize & --replay torch-1": "expected no replay where pixels are binarized",
         "--binarize & --replay torch": "expected no replay where pixels are binarized",
+        "--tensorboard & --seeds 2": "expected one seed with --tensorboard",
+        "--tensorboard & --seeds 3": "expected one seed with --tensorboard",
         "--resume & --seeds 2": "expected one seed with --resume",
         "--resume & --seeds 3": "expected one seed with --resume",
         "--batch-size 201": "expected a batch size of at most the 200 training examples, got 201",
@@ -218,7 +221,11 @@ REFUSED: dict[str, dict[str, str]] = {
             *("--no-output-leaky-relu", "--replay torch", "--reduction sum", "--reduction batch_mean"),
         ),
         "expected --log FILE beside the settings of a log",
-    ),
+    )
+    | {
+        f"--plot plot.png & --rungs {rungs}": "expected the rung trajectory with --plot, got only "
+        for rungs in ("losses", "layers", "initialisation step")
+    },
     "compare": {"--steps 2 & --dtype bfloat16": "expected no --steps in bfloat16"},
     "denoise": {
         "--image {character} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
@@ -251,7 +258,8 @@ REFUSED: dict[str, dict[str, str]] = {
         "--count 1": "expected a --count of 2 or more for the table",
     },
     "published": {
-        "--data mnist --data-dir {idx} & --parts forest": "expected a batch size of at most the 200 training examples"
+        "--data mnist --data-dir {idx} & --parts forest": "expected a batch size of at most the 200 training examples",
+        "--data mnist --data-dir {idx} & --parts costs": "expected a log of 1 batches of 256 an epoch, got one of batch",
     },
     "port_weights": {
         "--verify & --inspect": "expected DST to write to, or --inspect alone",
