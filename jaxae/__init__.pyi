@@ -5,9 +5,11 @@ from . import parity as parity
 from . import port as port
 from .config import AUTOENCODER as AUTOENCODER
 from .config import CONDITIONAL_VAE as CONDITIONAL_VAE
+from .config import CONV_VAE as CONV_VAE
 from .config import DENSE_VAE as DENSE_VAE
 from .config import AutoencoderConfig as AutoencoderConfig
 from .config import ConditionalVAEConfig as ConditionalVAEConfig
+from .config import ConvVAEConfig as ConvVAEConfig
 from .config import DenseVAEConfig as DenseVAEConfig
 from .config import RunConfig as RunConfig
 from .config import TrainConfig as TrainConfig
@@ -20,6 +22,7 @@ from .data.pixels import as_unit_float as as_unit_float
 from .errors import DivergenceError as DivergenceError
 from .errors import InputError as InputError
 from .errors import StoppedError as StoppedError
+from .network.conv_vae import ConvVAE as ConvVAE
 from .network.dense_vae import DenseVAE as DenseVAE
 from .network.likelihood import importance_weighted_log_likelihood as importance_weighted_log_likelihood
 from .network.models import Autoencoder as Autoencoder

@@ -2,7 +2,7 @@
 
 Two presets are those of the notebooks that the post derives from (`rasbt/deeplearning-models`,
 `ae-basic` and `ae-cnn-cvae`); the third is the VAE of Burda, Grosse and Salakhutdinov 2016
-(arXiv:1509.00519), trained in fewer and larger steps.
+(arXiv:1509.00519), trained in fewer and larger steps; the last takes pictures of any size.
 """
 
 import dataclasses
@@ -63,7 +63,7 @@ class AutoencoderConfig(Checked):
 
 @dataclass(frozen=True)
 class VAEConfig(Checked, ABC):
-    """What the settings of every VAE of 28 by 28 images hold; a network's own come beside them.
+    """What the settings of every VAE of images hold; a network's own come beside them.
 
     Attributes:
         num_latent: Number of dimensions of the latent code.
@@ -82,9 +82,14 @@ class VAEConfig(Checked, ABC):
         return self.num_latent
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return 28, 28, 1
+
+    @property
     @abstractmethod
     def num_output_channels(self) -> int:
-        """Channels of the reconstruction: the image, and the planes of a reconstructed condition."""
+        """Channels of the reconstruction: the image's, and the planes of a reconstructed condition."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,55 @@ class DenseVAEConfig(VAEConfig):
         return 1
 
 
+@dataclass(frozen=True)
+class ConvVAEConfig(VAEConfig):
+    """A convolutional VAE of images of any size, grey or in colour, by default without a condition.
+
+    Each of the encoder's convolutions halves the sides (kernel 4, stride 2, padding 1, as in DCGAN, arXiv:1511.06434),
+    each of the decoder's doubles them.
+
+    Attributes:
+        height: Height of the images.
+        width: Width of the images.
+        channels: Number of channels of the images, 1 for grey and 3 for colour.
+        widths: Numbers of channels after each of the encoder's convolutions; the decoder has them in reverse.
+        activation: Function after each of these layers.
+    """
+
+    num_classes: CountOrZero = 0
+    height: Count = 64
+    width: Count = 64
+    channels: Count = 3
+    widths: Widths = (32, 64, 128)
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = min(self.height, self.width).bit_length() - 1
+        _require(
+            len(self.widths) <= most,
+            f"at most {most} widths, as each halves the sides of {self.height} by {self.width}",
+            len(self.widths),
+        )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return self.height, self.width, self.channels
+
+    @property
+    def sides(self) -> tuple[tuple[int, int], ...]:
+        """Height and width before, between and after the encoder's convolutions."""
+        return tuple((self.height >> n, self.width >> n) for n in range(len(self.widths) + 1))
+
+    @property
+    def num_output_channels(self) -> int:
+        """Channels of the reconstruction: the image's."""
+        return self.channels
+
+
 ModelConfig = AutoencoderConfig | VAEConfig
-_KINDS = {kind.__name__: kind for kind in (AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig)}
+_KINDS = {kind.__name__: kind for kind in (AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, ConvVAEConfig)}
 
 
 @dataclass(frozen=True)
@@ -267,3 +319,4 @@ CONDITIONAL_VAE = RunConfig(ConditionalVAEConfig(), TrainConfig(epochs=50, batch
 DENSE_VAE = RunConfig(
     DenseVAEConfig(), TrainConfig(epochs=50, batch_size=128, learning_rate=0.001, seed=0, binarize=True)
 )
+CONV_VAE = RunConfig(ConvVAEConfig(num_latent=64), TrainConfig(epochs=50, batch_size=128, learning_rate=0.001, seed=0))

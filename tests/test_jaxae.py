@@ -50,7 +50,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
     ("words", "meant"),
     [
         (["genrate"], "expected jaxae generate.*, got jaxae genrate"),
-        (["train"], "expected jaxae train ae or jaxae train cvae or jaxae train dense-vae, got jaxae train"),
+        (["train"], "expected jaxae train ae or jaxae train cvae or .*dense-vae, got jaxae train"),
         (["train", "vae"], "expected jaxae train ae or .*, got jaxae train vae"),
         (["zzz"], "expected a command that jaxae --help lists, got jaxae zzz"),
         (["--verbose"], "expected a command that jaxae --help lists, got jaxae --verbose"),

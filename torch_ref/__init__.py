@@ -6,6 +6,7 @@ from importlib import import_module
 _NAMES = {
     "batches": ("ImageDataset", "ReplayedBatches", "epoch_order", "shuffled_batches"),
     "checkpoint": ("Restored", "load_checkpoint", "save_checkpoint"),
+    "conv_vae": ("ConvVariationalAutoencoder",),
     "data": ("Dataset", "Split", "load_arrays", "load_idx", "to_float"),
     "errors": ("InputError",),
     "loops": ("Evaluation", "evaluate", "train_autoencoder", "train_cvae", "train_step_autoencoder", "train_step_cvae"),

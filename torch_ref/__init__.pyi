@@ -7,6 +7,7 @@ from .batches import shuffled_batches as shuffled_batches
 from .checkpoint import Restored as Restored
 from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save_checkpoint as save_checkpoint
+from .conv_vae import ConvVariationalAutoencoder as ConvVariationalAutoencoder
 from .data import Dataset as Dataset
 from .data import Split as Split
 from .data import load_arrays as load_arrays

@@ -10,12 +10,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .conv_vae import ConvVariationalAutoencoder
 from .declared import check_declared
 from .errors import InputError
 from .models import Autoencoder, ConditionalVariationalAutoencoder, DenseVariationalAutoencoder, VariationalAutoencoder
 
 MODELS: dict[str, Callable[..., Autoencoder | VariationalAutoencoder]] = {
-    kind.__name__: kind for kind in (Autoencoder, ConditionalVariationalAutoencoder, DenseVariationalAutoencoder)
+    kind.__name__: kind
+    for kind in (
+        Autoencoder,
+        ConditionalVariationalAutoencoder,
+        ConvVariationalAutoencoder,
+        DenseVariationalAutoencoder,
+    )
 }
 
 

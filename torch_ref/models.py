@@ -53,7 +53,7 @@ class Autoencoder(torch.nn.Module):
             "activation": activation,
             "initialization": initialization,
         }
-        self.activation = _activation(activation)
+        self.activation = activation_of(activation)
         self.num_encoder_layers = len(hidden)
 
         sizes = [num_features, *hidden, *reversed(hidden[:-1]), num_features]
@@ -87,7 +87,7 @@ class Autoencoder(torch.nn.Module):
 
 
 class VariationalAutoencoder(torch.nn.Module, ABC):
-    """What the VAEs of 28×28 images share: a code from the posterior, and the pass through both halves.
+    """What the VAEs share: a code from the posterior, and the pass through both halves.
 
     A VAE has layers `z_mean` and `z_log_var`, `features` before and `decoder` after them; its
     `settings` are the constructor's arguments, and with `num_classes=0` its labels may be None.
@@ -96,13 +96,14 @@ class VariationalAutoencoder(torch.nn.Module, ABC):
     num_latent: int
     num_classes: int
     reconstruct_condition: bool = False
+    image_shape: tuple[int, int, int] = (1, 28, 28)
     settings: dict[str, object]
     z_mean: torch.nn.Linear
     z_log_var: torch.nn.Linear
 
     @abstractmethod
     def features(self, images: Tensor, targets: Tensor | None) -> Tensor:
-        """What `z_mean` and `z_log_var` are given, [B, width], of images [B, 1, 28, 28] and labels [B]."""
+        """What `z_mean` and `z_log_var` are given, [B, width], of images [B, C, H, W] and labels [B]."""
 
     @abstractmethod
     def decoder(self, encoded: Tensor, targets: Tensor | None = None) -> Tensor:
@@ -125,10 +126,12 @@ class VariationalAutoencoder(torch.nn.Module, ABC):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """z_mean, z_log_var and the sampled code, each [B, num_latent].
 
-        Takes features [B, 1, 28, 28] in [0, 1] and labels [B].
+        Takes features [B, *image_shape] in [0, 1] and labels [B].
         """
-        if features.shape[1:] != (1, 28, 28):
-            raise InputError(f"expected features of (B, 1, 28, 28), got {tuple(features.shape)}")
+        if features.shape[1:] != self.image_shape:
+            raise InputError(
+                f"expected features of (B, {', '.join(map(str, self.image_shape))}), got {tuple(features.shape)}"
+            )
         x = self.features(features, targets)
         z_mean = self.z_mean(x)
         # A log variance, whatever the post's prose says: the standard deviation is exp(z / 2).
@@ -138,7 +141,7 @@ class VariationalAutoencoder(torch.nn.Module, ABC):
     def forward(
         self, features: Tensor, targets: Tensor | None = None, eps: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """z_mean, z_log_var, encoded and decoded of features [B, 1, 28, 28] and labels [B]."""
+        """z_mean, z_log_var, encoded and decoded of features [B, *image_shape] and labels [B]."""
         z_mean, z_log_var, encoded = self.encoder(features, targets, eps)
         return z_mean, z_log_var, encoded, self.decoder(encoded, targets)
 
@@ -186,7 +189,7 @@ class ConditionalVariationalAutoencoder(VariationalAutoencoder):
         super().__init__()
         if num_features != 28 * 28:
             raise InputError(f"expected 784 features (28 by 28 pixels), got {num_features}")
-        _check_sizes(num_latent, num_classes)
+        check_sizes(num_latent, num_classes)
         if reconstruct_condition and not num_classes:
             raise InputError("expected classes to reconstruct the condition of, got num_classes=0")
         self.settings = {
@@ -256,7 +259,7 @@ class DenseVariationalAutoencoder(VariationalAutoencoder):
         activation: str = "tanh",
     ):
         super().__init__()
-        _check_sizes(num_latent, num_classes)
+        check_sizes(num_latent, num_classes)
         if not hidden or min(hidden) < 1:
             raise InputError(f"expected layer sizes of at least one, got {list(hidden)}")
         self.settings = {
@@ -267,7 +270,7 @@ class DenseVariationalAutoencoder(VariationalAutoencoder):
         }
         self.num_latent = num_latent
         self.num_classes = num_classes
-        self.activation = _activation(activation)
+        self.activation = activation_of(activation)
         self.num_hidden = len(hidden)
 
         into = [28 * 28 + num_classes, *hidden]
@@ -294,14 +297,16 @@ class DenseVariationalAutoencoder(VariationalAutoencoder):
         return torch.sigmoid(getattr(self, f"dec_linear_{self.num_hidden + 1}")(x)).view(-1, 1, 28, 28)
 
 
-def _check_sizes(num_latent: int, num_classes: int) -> None:
+def check_sizes(num_latent: int, num_classes: int) -> None:
+    """Refuse sizes of a code or a condition that cannot be, by an InputError."""
     if num_latent < 1:
         raise InputError(f"expected at least one latent dimension, got {num_latent}")
     if num_classes < 0:
         raise InputError(f"expected zero or more classes, got {num_classes}")
 
 
-def _activation(name: str) -> Callable[[Tensor], Tensor]:
+def activation_of(name: str) -> Callable[[Tensor], Tensor]:
+    """The activation of this name; an unknown one is an InputError."""
     if name not in ACTIVATIONS:
         raise InputError(f"expected an activation out of {', '.join(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]

@@ -17,6 +17,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
         "train ae": ("train_ae", "the post's plain autoencoder, 784-32-784"),
         "train cvae": ("train_cvae", "the post's convolutional VAE, conditioned on the class"),
+        "train conv-vae": ("train_conv_vae", "a convolutional VAE of pictures of any size, in colour too"),
         "train dense-vae": ("train_dense_vae", "the literature's fully connected VAE, on binarized pixels"),
     },
     "use what is trained": {

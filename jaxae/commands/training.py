@@ -1,5 +1,6 @@
 """What the commands that train have in common: figures as it trains, a summary, and what to try next."""
 
+import math
 import shlex
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxae.cli import TrainFlags
-from jaxae.config import AutoencoderConfig, RunConfig, VAEConfig
+from jaxae.config import AutoencoderConfig, ConvVAEConfig, RunConfig, VAEConfig
 from jaxae.errors import InputError
 from jaxae.storage.extra import extra
 
@@ -51,6 +52,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     dataset = flags.load(original_order=config.train.replay != "no")
     if "num_classes" in settings and settings["num_classes"] is None:
         config = config.replace(num_classes=dataset.num_classes)
+    config = _of_the_images(config, dataset)
     mesh = flags.configure(batch_size=config.train.batch_size, models=flags.seeds, dtype=config.train.dtype)
     folder = flags.run_dir or default_path(f"{name}-{dataset.name}", resume=flags.resume)
     if flags.seeds != 1:
@@ -74,6 +76,16 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     finally:
         figures.close()
     print(_summary(config, result.metrics, figures, flags), file=sys.stderr)
+
+
+def _of_the_images(config: RunConfig, dataset: "Dataset") -> RunConfig:
+    """The settings with the sizes of the data's images, where a network takes images of any."""
+    shape = dataset.train.images.shape[1:]
+    if isinstance(config.model, AutoencoderConfig):
+        return config.replace(num_features=math.prod(shape))
+    if isinstance(config.model, ConvVAEConfig):
+        return config.replace(**dict(zip(("height", "width", "channels"), shape, strict=True)))
+    return config
 
 
 def _check_trackers(flags: TrainFlags) -> None:
@@ -160,7 +172,8 @@ def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures,
     if isinstance(config.model, AutoencoderConfig):
         jobs = ["reduce", "features"]
     elif not config.model.num_classes:
-        jobs = ["features", "compress rate"]
+        # Files are compressed in tiles of 28 by 28 grey pixels.
+        jobs = ["features", *(["compress rate"] if figures.dataset.image_shape == (28, 28, 1) else [])]
     elif config.model.num_classes == classes:
         label = min(7, classes - 1)
         jobs = [f"generate --label {label} --count 16 --out samples.png", "generate --figure gallery.png"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,6 +94,16 @@ class Dataset:
             except InputError as error:
                 raise InputError(f"{error} in the {name} split") from error
             object.__setattr__(self, name, Split(images, labels.astype(np.int32, copy=False)))
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Height, width and channels of an image."""
+        return self.train.images.shape[1:]
+
+    @property
+    def num_features(self) -> int:
+        """Number of values of an image."""
+        return math.prod(self.image_shape)
 
 
 def load(

@@ -177,7 +177,7 @@ def padded_length(count: int, least: int = 1) -> int:
 
 def image_of(config: ModelConfig, decoded: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """What a model decodes without the planes of a reconstructed condition."""
-    return decoded if isinstance(config, AutoencoderConfig) else decoded[..., :1]
+    return decoded if isinstance(config, AutoencoderConfig) else decoded[..., : config.image_shape[2]]
 
 
 def _over_rows(
@@ -205,8 +205,10 @@ def _pixels(model: Model, images: Num[np.ndarray, "n ..."]) -> Float[np.ndarray,
     """Images as floats, of a model's shape."""
     images = as_array("images", images)
     shape = images.shape[1:]
-    if isinstance(model.config, VAEConfig) and shape != (28, 28, 1):
-        raise InputError(f"expected images [n, 28, 28, 1], got {list(images.shape)}")
+    if isinstance(model.config, VAEConfig) and shape != model.config.image_shape:
+        raise InputError(
+            f"expected images [n, {', '.join(map(str, model.config.image_shape))}], got {list(images.shape)}"
+        )
     if isinstance(model.config, AutoencoderConfig) and (
         not images.ndim or math.prod(shape) != model.config.num_features
     ):

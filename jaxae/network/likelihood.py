@@ -25,7 +25,7 @@ Pixels = Literal["binarized", "drawn", "continuous", "cross-entropy"]
 
 def importance_weighted_log_likelihood(
     model: VAE,
-    images: Float[Input, "batch 28 28 1"],
+    images: Float[Input, "batch h w c"],
     labels: Int[Input, " batch"] | None = None,
     *,
     key: Key[Array, ""],
@@ -62,7 +62,7 @@ def importance_weighted_log_likelihood(
         check_images(images)
     if pixels not in get_args(Pixels):
         raise InputError(f"expected pixels of {', '.join(get_args(Pixels))}, got {pixels!r}")
-    if model.config.num_output_channels > 1:
+    if model.config.num_output_channels > model.config.image_shape[2]:
         raise InputError("expected a model of images alone, got one that reconstructs its condition")
     if pixels == "binarized":
         images = jnp.round(images)

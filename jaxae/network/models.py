@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, Lowering, ModelConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ConvVAEConfig, DenseVAEConfig, Lowering, ModelConfig
 from jaxae.errors import InputError
+from jaxae.network.conv_vae import ConvVAE
 from jaxae.network.dense_vae import DenseVAE
 from jaxae.network.fork import check_not_forked
 from jaxae.network.layers import (
@@ -200,6 +201,8 @@ def build(config: ModelConfig, *, rngs: nnx.Rngs) -> Model:
         return Autoencoder(config, rngs=rngs)
     if isinstance(config, DenseVAEConfig):
         return DenseVAE(config, rngs=rngs)
+    if isinstance(config, ConvVAEConfig):
+        return ConvVAE(config, rngs=rngs)
     assert isinstance(config, ConditionalVAEConfig)
     return ConditionalVAE(config, rngs=rngs)
 

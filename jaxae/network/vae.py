@@ -3,6 +3,7 @@
 Modules hold no random state: noise comes in as an argument.
 """
 
+import math
 from abc import abstractmethod
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ class VAEOutput(NamedTuple):
 
 
 class VAE(nnx.Module):
-    """A VAE of 28 by 28 images, conditioned on a class label where there are classes.
+    """A VAE of images, conditioned on a class label where there are classes.
 
     The class enters the decoder as a one-hot vector beside the code. With `num_classes=0` it is the
     plain VAE, which takes no label (Kingma and Welling 2014, arXiv:1312.6114; the condition is that
@@ -87,24 +88,24 @@ class VAE(nnx.Module):
 
     @abstractmethod
     def _features(
-        self, x: Float[Array, "batch 28 28 1"], label: Int[Array, " batch"] | None
+        self, x: Float[Array, "batch h w channels"], label: Int[Array, " batch"] | None
     ) -> Float[Array, "batch features"]:
         """What the posterior's two layers are given, of images and perhaps their labels."""
 
     @abstractmethod
-    def _logits(self, code: Float[Array, "batch latent_classes"]) -> Float[Array, "batch 28 28 c"]:
+    def _logits(self, code: Float[Array, "batch latent_classes"]) -> Float[Array, "batch h w c"]:
         """Reconstructions before the sigmoid, of codes with the one-hot class behind them."""
 
     def encode(
-        self, x: Float[Input, "batch 28 28 1"], label: Int[Input, " batch"] | None = None
+        self, x: Float[Input, "batch h w channels"], label: Int[Input, " batch"] | None = None
     ) -> tuple[Float[Array, "batch latent"], Float[Array, "batch latent"]]:
         """Mean and log variance (not log deviation) of the posterior of images in [0, 1].
 
         Raises:
-            InputError: If the images are not floats of 28 by 28 by 1, or a label is missing or not wanted.
+            InputError: If the images are not floats of the model's shape, or a label is missing or not wanted.
         """
-        if x.shape[1:] != (28, 28, 1):
-            raise InputError(f"expected images [batch, 28, 28, 1], got {list(x.shape)}")
+        if x.shape[1:] != (shape := self.config.image_shape):
+            raise InputError(f"expected images [batch, {', '.join(map(str, shape))}], got {list(x.shape)}")
         features = self._features(as_floats(x), self._checked_label(label, len(x)))
         return self.z_mean(features), self.z_log_var(features)
 
@@ -127,7 +128,7 @@ class VAE(nnx.Module):
 
     def decode_logits(
         self, code: Float[Input, "batch latent"], label: Int[Input, " batch"] | None = None
-    ) -> Float[Array, "batch 28 28 c"]:
+    ) -> Float[Array, "batch h w c"]:
         """Reconstructions of codes, before the sigmoid.
 
         Raises:
@@ -138,13 +139,13 @@ class VAE(nnx.Module):
 
     def decode(
         self, code: Float[Input, "batch latent"], label: Int[Input, " batch"] | None = None
-    ) -> Float[Array, "batch 28 28 c"]:
+    ) -> Float[Array, "batch h w c"]:
         """Reconstructions of codes, in [0, 1]."""
         return jax.nn.sigmoid(self.decode_logits(code, label))
 
     def __call__(
         self,
-        x: Float[Input, "batch 28 28 1"],
+        x: Float[Input, "batch h w channels"],
         label: Int[Input, " batch"] | None = None,
         *,
         eps: Float[Input, "batch latent"],
@@ -157,7 +158,7 @@ class VAE(nnx.Module):
 
     def sample(
         self, label: Int[Input, " batch"] | int | None = None, *, key: Key[Array, ""], count: int = 1
-    ) -> Float[Array, "batch 28 28 c"]:
+    ) -> Float[Array, "batch h w c"]:
         """Decode codes of the prior N(0, I): one for each label, or `count` for a single one.
 
         Raises:
@@ -170,17 +171,17 @@ class VAE(nnx.Module):
             full = jnp.full if isinstance(label, Array) else np.full
             label = full(count, label) if label.ndim == 0 else label
             count = len(label)
-        check_fits("samples", count * (self.config.num_latent + 28 * 28) * 4)
+        check_fits("samples", count * (self.config.num_latent + math.prod(self.config.image_shape)) * 4)
         code = jax.random.normal(key, (count, self.config.num_latent))
         return self.decode(code, label)
 
     def interpolate(
         self,
-        first: Float[Input, "28 28 1"],
-        second: Float[Input, "28 28 1"],
+        first: Float[Input, "h w channels"],
+        second: Float[Input, "h w channels"],
         steps: int,
         label: Int[Input, "2"] | None = None,
-    ) -> Float[Array, "steps 28 28 c"]:
+    ) -> Float[Array, "steps h w c"]:
         """Decode the straight line between the posterior means of two images, ends included.
 
         With a condition, `label` holds the two images' classes; the first half of the way is

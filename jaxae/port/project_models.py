@@ -1,11 +1,12 @@
 """The project's own models, known by their tensors."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, ModelConfig, RunConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ConvVAEConfig, DenseVAEConfig, ModelConfig, RunConfig
 from jaxae.errors import InputError, brief
 from jaxae.network.models import parameter_shapes
 from jaxae.network.parameters import named_leaves
@@ -34,14 +35,14 @@ def recognise(source: WeightSource) -> ModelConfig:
     if strange := [f"{name!r} of {type(value).__name__}" for name, value in tensors if not hasattr(value, "shape")]:
         raise InputError(f"expected tensors alone among the weights, got {brief(', '.join(strange), 200)}")
     shapes = _in_flax(source)
-    config = _autoencoder(shapes) or _conditional_vae(shapes) or _dense_vae(shapes)
+    said = _said(source)
+    config = _autoencoder(shapes) or _conv_vae(shapes, said) or _conditional_vae(shapes) or _dense_vae(shapes)
     if config is None or _expected(config) != shapes:
         names = brief(", ".join(sorted(shapes)[:4]), 160)
         raise InputError(
             f"expected one of jaxae's models, got tensors {names}, ... of another: "
             "name your network by --model package.module:factory"
         )
-    said = _said(source)
     full = dataclasses.replace(config, **{name: said[name] for name in vars(config) if name in said})
     if _expected(full) != shapes:
         raise InputError(f"expected the tensors of {full}, as the file says, got those of {config}")
@@ -86,6 +87,24 @@ def _conditional_vae(shapes: Shapes) -> ConditionalVAEConfig | None:
     if len(first) != 4 or len(last) != 4 or len(code) != 1:
         return None
     return ConditionalVAEConfig(code[0], first[2] - 1, reconstruct_condition=last[2] > 1)
+
+
+def _conv_vae(shapes: Shapes, said: Mapping[str, Any]) -> ConvVAEConfig | None:
+    """Kernels of 4 by 4 alone; the sides are what the file says, else those of a square that never was odd."""
+    kernels = [shapes.get(f"enc_conv_{number}.kernel", ()) for number in range(1, len(shapes) + 1)]
+    kernels = [kernel for kernel in kernels if len(kernel) == 4]
+    code, linear = shapes.get("z_mean.bias", ()), shapes.get("dec_linear_1.kernel", ())
+    if not kernels or any(kernel[:2] != (4, 4) for kernel in kernels) or len(code) != 1 or len(linear) != 2:
+        return None
+    widths = tuple(kernel[3] for kernel in kernels)
+    side = math.isqrt(linear[1] // widths[-1]) << len(widths)
+    height, width = (said.get(name, side) for name in ("height", "width"))
+    if not all(isinstance(size, int) and 0 < size < 1 << 16 for size in (height, width)):
+        return None
+    if min(height, width) >> len(widths) < 1 or linear[0] < code[0]:
+        return None
+    classes = linear[0] - code[0]
+    return ConvVAEConfig(code[0], classes, height=height, width=width, channels=kernels[0][2], widths=widths)
 
 
 def _dense_vae(shapes: Shapes) -> DenseVAEConfig | None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig, ModelConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ConvVAEConfig, DenseVAEConfig, ModelConfig
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,16 @@ def reference_module(config: ModelConfig) -> "torch.nn.Module":
     if isinstance(config, DenseVAEConfig):
         return torch_ref.DenseVariationalAutoencoder(
             config.num_latent, config.num_classes, config.hidden, activation=config.activation
+        )
+    if isinstance(config, ConvVAEConfig):
+        return torch_ref.ConvVariationalAutoencoder(
+            config.height,
+            config.width,
+            config.channels,
+            config.widths,
+            config.num_latent,
+            config.num_classes,
+            activation=config.activation,
         )
     assert isinstance(config, ConditionalVAEConfig)
     return torch_ref.ConditionalVariationalAutoencoder(

@@ -77,7 +77,7 @@ def _run(config: ModelConfig, source: WeightSource) -> list[np.ndarray]:
     if isinstance(config, AutoencoderConfig):
         inputs = rng.random((_BATCH, config.num_features)), None, None
     else:
-        x, eps = rng.random((_BATCH, 28, 28, 1)), rng.normal(size=(_BATCH, config.num_latent))
+        x, eps = rng.random((_BATCH, *config.image_shape)), rng.normal(size=(_BATCH, config.num_latent))
         classes = config.num_classes
         inputs = x, rng.integers(classes, size=_BATCH) if classes else None, eps
     run = _run_flax if source.layout == "flax" else _run_torch

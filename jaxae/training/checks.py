@@ -59,7 +59,7 @@ def check_split(model: ModelConfig, split: Pair, num_classes: int) -> None:
     """
     images, labels = split
     came = as_array("images", images).shape[1:]
-    shape = (28, 28, 1) if isinstance(model, VAEConfig) else came
+    shape = model.image_shape if isinstance(model, VAEConfig) else came
     try:
         check_images(images, shape)
     except InputError as error:

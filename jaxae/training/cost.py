@@ -109,7 +109,7 @@ def _terms(
         label = batch.labels if model.config.num_classes else None
         output = model(shown, label, eps=batch.eps.astype(compute))
         kl = kl_from_standard_normal(output.mean.astype(dtype), output.log_var.astype(dtype))
-        if model.config.num_output_channels > 1:
+        if model.config.num_output_channels > model.config.image_shape[2]:
             planes = jax.nn.one_hot(label, model.config.num_classes, dtype=dtype)
             shape = (*target.shape[:3], model.config.num_classes)
             planes = jnp.broadcast_to(planes[:, None, None, :], shape)

@@ -60,7 +60,7 @@ def draw_run(
     if whole:
         names += ["latent_map.png", "manifold.png"]
         plot_latent_map(folder / "latent_map.png", codes, labels)
-        plot_manifold(folder / "manifold.png", quick, codes)
+        plot_manifold(folder / "manifold.png", quick, codes, images.shape[1:])
         if metrics:
             names.append("costs.png")
             plot_costs(folder / "costs.png", metrics)
@@ -99,7 +99,7 @@ def plot_costs(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
 
 
 def plot_reconstructions(
-    path: Path, originals: Float[np.ndarray, "n 28 28 1"], reconstructions: Float[np.ndarray, "n 28 28 1"]
+    path: Path, originals: Float[np.ndarray, "n h w c"], reconstructions: Float[np.ndarray, "n h w c"]
 ) -> None:
     """Draw test images over their reconstructions."""
     figure, axes = new_figure(1, 1, (0.8 * len(originals), 2.0))
@@ -109,7 +109,7 @@ def plot_reconstructions(
 
 
 def plot_samples(
-    path: Path, samples: Float[np.ndarray, "n 28 28 1"], classes: Int[np.ndarray, " n"] | None, *, rows: int = 10
+    path: Path, samples: Float[np.ndarray, "n h w c"], classes: Int[np.ndarray, " n"] | None, *, rows: int = 10
 ) -> None:
     """Draw samples of the prior: a row for each class, which they are in order of; without classes, in rows."""
     names = [""] * rows if classes is None else list(np.unique(classes))
@@ -119,7 +119,9 @@ def plot_samples(
     save_figure(figure, path)
 
 
-def plot_manifold(path: Path, model: Model, codes: Float[np.ndarray, "n code"], *, steps: int = 15) -> None:
+def plot_manifold(
+    path: Path, model: Model, codes: Float[np.ndarray, "n code"], shape: tuple[int, ...], *, steps: int = 15
+) -> None:
     """Draw what is decoded on the plane of the codes' two principal components, about their mean.
 
     A conditional model decodes one class there, the middle one.
@@ -132,7 +134,7 @@ def plot_manifold(path: Path, model: Model, codes: Float[np.ndarray, "n code"], 
     grid = (codes.mean(0) + points @ axes_of_plane).astype(codes.dtype)
     images = decode(model, grid, np.full(len(grid), label, np.int32), rows=_AT_ONCE)
     figure, axes = new_figure(1, 1, (0.45 * steps + 0.6, 0.45 * steps + 0.8))
-    draw_tiles(axes[0, 0], images.reshape(-1, 28, 28, 1), [f"{value:+.1f}" for value in way[::-1]], gap=0)
+    draw_tiles(axes[0, 0], images.reshape(-1, *shape), [f"{value:+.1f}" for value in way[::-1]], gap=0)
     conditional = not isinstance(model, Autoencoder) and model.config.num_classes
     axes[0, 0].set(
         title="The latent plane, decoded" + (f" as class {label}" if conditional else ""),
@@ -193,23 +195,31 @@ def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple["mat
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def draw_images(
-    axes: Sequence["matplotlib.axes.Axes"] | np.ndarray, images: Float[np.ndarray, "n 28 28 1"], name: str = ""
-) -> None:
-    """Draw an image on each axis, black for 1, without ticks; the name stands left of the first."""
-    for axis, image in zip(axes, images, strict=True):
+def show_pixels(axis: "matplotlib.axes.Axes", image: Float[np.ndarray, "h w c"]) -> None:
+    """Show an image: in colour where it has three channels, else its first one, black for 1."""
+    if image.shape[-1] == 3:
+        axis.imshow(np.clip(image, 0, 1))
+    else:
         axis.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
+
+
+def draw_images(
+    axes: Sequence["matplotlib.axes.Axes"] | np.ndarray, images: Float[np.ndarray, "n h w c"], name: str = ""
+) -> None:
+    """Draw an image on each axis, without ticks; the name stands left of the first."""
+    for axis, image in zip(axes, images, strict=True):
+        show_pixels(axis, image)
         axis.set(xticks=[], yticks=[])
     axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
 
 
 def draw_tiles(
-    axis: "matplotlib.axes.Axes", images: Float[np.ndarray, "n 28 28 1"], names: Sequence[object], *, gap: int = 1
+    axis: "matplotlib.axes.Axes", images: Float[np.ndarray, "n h w c"], names: Sequence[object], *, gap: int = 1
 ) -> None:
     """Show images on one axis, in as many rows as there are names; an axis each would be slow."""
-    tiles = np.pad(images[..., 0], ((0, 0), (gap, gap), (gap, gap)), constant_values=np.nan)
-    sheet = rearrange(tiles, "(row column) h w -> (row h) (column w)", row=len(names))
-    axis.imshow(sheet, cmap="gray_r", vmin=0, vmax=1)
+    paper = np.nan if images.shape[-1] == 1 else 1.0
+    tiles = np.pad(images, ((0, 0), (gap, gap), (gap, gap), (0, 0)), constant_values=paper)
+    show_pixels(axis, rearrange(tiles, "(row column) h w c -> (row h) (column w) c", row=len(names)))
     axis.set_yticks((np.arange(len(names)) + 0.5) * tiles.shape[1], [str(name) for name in names])
     axis.set_xticks([])
     axis.tick_params(length=0)

@@ -5,7 +5,15 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
-from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, AutoencoderConfig, DenseVAEConfig, RunConfig
+from jaxae.config import (
+    AUTOENCODER,
+    CONDITIONAL_VAE,
+    CONV_VAE,
+    AutoencoderConfig,
+    ConvVAEConfig,
+    DenseVAEConfig,
+    RunConfig,
+)
 from jaxae.data.dataset import Dataset
 from jaxae.network.models import Model
 from jaxae.training.fit import fit
@@ -15,27 +23,26 @@ from jaxae.usecases.model_source import UseCaseSettings
 
 
 def deep_autoencoder(dataset: Dataset, *, code: int = 32) -> RunConfig:
-    """A 784-512-128-code autoencoder trained for about 4,700 steps, or 100 epochs."""
+    """An autoencoder of the image's pixels, 512, 128 and the code, trained for about 4,700 steps, or 100 epochs."""
     count = len(dataset.train.labels)
     batch_size = min(256, max(1, count // 8))
     epochs = min(100, max(1, round(4700 * batch_size / count)))
-    return AUTOENCODER.replace(
-        hidden=(512, 128, code), batch_size=batch_size, epochs=epochs, learning_rate=0.001, seed=0, data=dataset.name
-    )
+    config = AUTOENCODER.replace(num_features=dataset.num_features, hidden=(512, 128, code), data=dataset.name)
+    return config.replace(batch_size=batch_size, epochs=epochs, learning_rate=0.001, seed=0)
 
 
 def plain_vae(dataset: Dataset, *, code: int = 32) -> RunConfig:
-    """The post's VAE without condition and last leaky_relu: about 5,600 steps, or 50 epochs."""
+    """The post's VAE without condition and last leaky_relu: about 5,600 steps, or 50 epochs.
+
+    Of images that are not the post's, the convolutional VAE of their shape.
+    """
     count = len(dataset.train.labels)
     batch_size = min(128, max(1, count // 8))
-    return CONDITIONAL_VAE.replace(
-        num_classes=0,
-        num_latent=code,
-        output_leaky_relu=False,
-        batch_size=batch_size,
-        epochs=min(50, max(1, round(5600 * batch_size / count))),
-        data=dataset.name,
-    )
+    config = CONDITIONAL_VAE.replace(num_classes=0, output_leaky_relu=False)
+    if dataset.image_shape != CONDITIONAL_VAE.model.image_shape:
+        config = CONV_VAE.replace(**dict(zip(("height", "width", "channels"), dataset.image_shape, strict=True)))
+    epochs = min(50, max(1, round(5600 * batch_size / count)))
+    return config.replace(num_latent=code, batch_size=batch_size, epochs=epochs, data=dataset.name)
 
 
 def enough_epochs(num_examples: int, batch_size: int, least_steps: int) -> int:
@@ -46,7 +53,7 @@ def enough_epochs(num_examples: int, batch_size: int, least_steps: int) -> int:
 def shared_recipes(dataset: Dataset, epochs: int | None = None) -> list[RunConfig]:
     """The post's autoencoder as it is, a deeper one, and a plain VAE, all of 32 dimensions."""
     batch_size = min(len(dataset.train.labels), AUTOENCODER.train.batch_size)
-    post = AUTOENCODER.replace(data=dataset.name, batch_size=batch_size)
+    post = AUTOENCODER.replace(num_features=dataset.num_features, data=dataset.name, batch_size=batch_size)
     configs = [post, deep_autoencoder(dataset), plain_vae(dataset)]
     return configs if epochs is None else [config.replace(epochs=epochs) for config in configs]
 
@@ -57,7 +64,8 @@ def describe(config: RunConfig) -> str:
         whose = "the post's AE" if config.model == AUTOENCODER.model else "AE"
         name = f"{whose} {'-'.join(map(str, (config.model.num_features, *config.model.hidden)))}"
     else:
-        kind = "dense" if isinstance(config.model, DenseVAEConfig) else "plain"
+        kinds = {DenseVAEConfig: "dense", ConvVAEConfig: "convolutional"}
+        kind = kinds.get(type(config.model), "plain")
         name = f"means of the {kind} VAE, {config.model.num_latent} latents"
     return f"{name}, {config.train.epochs} epochs"
 

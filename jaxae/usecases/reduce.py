@@ -179,12 +179,14 @@ def _trainings(dataset: Dataset, settings: ReduceSettings) -> list[RunConfig]:
     count = len(dataset.train.labels)
     batch_size = min(settings.batch_size, count)
     train = TrainConfig(settings.epochs_on(count), batch_size, settings.learning_rate, settings.seed)
+    pixels = dataset.num_features
     if settings.model_dir is not None:
-        return [RunConfig(AutoencoderConfig(), train, dataset.name)]
+        return [RunConfig(AutoencoderConfig(pixels), train, dataset.name)]
     configs = []
     for size in settings.sizes:
-        deep = AutoencoderConfig(hidden=(*settings.hidden, size), activation=settings.activation)
-        configs.append(RunConfig(AutoencoderConfig(hidden=(size,)), train, dataset.name).replace(learning_rate=0.005))
+        deep = AutoencoderConfig(pixels, (*settings.hidden, size), settings.activation)
+        post = AutoencoderConfig(pixels, (size,))
+        configs.append(RunConfig(post, train, dataset.name).replace(learning_rate=0.005))
         configs.append(RunConfig(deep, train, dataset.name))
     return configs
 

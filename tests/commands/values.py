@@ -44,6 +44,13 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "train_cvae": TRAINING | {"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "0", "10", "12")},
     "train_dense_vae": TRAINING
     | {"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "10"), "--hidden": ("", "6 3")},
+    "train_conv_vae": TRAINING
+    | {
+        "--data": (*DATA, "{pictures} --size 16"),
+        "--size": ("",),
+        "--widths": ("4", "3 5"),
+        **{"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "10")},
+    },
     "published": EVERYWHERE
     | {
         "--data": ("mnist", "--data mnist --data-dir {idx}"),
@@ -199,7 +206,7 @@ REFUSED: dict[str, dict[str, str]] = {
         "--device gpu": "expected a (gpu that JAX can use|framework that can train here), got .*only: cpu",
         "--upright": "expected upright for EMNIST alone",
     },
-    "train_ae, train_cvae, train_dense_vae": {
+    "train_ae, train_cvae, train_conv_vae, train_dense_vae": {
         "--binarize & --replay torch-1": "expected no replay where pixels are binarized",
         "--binarize & --replay torch": "expected no replay where pixels are binarized",
         "--tensorboard & --seeds 2": "expected one seed with --tensorboard",
@@ -259,7 +266,8 @@ REFUSED: dict[str, dict[str, str]] = {
     },
     "published": {
         "--data mnist --data-dir {idx} & --parts forest": "expected a batch size of at most the 200 training examples",
-        "--data mnist --data-dir {idx} & --parts costs": "expected a log of 1 batches of 256 an epoch, got one of batch",
+        "--data mnist --data-dir {idx} & --parts costs forest likelihood": "expected a batch size of at most the 200",
+        "--data mnist --data-dir {idx} & --parts costs": "expected a log of 1 batches of 256 an epoch, got ",
     },
     "port_weights": {
         "--verify & --inspect": "expected DST to write to, or --inspect alone",

@@ -16,7 +16,7 @@ from conftest import REPOSITORY
 from flax import nnx
 
 from jaxae import port
-from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig
+from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ConvVAEConfig, DenseVAEConfig
 from jaxae.errors import InputError
 from jaxae.network.models import build
 from jaxae.port import file_to_file, torch_file
@@ -166,6 +166,7 @@ def test_a_verified_file_that_cannot_be_renamed_is_refused(tmp_path, script, aut
         ConditionalVAEConfig(3, 0),
         ConditionalVAEConfig(2, 4),
         DenseVAEConfig(3, 4, hidden=(8, 6)),
+        ConvVAEConfig(3, 2, height=9, width=13, channels=2, widths=(4, 5)),
     ],
 )
 def test_every_model_can_be_verified(tmp_path, config):

@@ -24,7 +24,7 @@ import torch
 from flax import nnx
 
 from jaxae import port
-from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig
+from jaxae.config import AUTOENCODER, AutoencoderConfig, ConditionalVAEConfig, ConvVAEConfig, DenseVAEConfig
 from jaxae.errors import InputError
 from jaxae.network.models import build
 from jaxae.network.parameters import named_leaves, parameters_of
@@ -502,6 +502,8 @@ def test_a_file_of_another_layout_or_net(tmp_path):
         ConditionalVAEConfig(3, 4, reconstruct_condition=True),
         DenseVAEConfig(),
         DenseVAEConfig(3, 4, hidden=(6, 5, 7), activation="relu"),
+        ConvVAEConfig(),
+        ConvVAEConfig(3, 2, height=9, width=13, channels=2, widths=(4, 5), activation="tanh"),
     ],
 )
 def test_own_models_are_known_by_their_tensors(tmp_path, config):

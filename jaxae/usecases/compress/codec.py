@@ -107,8 +107,12 @@ def prepare(config: RunConfig, model: Model, dataset: Dataset) -> Codec:
     """Make the codec of a model: count the codes of a training set.
 
     Raises:
-        InputError: If the model is conditional, or its codes are not finite.
+        InputError: If the model is conditional or of other images than grey ones of 28 by 28, or its codes are not
+            finite.
     """
+    if dataset.image_shape != (SIDE, SIDE, 1):
+        came = "x".join(map(str, dataset.image_shape))
+        raise InputError(f"expected data of grey images of {SIDE}x{SIDE}, in which files are cut, got {came}")
     codes = encode(model, dataset.train.images)
     return Codec.of(config, model, CodeTables.of(codes, _sensitivity(model, codes[:_PROBED])))
 
