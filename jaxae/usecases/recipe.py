@@ -10,6 +10,7 @@ from jaxae.config import (
     CONDITIONAL_VAE,
     CONV_VAE,
     AutoencoderConfig,
+    ConditionalVAEConfig,
     ConvVAEConfig,
     DenseVAEConfig,
     RunConfig,
@@ -39,7 +40,7 @@ def plain_vae(dataset: Dataset, *, code: int = 32) -> RunConfig:
     count = len(dataset.train.labels)
     batch_size = min(128, max(1, count // 8))
     config = CONDITIONAL_VAE.replace(num_classes=0, output_leaky_relu=False)
-    if dataset.image_shape != CONDITIONAL_VAE.model.image_shape:
+    if dataset.image_shape != ConditionalVAEConfig().image_shape:
         config = CONV_VAE.replace(**dict(zip(("height", "width", "channels"), dataset.image_shape, strict=True)))
     epochs = min(50, max(1, round(5600 * batch_size / count)))
     return config.replace(num_latent=code, batch_size=batch_size, epochs=epochs, data=dataset.name)

@@ -1,5 +1,6 @@
 """The convolutional VAE of pictures of any size: its sizes, its torch twin, its training."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -35,19 +36,19 @@ def training(**settings: Any) -> Any:
 @pytest.mark.parametrize(("height", "width", "channels", "widths"), SIZES)
 def test_an_image_comes_back_in_its_own_size(height, width, channels, widths, classes):
     config = ConvVAEConfig(4, classes, height=height, width=width, channels=channels, widths=widths)
-    model = build(config, rngs=nnx.Rngs(0))
-    assert isinstance(model, ConvVAE)
+    model = ConvVAE(config, rngs=nnx.Rngs(0))
+    assert isinstance(build(config, rngs=nnx.Rngs(0)), ConvVAE)
     images = RNG.random((3, height, width, channels), np.float32)
     label = np.array([0, 2, 1]) if classes else None
     out = model(images, label, eps=np.zeros((3, 4), np.float32))
     assert out.logits.shape == images.shape
     assert out.mean.shape == (3, 4)
-    other = build(ConvVAEConfig(**(vars(config) | {"lowering": "plain"})), rngs=nnx.Rngs(0))
+    other = ConvVAE(replace(config, lowering="plain"), rngs=nnx.Rngs(0))
     np.testing.assert_allclose(out.logits, other(images, label, eps=np.zeros((3, 4), np.float32)).logits, atol=1e-5)
 
 
 def test_the_class_is_heard_on_both_sides():
-    model = build(ConvVAEConfig(4, 3, height=8, width=8, channels=1, widths=(4,)), rngs=nnx.Rngs(0))
+    model = ConvVAE(ConvVAEConfig(4, 3, height=8, width=8, channels=1, widths=(4,)), rngs=nnx.Rngs(0))
     images, eps = RNG.random((1, 8, 8, 1), np.float32), np.zeros((1, 4), np.float32)
     first, second = (model.encode(images, np.array([label]))[0] for label in (0, 1))
     assert np.abs(first - second).max() > 1e-3
@@ -57,7 +58,7 @@ def test_the_class_is_heard_on_both_sides():
 
 @pytest.mark.parametrize("shape", [(3, 9, 13, 3), (3, 13, 9, 2), (3, 28, 28, 1)])
 def test_images_of_another_shape_are_refused(shape):
-    model = build(ConvVAEConfig(4, height=9, width=13, channels=2, widths=(4,)), rngs=nnx.Rngs(0))
+    model = ConvVAE(ConvVAEConfig(4, height=9, width=13, channels=2, widths=(4,)), rngs=nnx.Rngs(0))
     with pytest.raises(InputError, match=r"expected images \[batch, 9, 13, 2\], got \["):
         model.encode(np.zeros(shape, np.float32))
 
@@ -78,6 +79,8 @@ def test_training_lowers_the_cost_and_figures_are_in_colour(classes, tmp_path):
     assert read == config.replace(data=read.data)
     images = data.test.images.astype(np.float32) / 255
     label = data.test.labels if classes else None
+    assert isinstance(model, ConvVAE)
+    assert isinstance(result.model, ConvVAE)
     np.testing.assert_array_equal(model.encode(images, label)[0], result.model.encode(images, label)[0])
     drawn = draw_run(tmp_path, result.model, result.metrics, data)
     from matplotlib.image import imread

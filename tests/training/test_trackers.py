@@ -13,12 +13,12 @@ QUICK = ("--data", "digits", "--epochs", 2, "--batch-size", 512, "--log-every", 
 
 def events(folder: Path) -> list[Any]:
     """The events of the newest file that tensorboardX wrote: records with their length in front."""
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto import event_pb2
 
     found, content = [], max(folder.iterdir()).read_bytes()
     while content:
         (length,) = struct.unpack("<Q", content[:8])
-        found.append(Event.FromString(content[12 : 12 + length]))
+        found.append(vars(event_pb2)["Event"].FromString(content[12 : 12 + length]))
         content = content[16 + length :]
     return found
 
