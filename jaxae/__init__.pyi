@@ -17,8 +17,8 @@ from .config import VAEConfig as VAEConfig
 from .data.dataset import Dataset as Dataset
 from .data.dataset import Split as Split
 from .data.dataset import load as load
-from .data.dataset import save_arrays as save_arrays
 from .data.pixels import as_unit_float as as_unit_float
+from .data.saving import save_arrays as save_arrays
 from .errors import DivergenceError as DivergenceError
 from .errors import InputError as InputError
 from .errors import StoppedError as StoppedError

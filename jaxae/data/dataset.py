@@ -26,7 +26,6 @@ from jaxae.data.pixels import as_array, check_images, check_labels
 from jaxae.data.reading import Fit, Found, Part, Reading
 from jaxae.data.unknown import is_there, unknown
 from jaxae.errors import InputError
-from jaxae.storage import npz
 
 # Names, paths, or arrays: by name, a pair of images and labels, or two pairs.
 Given = str | Path | Mapping[str, ArrayLike] | tuple[object, ...]
@@ -268,23 +267,8 @@ def _named(name: str, data_dir: str | Path | None, original_order: bool) -> Data
     return _load_tfds(name, folder, original_order)
 
 
-def save_arrays(dataset: Dataset, path: str | Path) -> None:
-    """Write a data set as an .npz file, whole or absent, for `load` and for anyone's NumPy.
-
-    Its arrays are train_images and test_images (uint8 [N, H, W, C]), train_labels and test_labels (int32 [N]),
-    num_classes, and class_names where there are any.
-
-    Raises:
-        InputError: If the name does not end in .npz, or the file cannot be written.
-    """
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise InputError(f"expected a file name ending in .npz, got {path.name}")
-    names = {"class_names": np.array(dataset.class_names)} if dataset.class_names else {}
-    npz.write(path, {**_arrays(dataset.train, dataset.test, dataset.num_classes), **names})
-
-
-def _arrays(train: Split, test: Split, num_classes: int) -> Arrays:
+def arrays_of(train: Split, test: Split, num_classes: int) -> Arrays:
+    """The arrays of a data set by their names in a file."""
     return {
         "train_images": train.images,
         "train_labels": train.labels,
@@ -299,7 +283,7 @@ def _read_idx(name: str, files: idx.Files) -> Arrays:
         Split(idx.read(images, 3)[..., None], idx.read(labels, 1).astype(np.int32))
         for images, labels in (files[:2], files[2:])
     ]
-    return _arrays(*splits, num_classes=_NUM_CLASSES[name])
+    return arrays_of(*splits, num_classes=_NUM_CLASSES[name])
 
 
 def _load_tfds(name: str, folder: Path | None, original_order: bool) -> Dataset:

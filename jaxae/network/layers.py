@@ -215,7 +215,7 @@ def unflatten_as_torch(x: Float[Array, "batch features"], h: int, w: int) -> Flo
 def _add_bias(y: Array, bias: Array, fast: bool) -> Array:
     if fast:
         return feature_major.add_bias(y, bias)
-    shape = (1,) * (y.ndim - 1) if bias.ndim == 1 else (len(y), *(1,) * (y.ndim - 2))
+    shape = (1,) * (y.ndim - 1) if bias.ndim == 1 else (y.shape[0], *(1,) * (y.ndim - 2))
     return y + bias.reshape(*shape, -1)
 
 

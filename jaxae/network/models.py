@@ -76,7 +76,7 @@ class Autoencoder(nnx.Module):
         Raises:
             InputError: If they are no floats, or of another number of features.
         """
-        x = as_floats(x).reshape(len(x), -1)
+        x = as_floats(x).reshape(x.shape[0], -1)
         if x.shape[1] != self.config.num_features:
             raise InputError(f"expected {self.config.num_features} features per example, got {x.shape[1]}")
         for layer in self._layers()[: len(self.config.hidden)]:

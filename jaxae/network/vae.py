@@ -106,7 +106,7 @@ class VAE(nnx.Module):
         """
         if x.shape[1:] != (shape := self.config.image_shape):
             raise InputError(f"expected images [batch, {', '.join(map(str, shape))}], got {list(x.shape)}")
-        features = self._features(as_floats(x), self._checked_label(label, len(x)))
+        features = self._features(as_floats(x), self._checked_label(label, x))
         return self.z_mean(features), self.z_log_var(features)
 
     def reparameterize(
@@ -134,7 +134,7 @@ class VAE(nnx.Module):
         Raises:
             InputError: If a label is missing, not wanted or of no class.
         """
-        label = self._checked_label(label, len(code))
+        label = self._checked_label(label, code)
         return self._logits(self._with_condition(as_codes(code, self.config.num_latent), label))
 
     def decode(
@@ -204,7 +204,8 @@ class VAE(nnx.Module):
             return rows
         return jnp.concatenate([rows, jax.nn.one_hot(label, self.config.num_classes, dtype=rows.dtype)], axis=1)
 
-    def _checked_label(self, label: Input | None, batch: int) -> Array | None:
+    def _checked_label(self, label: Input | None, rows: Input) -> Array | None:
+        batch = rows.shape[0]  # which is no number where a program is exported for any
         if (label is None) != (self.config.num_classes == 0):
             came = "none" if label is None else "labels"
             raise InputError(
@@ -214,7 +215,7 @@ class VAE(nnx.Module):
             raise InputError(f"expected {batch} labels, one per example, got {list(label.shape)}")
         if label is not None and not jnp.issubdtype(label.dtype, jnp.integer):
             raise InputError(f"expected labels of integers, got {label.dtype}")
-        if batch and label is not None and not isinstance(label, Tracer):  # of a tracer the values are not there yet
+        if label is not None and not isinstance(label, Tracer) and batch:  # of a tracer the values are not there yet
             check_labels(label, self.config.num_classes)
         return label if label is None else jnp.asarray(label)
 

@@ -19,7 +19,8 @@ def write_files(root: Path) -> dict[str, str]:
     from PIL import Image
     from safetensors.numpy import save_file
 
-    from jaxae.data.dataset import Dataset, Split, load, save_arrays
+    from jaxae.data.dataset import Dataset, Split, load
+    from jaxae.data.saving import save_arrays
 
     full = load("digits")
     train, test = (

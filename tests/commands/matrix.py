@@ -9,7 +9,18 @@ from .covering import cover, pairs_of, singles_of
 from .flags import Flag, commands_of
 from .values import EVERYWHERE, OPEN_FLAGS, REFUSED, TRAINING, USE_CASE
 
-OUTPUTS = ("--json", "--figure", "--plot", "--out", "--record", "--save-weights", "destination", "dst")
+OUTPUTS = (
+    "--json",
+    "--figure",
+    "--plot",
+    "--out",
+    "--record",
+    "--save-weights",
+    "--onnx",
+    "--stablehlo",
+    "destination",
+    "dst",
+)
 PARSED = "expected what .* --help lists, got "
 
 
@@ -143,7 +154,7 @@ class Command:
                 usual = (base[flag.name] or "file.png").split()[-1]
                 add({flag.name: f"{typed}{{folder}}"}, "expected (the name of a file to write|a file that ends in)")
                 add({flag.name: f"{typed}nowhere/{usual}"}, "expected a folder that can be written to, got nowhere")
-            if flag.name in ("source", "src"):
+            if flag.name in ("source", "src", "run"):
                 add({flag.name: "{nowhere}"}, "expected .*, got .*nowhere")
             if flag.name in ("--data", "--compare") or (flag.name == "--run-dir" and "train" not in self.script):
                 add({flag.name: f"{flag.name} {{nowhere}}"}, "expected .*, got ")

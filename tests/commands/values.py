@@ -167,6 +167,12 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--steps": ("1", "2"),
         "--json": ("", "net.json"),
     },
+    "export": {
+        "run": ("{ae}", "{vae}", "{cvae}", "--pretrained ae-mnist"),
+        "--pretrained": (),
+        "--onnx": ("model.onnx",),
+        "--stablehlo": ("", "model.hlo"),
+    },
     "benchmark": EVERYWHERE
     | {
         "--data": ("digits", "--data mnist --data-dir {idx}", "{npz}"),

@@ -21,9 +21,10 @@ import pytest
 
 from jaxae.data import tfds
 from jaxae.data.cache import cache_folder
-from jaxae.data.dataset import Dataset, Split, load, save_arrays
+from jaxae.data.dataset import Dataset, Split, load
 from jaxae.data.digits import enlarge
 from jaxae.data.pixels import as_unit_float, check_images, check_labels, unit_float_table
+from jaxae.data.saving import save_arrays
 from jaxae.errors import InputError
 from jaxae.storage import npz
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 import jaxae
-from jaxae.data.dataset import Dataset, Split, files_of, load, save_arrays
+from jaxae.data.dataset import Dataset, Split, files_of, load
+from jaxae.data.saving import save_arrays
 from jaxae.errors import InputError
 from jaxae.storage import npz
 

@@ -46,6 +46,7 @@ INPUTS = {
     "--data": [("{npz}", "{npz}"), ("{pictures}", "{pictures}/train/3/0.png"), ("{csv}", "{csv}")],
     "--data-dir": [("{idx}", "{idx}/t10k-labels-idx1-ubyte")],
     "--run-dir": [("{run}", "{run}/config.json"), ("{run}", "{run}/weights.safetensors")],
+    "run": [("{run}", "{run}/config.json"), ("{run}", "{run}/weights.safetensors")],
     "--also": [("{other}", "{other}/weights.safetensors")],
     "--runs": [("{run} {other}", "{other}/config.json")],
     "--image": [("{character}", "{character}")],

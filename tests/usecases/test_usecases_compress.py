@@ -12,7 +12,8 @@ import pytest
 from conftest import REPOSITORY
 
 from jaxae import AUTOENCODER, CONDITIONAL_VAE, InputError, fit, load
-from jaxae.data.dataset import Dataset, Split, save_arrays
+from jaxae.data.dataset import Dataset, Split
+from jaxae.data.saving import save_arrays
 from jaxae.network.models import Autoencoder, build
 from jaxae.training.runtime import make_mesh
 from jaxae.usecases.compress import codec as codecs

@@ -1,0 +1,1 @@
+"""Trained models as files of other runtimes: ONNX graphs, and StableHLO programs."""
