@@ -2,11 +2,13 @@
 
 import os
 from importlib.metadata import version as version_of
+from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
 
 from jaxae.port.trial import Inputs
+from jaxae.usecases.explore.explore import ExploreSettings, run
 
 project = "jaxae"
 version = release = version_of("jaxae")
@@ -58,6 +60,14 @@ def shorten(_app: Sphinx, *event: object) -> tuple[str, str] | None:
     return signature, str(returns or "")
 
 
+def write_explorer(app: Sphinx, error: Exception | None) -> None:
+    """The explorer that its page shows, in a folder beside it."""
+    folder = Path(app.outdir) / "explorer-page"
+    if error is None and app.builder.name == "html" and not folder.exists():
+        run(ExploreSettings(pretrained="vae-2d-mnist", out=folder, images=800))
+
+
 def setup(app: Sphinx) -> None:
-    """Have signatures shortened."""
+    """Have signatures shortened, and the explorer written."""
     app.connect("autodoc-process-signature", shorten)
+    app.connect("build-finished", write_explorer)

@@ -12,7 +12,7 @@ from jaxae.cli import run
 COMMANDS = all_commands(sorted(path.stem for path in SCRIPTS.glob("*.py")))
 # Their own tests run them; here, their refusals.
 DEAR = {
-    *("benchmark", "check_parity", "published", "translate", "export"),
+    *("benchmark", "check_parity", "published", "translate", "export", "explore"),
     *("anomaly", "denoise", "features", "generate", "pretrain", "reduce"),
 }
 

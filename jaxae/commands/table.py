@@ -28,6 +28,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "compress": ("compress", "compress images and decompress them; rate against distortion"),
         "features": ("features", "classify and cluster on codes"),
         "pretrain": ("pretrain", "fine-tune a pretrained encoder on few labels"),
+        "explore": ("explore", "a page in the browser: drag a point, and what is decoded changes"),
         "export": ("export", "write a model as ONNX or StableHLO, for other runtimes"),
     },
     "between torch and JAX": {

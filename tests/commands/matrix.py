@@ -149,7 +149,7 @@ class Command:
                 add({flag.name: f"{flag.name} -1"}, "expected .*, got ")
             if flag.number == "float":
                 add({flag.name: f"{flag.name} nan"}, "expected .*, got ")
-            if flag.name in OUTPUTS and flag.name in base:
+            if flag.name in OUTPUTS and flag.name in base and self.script != "explore":  # whose output is a new folder
                 typed = f"{flag.name} " if dashed else ""
                 usual = (base[flag.name] or "file.png").split()[-1]
                 add({flag.name: f"{typed}{{folder}}"}, "expected (the name of a file to write|a file that ends in)")

@@ -167,6 +167,14 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--steps": ("1", "2"),
         "--json": ("", "net.json"),
     },
+    "explore": EVERYWHERE
+    | {
+        "--run-dir": ("{ae}", "{vae}", "--pretrained cvae-mnist"),
+        "--out": ("page",),
+        "--images": ("20", "1"),
+        "--serve": ("",),  # until Ctrl-C: tests/usecases/test_usecases_explore.py
+        "--port": ("",),
+    },
     "export": {
         "run": ("{ae}", "{vae}", "{cvae}", "--pretrained ae-mnist"),
         "--pretrained": (),

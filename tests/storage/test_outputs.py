@@ -100,7 +100,8 @@ class Case(NamedTuple):
 
 
 def outputs_of(command: Command) -> list[str]:
-    return [flag.name for flag in command.flags if flag.name in OUTPUTS]
+    """Flags of files to write; a page is a new folder."""
+    return [flag.name for flag in command.flags if flag.name in OUTPUTS and command.script != "explore"]
 
 
 def cases() -> Iterator[Case]:
