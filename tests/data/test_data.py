@@ -456,6 +456,7 @@ import numpy as np
 import tensorflow_datasets
 from jaxae.data import tfds
 from jaxae.data import dataset as data
+from jaxae.data.saving import save_arrays
 
 class Tiny(tensorflow_datasets.core.GeneratorBasedBuilder):
     VERSION = tensorflow_datasets.core.Version("1.0.0")
@@ -480,7 +481,7 @@ Tiny(data_dir=folder).download_and_prepare(file_format="array_record")
 Tiny(data_dir=folder / "records").download_and_prepare(file_format="tfrecord")
 TinyTrain(data_dir=folder).download_and_prepare(file_format="array_record")
 # Only TensorFlow reads TFRecords, so they are read while it is here.
-data.save_arrays(data.load("tiny", folder / "records"), folder / "records.npz")
+save_arrays(data.load("tiny", folder / "records"), folder / "records.npz")
 if len(sys.argv) > 1:
     archives = Path(sys.argv[1])
     print(tfds.prepare("mnist", known=(), image_shape=(28, 28, 1), archives=archives))
