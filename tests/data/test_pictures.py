@@ -228,9 +228,11 @@ def test_a_training_goes_from_pictures_to_its_end(tmp_path: Path, command, monke
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "data", COLOURS, "{0}/{1:02}.jpg")
     given = ("--epochs", 1, "--batch-size", 8, "--hidden", 2, "--run-dir", "run")
-    refused = command("train_ae.py", "--data", "data/", *given)
+    refused = command("train_cvae.py", "--data", "data/", "--epochs", 1, "--batch-size", 8, "--run-dir", "run")
     assert refused.status == 2
     assert "--size 28 --grey" in refused.err.splitlines()[-1]
+    coloured = command("train_ae.py", "--data", "data/", *given[:-1], "coloured")
+    assert coloured.status == 0, coloured.err
     ended = command("train_ae.py", "--data", "data/", "--size", 28, "--grey", *given)
     assert ended.status == 0, ended.err
     assert "note: pictures of data: 21 images to train on and 3 to test on, 3 classes, 28x28 grey" in ended.err
