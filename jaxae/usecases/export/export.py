@@ -101,10 +101,10 @@ def run(settings: ExportSettings) -> ExportResult:
         InputError: If the run is not there, a file cannot be written, or its numbers are not JAX's.
     """
     settings.check()
+    config, model = load_run(settings.folder())
     if settings.onnx is not None:
         extra("onnx", "onnx", "onnx")
         extra("onnxruntime", "onnxruntime", "onnx")
-    config, model = load_run(settings.folder())
     single = jax.tree.map(lambda leaf: leaf.astype(np.float32), parameters_of(model))
     # Other runtimes have their own ways with convolutions.
     exported = Exported(
