@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,14 @@ def browser() -> Iterator[Any]:
     driver.quit()
 
 
+def open_page(browser: Any, path: Path) -> None:
+    """Open a page, and wait until it has run: now and then the driver is back before."""
+    browser.get(path.as_uri())
+    ready = "return document.readyState === 'complete' && typeof state !== 'undefined'"
+    while not browser.execute_script(ready):
+        time.sleep(0.05)
+
+
 def pixels_of(browser: Any, canvas: str) -> np.ndarray:
     """What is on a canvas, [h, w, 4]."""
     script = (
@@ -71,7 +80,7 @@ def floats(text: str) -> np.ndarray:
 @needs_browser
 @pytest.mark.parametrize("name", ["ae-mnist", "cvae-mnist", "cvae-11-mnist", "vae-2d-mnist"])
 def test_the_networks_in_the_browser_compute_jaxs_numbers(name, pages, browser):
-    browser.get((pages[name] / "index.html").as_uri())
+    open_page(browser, pages[name] / "index.html")
     model: Any = load_pretrained(name)
     test = load("mnist").test
     image, label = test.images[7:8].astype(np.float32) / 255, test.labels[7:8]
@@ -113,7 +122,7 @@ def test_networks_of_other_kinds_and_shapes(kind, browser, tmp_path):
     shutil.copytree(Path(explore.__file__).parent / "page", tmp_path / "page")
     page = json.dumps(page_of("own", config, model, data, 8))
     (tmp_path / "page" / "model.js").write_text(f"window.JAXAE = {page};")
-    browser.get((tmp_path / "page" / "index.html").as_uri())
+    open_page(browser, tmp_path / "page" / "index.html")
     code = RNG.standard_normal((1, 3)).astype(np.float32)
     found = browser.execute_script(
         "return [[...network.encode(Float32Array.from(arguments[0]), 1)],"
@@ -133,7 +142,7 @@ def test_networks_of_other_kinds_and_shapes(kind, browser, tmp_path):
 def test_dragging_keys_and_buttons_change_what_is_decoded(pages, browser):
     from selenium.webdriver import ActionChains, Keys
 
-    browser.get((pages["cvae-mnist"] / "index.html").as_uri())
+    open_page(browser, pages["cvae-mnist"] / "index.html")
     seen = [pixels_of(browser, "decoded")]
 
     def changed() -> bool:
@@ -174,7 +183,7 @@ def test_dragging_keys_and_buttons_change_what_is_decoded(pages, browser):
 def test_what_is_drawn_is_read(pages, browser):
     from selenium.webdriver import ActionChains
 
-    browser.get((pages["vae-2d-mnist"] / "index.html").as_uri())
+    open_page(browser, pages["vae-2d-mnist"] / "index.html")
     canvas = browser.find_element("id", "drawn")
     side = canvas.size["width"]
     chain = ActionChains(browser).move_to_element_with_offset(canvas, 0, -side // 3).click_and_hold()
@@ -199,7 +208,7 @@ def test_what_is_drawn_is_read(pages, browser):
 @needs_browser
 def test_a_phone_has_no_sideways_scrolling(pages, browser):
     browser.set_window_size(500, 900)
-    browser.get((pages["cvae-mnist"] / "index.html").as_uri())
+    open_page(browser, pages["cvae-mnist"] / "index.html")
     wide, inner = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
     assert wide <= inner
     browser.set_window_size(1280, 1100)
