@@ -67,6 +67,11 @@ class Exported:
             return encoded
         return ("reconstruction",) if self.part == "decoder" else (*encoded, "reconstruction")
 
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the outputs without the batch, in their order; traced, not computed."""
+        outputs = jax.eval_shape(self.function(), *self.example(1, seed=0).values())
+        return {name: out.shape[1:] for name, out in zip(self.outputs, outputs, strict=True)}
+
     def example(self, batch: int, seed: int) -> dict[str, np.ndarray]:
         """Random inputs of a batch."""
         rng, model = np.random.default_rng(seed), self.model.config
@@ -139,9 +144,9 @@ class Exported:
             helper.make_tensor_value_info(name, kinds.get(name, types.FLOAT), ["batch", *shape])
             for name, shape in self.inputs.items()
         ]
-        shapes = dict(zip(self.outputs, self.by_jax(self.example(2, 0)), strict=True))
         results = [
-            helper.make_tensor_value_info(name, types.FLOAT, ["batch", *out.shape[1:]]) for name, out in shapes.items()
+            helper.make_tensor_value_info(name, types.FLOAT, ["batch", *shape])
+            for name, shape in self.output_shapes().items()
         ]
         whole = helper.make_graph(graph.nodes, f"jaxae_{self.part}", values, results, graph.constants)
         proto = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="jaxae")
@@ -162,7 +167,12 @@ class Exported:
         }
 
     def to_stablehlo(self) -> bytes:
-        """The program of the plain lowering as `jax.export` writes it: CPU, CUDA and TPU, a batch of any size."""
+        """The program of the plain lowering as `jax.export` writes it: CPU, CUDA and TPU, a batch of any size.
+
+        Raises:
+            InputError: If flatbuffers is not installed.
+        """
+        extra("flatbuffers", "flatbuffers", "onnx")
         from jax import export
 
         (batch,) = export.symbolic_shape("batch")
