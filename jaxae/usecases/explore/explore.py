@@ -22,16 +22,15 @@ from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
 from jaxae.errors import InputError
-from jaxae.network.apply import encode, reconstruct
+from jaxae.network.apply import decode, encode
 from jaxae.network.models import Model
-from jaxae.network.operations import Operation, operations_of
+from jaxae.network.operations import Operation, Operations, operations_of
 from jaxae.pretrained.card import model_card
-from jaxae.storage.files import check_new_folder, whole_or_absent_folder
 from jaxae.training.run_folder import load_run
+from jaxae.usecases.explore.folder import BEGINNING, FILES, MODEL, check_page_folder, page_folder
 
 Port = Annotated[int, Range(0, 65_535)]
 
-_FILES = ("index.html", "page.css", "network.js", "page.js")
 _LARGEST = 6_000_000  # bytes of a page
 _OF_IMAGES = 2_500_000  # bytes of the images in it
 _DIRECTIONS = 8  # principal directions to move along
@@ -44,7 +43,7 @@ class ExploreSettings(DataFlags):
     Attributes:
         run_dir: Folder of a finished run.
         pretrained: Name of a trained model that comes with the package, in place of a run.
-        out: Folder to write the page to.
+        out: Folder to write the page to: new, empty, or of an earlier page, which is replaced.
         images: Number of test images on the map; fewer where they would make the page large.
         serve: Whether to serve the page on this machine until Ctrl-C.
         port: Port to serve it at.
@@ -91,25 +90,23 @@ def run(settings: ExploreSettings) -> ExploreResult:
     """Write the page of a model, whole or not at all.
 
     Raises:
-        InputError: If the run is not there or not of the data, the folder holds anything, or the page would be larger
-            than 6 MB.
+        InputError: If the run is not there or not of the data, the folder holds other files than an earlier page's,
+            the page would be larger than 6 MB, or the model computes no finite numbers.
     """
-    check_new_folder(settings.out)
+    check_page_folder(settings.out)
     folder = settings.folder()
     settings.configure(batch_size=128)
     config, model = load_run(folder)
+    _check_size(_encoded_size(model))  # before data are read
     dataset = settings.load()
     name = settings.pretrained or folder.resolve().name
     count = max(1, min(settings.images, len(dataset.test.labels), _OF_IMAGES // dataset.num_features))
-    content = "window.JAXAE = " + json.dumps(page_of(name, config, model, dataset, count)) + ";\n"
+    content = BEGINNING + json.dumps(page_of(name, config, model, dataset, count)) + ";\n"
     page = resources.files("jaxae.usecases.explore") / "page"
-    files = {file: (page / file).read_text() for file in _FILES} | {"model.js": content}
+    files = {file: (page / file).read_text() for file in FILES} | {MODEL: content}
     size = sum(len(text.encode()) for text in files.values())
-    if size > _LARGEST:
-        raise InputError(
-            f"expected a page of at most 6 MB, got {size / 1e6:.1f} MB: fewer --images, or a smaller model"
-        )
-    with whole_or_absent_folder(settings.out) as temporary:
+    _check_size(size)
+    with page_folder(settings.out) as temporary:
         for file, text in files.items():
             (temporary / file).write_text(text)
     return ExploreResult(settings.out, size, count)
@@ -126,16 +123,17 @@ def page_of(name: str, config: RunConfig, model: Model, dataset: Dataset, count:
         count: Number of them.
 
     Raises:
-        InputError: If the images are not the model's.
+        InputError: If the images are not the model's, or its codes or costs are not finite.
     """
     images, labels = dataset.test.images[:count], dataset.test.labels[:count]
     codes = encode(model, images, labels)
     pixels = as_unit_float(images).reshape(count, -1)
-    again = np.clip(reconstruct(model, images, labels).reshape(count, -1), 1e-7, 1 - 1e-7)
+    again = np.clip(decode(model, codes, labels).reshape(count, -1), 1e-7, 1 - 1e-7)
     costs = -(pixels * np.log(again) + (1 - pixels) * np.log1p(-again)).sum(1)
+    if not np.isfinite(costs).all():
+        raise InputError(f"expected a model whose reconstructions are finite, got NaN from {name}")
     operations = operations_of(model)
     weights: list[np.ndarray] = []
-    head = operations.heads.get("mean", operations.heads.get("code", []))
     return {
         "title": f"{name} on {dataset.name}",
         "about": f"{type(model).__name__}, codes of {operations.latent} dimensions; {count} test images on the map.",
@@ -143,16 +141,35 @@ def page_of(name: str, config: RunConfig, model: Model, dataset: Dataset, count:
         "latent": operations.latent,
         "classes": operations.classes,
         "class_names": list(dataset.class_names),
-        "encoder": _spelled([*operations.encoder, *head], weights),
+        "encoder": _spelled(_encoder(operations), weights),
         "decoder": _spelled(operations.decoder, weights),
         "weights": _base64(np.concatenate([one.ravel() for one in weights])),
         "images": _base64(images),
-        "labels": _base64(labels.astype(np.uint8)),
+        "labels": labels.tolist(),
         "codes": _base64(codes),
         "costs": _base64(costs),
         "mean": _base64(codes.mean(0)),
         "components": _base64(_directions(codes)),
     }
+
+
+def _encoder(operations: Operations) -> list[Operation]:
+    """From images to the code, of a VAE to the posterior's mean."""
+    return [*operations.encoder, *operations.heads.get("mean", operations.heads.get("code", []))]
+
+
+def _encoded_size(model: Model) -> int:
+    """Bytes of a model's weights in base64."""
+    operations = operations_of(model)
+    arrays = [array for one in [*_encoder(operations), *operations.decoder] for array in (one.weight, one.bias)]
+    return sum(array.nbytes for array in arrays if array is not None) * 4 // 3
+
+
+def _check_size(size: int) -> None:
+    if size > _LARGEST:
+        raise InputError(
+            f"expected a page of at most 6 MB, got {size / 1e6:.1f} MB: fewer --images, or a smaller model"
+        )
 
 
 def _directions(codes: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ const [height, width, channels] = model.shape;
 const latent = model.latent;
 const images = bytesOf(model.images);
 const codes = floatsOf(model.codes);
-const labels = bytesOf(model.labels);
+const labels = model.labels;
 const costs = Array.from(floatsOf(model.costs)).sort((a, b) => a - b);
 const count = labels.length;
 const mean = floatsOf(model.mean);
@@ -23,6 +23,8 @@ const axes = [
   ...Array.from({ length: principal }, (_, k) => ({ name: `principal ${k + 1}`, way: components.subarray(k * latent, (k + 1) * latent) })),
   ...Array.from({ length: latent }, (_, k) => ({ name: `dimension ${k + 1}`, way: Float32Array.from({ length: latent }, (_, j) => +(j === k)) })),
 ];
+const nameOf = (label) => model.class_names[label] ?? label;
+const within = (value, low, high) => Math.min(Math.max(value, low), high);
 const along = (code, { way }, offset = 0) => {
   let sum = 0;
   for (let k = 0; k < latent; k++) sum += way[k] * (code[offset + k] - mean[k]);
@@ -85,7 +87,8 @@ function drawMap() {
   const context = map.getContext("2d");
   context.clearRect(0, 0, map.width, map.height);
   context.drawImage(ground, 0, 0);
-  const [x, y] = toScreen([along(state.code, state.x), along(state.code, state.y)]);
+  // A code beyond the map, as of what is drawn, has its ring at the edge.
+  const [x, y] = toScreen([along(state.code, state.x), along(state.code, state.y)]).map((at) => within(at, 0, map.width));
   const ratio = window.devicePixelRatio || 1;
   const style = getComputedStyle(document.body);
   for (const [colour, line] of [[style.backgroundColor, 6], [style.color, 3]]) {
@@ -111,6 +114,8 @@ function moveTo(x, y) {
 function show() {
   paint(byId("decoded"), network.decode(state.code, state.label), 255);
   drawMap();
+  const at = [state.x, state.y].map((axis) => `${axis.name} ${along(state.code, axis).toFixed(2)}`);
+  byId("position").textContent = `The ring: ${at.join(", ")} (no unit).`;
   for (const slider of document.querySelectorAll("#sliders input")) {
     const value = along(state.code, axes[+slider.dataset.axis]);
     slider.value = value;
@@ -126,10 +131,12 @@ function goTo(code, label) {
 let dragging = false;
 const position = (event) => {
   const box = map.getBoundingClientRect();
-  return [((event.clientX - box.left) / box.width) * map.width, ((event.clientY - box.top) / box.height) * map.height];
+  const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  return [within(x, 0, 1) * map.width, within(y, 0, 1) * map.height];
 };
 map.addEventListener("pointerdown", (event) => {
   dragging = true;
+  byId("hover").style.display = "none";
   map.setPointerCapture(event.pointerId);
   moveTo(...toMap(...position(event)));
 });
@@ -138,7 +145,7 @@ map.addEventListener("pointermove", (event) => {
   else hover(event);
 });
 for (const name of ["pointerup", "pointercancel"]) map.addEventListener(name, () => (dragging = false));
-map.addEventListener("pointerleave", () => (byId("thumbnail").style.display = "none"));
+map.addEventListener("pointerleave", () => (byId("hover").style.display = "none"));
 function hover(event) {
   const [x, y] = position(event);
   let [best, at] = [Infinity, 0];
@@ -147,15 +154,16 @@ function hover(event) {
     const distance = (px - x) ** 2 + (py - y) ** 2;
     if (distance < best) [best, at] = [distance, index];
   });
-  const thumbnail = byId("thumbnail");
+  const frame = byId("hover");
   const near = best < (14 * (window.devicePixelRatio || 1)) ** 2;
-  thumbnail.style.display = near ? "block" : "none";
+  frame.style.display = near ? "block" : "none";
   if (!near) return;
-  paint(thumbnail, imageAt(at));
+  paint(byId("thumbnail"), imageAt(at));
+  byId("hover-name").textContent = `class ${nameOf(labels[at])}`;
   const box = map.getBoundingClientRect();
   const [left, top] = [event.clientX - box.left, event.clientY - box.top];
-  thumbnail.style.left = `${Math.min(left + 14, box.width - 68)}px`;
-  thumbnail.style.top = `${Math.max(0, top - 78)}px`;
+  frame.style.left = `${Math.min(left + 14, box.width - frame.offsetWidth)}px`;
+  frame.style.top = `${Math.max(0, top - frame.offsetHeight - 10)}px`;
 }
 map.addEventListener("keydown", (event) => {
   const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -164,7 +172,10 @@ map.addEventListener("keydown", (event) => {
   event.preventDefault();
   const step = event.shiftKey ? 0.1 : 0.02;
   const [x, y] = [along(state.code, state.x), along(state.code, state.y)];
-  moveTo(x + way[0] * step * (bounds.right - bounds.left), y + way[1] * step * (bounds.top - bounds.bottom));
+  moveTo(
+    within(x + way[0] * step * (bounds.right - bounds.left), bounds.left, bounds.right),
+    within(y + way[1] * step * (bounds.top - bounds.bottom), bounds.bottom, bounds.top),
+  );
 });
 
 // ---- classes, axes, sliders
@@ -176,18 +187,19 @@ for (let label = 0; label < model.classes; label++) {
   const button = document.createElement("button");
   button.type = "button";
   button.dataset.label = label;
-  button.textContent = model.class_names[label] ?? label;
+  button.textContent = nameOf(label);
   button.addEventListener("click", () => (choose(label), show()));
   byId("classes").append(button);
 }
 document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own
   const typed = Number(event.key);
   if (event.key.trim() && typed < model.classes && !/INPUT|SELECT/.test(event.target.tagName)) (choose(typed), show());
 });
 for (const [label] of Object.entries(Array.from({ length: Math.max(...labels) + 1 }))) {
   const item = document.createElement("span");
   item.innerHTML = `<i style="background:${colourOf(+label)}"></i>`;
-  item.append(model.class_names[label] ?? label);
+  item.append(nameOf(label));
   byId("legend").append(item);
 }
 for (const [id, name] of [["axis-x", "x"], ["axis-y", "y"]]) {
@@ -258,83 +270,6 @@ byId("play").addEventListener("click", () => {
   if (state.playing) requestAnimationFrame(frame);
 });
 
-// ---- draw
-const drawn = new Float32Array(width * height * channels);
-function read() {
-  const code = network.encode(drawn, state.label);
-  const again = network.decode(code, state.label);
-  paint(byId("drawn"), drawn, 255);
-  paint(byId("again"), again, 255);
-  const distances = Array.from({ length: count }, (_, i) => {
-    let sum = 0;
-    for (let k = 0; k < latent; k++) sum += (codes[i * latent + k] - code[k]) ** 2;
-    return [sum, i];
-  }).sort((a, b) => a[0] - b[0]);
-  byId("neighbours").replaceChildren(
-    ...distances.slice(0, 5).map(([, index]) => {
-      const canvas = document.createElement("canvas");
-      paint(canvas, imageAt(index));
-      canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", `test image of class ${model.class_names[labels[index]] ?? labels[index]}`);
-      return canvas;
-    }),
-  );
-  let cost = 0;
-  for (let at = 0; at < drawn.length; at++) {
-    const p = Math.min(Math.max(again[at], 1e-7), 1 - 1e-7);
-    cost -= drawn[at] * Math.log(p) + (1 - drawn[at]) * Math.log(1 - p);
-  }
-  const below = costs.filter((one) => one < cost).length / costs.length;
-  byId("score").textContent =
-    `Reconstruction cost ${cost.toFixed(0)} nats: more than ${(100 * below).toFixed(0)} % of the test images have. ` +
-    (below > 0.99 ? "An anomaly to this model." : "Nothing unusual to this model.") +
-    (model.classes ? ` Read as class ${model.class_names[state.label] ?? state.label}.` : "");
-  goTo(code);
-}
-let last = null; // where the brush was: what lies between is drawn too
-function brush(event) {
-  const canvas = byId("drawn");
-  const box = canvas.getBoundingClientRect();
-  const [x, y] = [((event.clientX - box.left) / box.width) * width, ((event.clientY - box.top) / box.height) * height];
-  const [fromX, fromY] = last ?? [x, y];
-  last = [x, y];
-  const [dx, dy] = [x - fromX, y - fromY];
-  const length = dx * dx + dy * dy || 1;
-  const reach = Math.max(1, width / 18);
-  for (let r = 0; r < height; r++)
-    for (let c = 0; c < width; c++) {
-      const share = Math.max(0, Math.min(1, ((c + 0.5 - fromX) * dx + (r + 0.5 - fromY) * dy) / length));
-      const away = Math.hypot(c + 0.5 - fromX - share * dx, r + 0.5 - fromY - share * dy);
-      const ink = Math.max(0, Math.min(1, 1.4 - away / reach));
-      const at = r * width + c;
-      drawn[at] = Math.max(drawn[at], ink);
-    }
-  read();
-}
-if (channels === 1) {
-  let down = false;
-  byId("drawn").addEventListener("pointerdown", (event) => {
-    [down, last] = [true, null];
-    byId("drawn").setPointerCapture(event.pointerId);
-    brush(event);
-  });
-  byId("drawn").addEventListener("pointermove", (event) => down && brush(event));
-  for (const name of ["pointerup", "pointercancel"]) byId("drawn").addEventListener(name, () => (down = false));
-}
-byId("clear").addEventListener("click", () => {
-  drawn.fill(0);
-  paint(byId("drawn"), drawn);
-  paint(byId("again"), drawn);
-  byId("neighbours").replaceChildren();
-  byId("score").textContent = "Draw with the mouse or a finger: its code moves the ring.";
-});
-byId("sample").addEventListener("click", () => {
-  const index = any();
-  drawn.set(Float32Array.from(imageAt(index), (value) => value / 255));
-  if (model.classes) choose(labels[index]);
-  read();
-});
-
 byId("title").textContent = model.title;
 byId("about").textContent = model.about;
 document.title = `${model.title}, jaxae explorer`;
@@ -343,6 +278,6 @@ project();
 drawGround();
 sliders();
 pair();
-byId("clear").click();
 show();
 window.addEventListener("resize", () => (drawGround(), drawMap()));
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawMap);
