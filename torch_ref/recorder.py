@@ -1,6 +1,5 @@
 """The recorder: runs a copy of a torch network, and notes down what it did."""
 
-import copy
 import operator
 import platform
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .calls import leaves, record_calls, to_array
+from .copies import copied
 from .errors import InputError
 from .recording import Conditions, Dtype, Recording, weighting
 
@@ -47,7 +47,7 @@ def record(
     asked = asked or Conditions()
     whole = getattr(module, "_orig_mod", module)  # of torch.compile
     taken = getattr(torch, dtype)
-    network = copy.deepcopy(whole).to(device=device, dtype=taken).train(asked.train)
+    network = copied(whole).to(device=device, dtype=taken).train(asked.train)
     dropout = _silence(network) if asked.train else {}
     weights = _state(network)
     # A tensor of two names is trained under both.
@@ -55,7 +55,7 @@ def record(
     run = call or operator.call
     arguments = [_argument(one, taken, device) for one in inputs]
     floats = [index for index, one in enumerate(arguments) if one.is_floating_point()]
-    noted = copy.deepcopy(network)
+    noted = copied(network)
     try:
         with torch.set_grad_enabled(asked.gradients):
             for index in floats if asked.gradients else ():

@@ -1,6 +1,5 @@
 """Trial networks: copies of both networks in float64, inputs for them, and random values in place of the weights."""
 
-import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -52,7 +51,9 @@ def twin_in(module: nnx.Module, compute: DTypeLike) -> nnx.Module:
 
 def float64_copy(module: "torch.nn.Module") -> "torch.nn.Module":
     """A copy of a torch module on the CPU in float64, unwrapped where `torch.compile` wraps it."""
-    return copy.deepcopy(getattr(module, "_orig_mod", module)).cpu().double()
+    from torch_ref.copies import copied
+
+    return copied(getattr(module, "_orig_mod", module)).cpu().double()
 
 
 def read_inputs(inputs: Inputs) -> list[np.ndarray]:

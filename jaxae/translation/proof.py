@@ -15,6 +15,7 @@ from jaxae.parity.judge import judge
 from jaxae.port.conversion import from_torch
 from jaxae.port.trial import float64_copy, float64_twin, randomise, redraw
 from jaxae.storage.documents import JSONValue
+from jaxae.translation.layers.reparametrised import settle
 from jaxae.translation.noise import Widened, same_noise
 from jaxae.translation.settings import default_dtype, no_fast_path
 from torch_ref.recorder import record as record_torch
@@ -152,6 +153,7 @@ def prove(
         statistics = [name for name, _ in copied.named_buffers() if "running_" in name]
         rng = np.random.default_rng(1)
         randomise(copied, statistics, rng)
+        settle(copied)
         fill(twin, copied, found)
         pair = _Pair(copied, twin, found, _COARSE if coarse else TOLERANCE)
         checks, notes = pair.held(redraw(arguments, rng), Conditions(), "inference")

@@ -1,6 +1,5 @@
 """Reading a network: its runs on two batches, in two precisions, in inference and in training, as one graph each."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from jaxae.translation.align import DifferError, align
 from jaxae.translation.graph import Graph
 from jaxae.translation.settings import default_dtype
 from jaxae.translation.watch import Watcher
+from torch_ref.copies import copied
 
 _BATCH = 3  # rows where an input has one, of which nothing can be told
 
@@ -81,24 +81,13 @@ class _Watched:
 
     def run(self, arguments: Sequence[np.ndarray], dtype: torch.dtype, *, train: bool = False) -> Graph:
         """One run of a copy."""
-        copied = copy.deepcopy(self._module).cpu().to(dtype).train(train)
-        watcher = Watcher(copied, self._is_leaf)
+        network = copied(self._module).cpu().to(dtype).train(train)
+        watcher = Watcher(network, self._is_leaf)
         try:
             with default_dtype(dtype):
                 return watcher.watch([_tensor(one, dtype) for one in arguments])
         finally:
             self.refusals += watcher.refusals
-
-
-def copyable(module: torch.nn.Module) -> torch.nn.Module:
-    """The network, or a copy that can be copied: torch's older weight norm leaves tensors that cannot be."""
-    computed = {
-        id(tensor): tensor.detach().clone()
-        for one in module.modules()
-        for tensor in vars(one).values()
-        if isinstance(tensor, torch.Tensor) and tensor.grad_fn is not None
-    }
-    return copy.deepcopy(module, computed) if computed else module
 
 
 def run_once(module: torch.nn.Module, arguments: Sequence[np.ndarray]) -> None:
@@ -108,9 +97,9 @@ def run_once(module: torch.nn.Module, arguments: Sequence[np.ndarray]) -> None:
         InputError: If it does not run.
     """
     try:
-        copied = copy.deepcopy(module).cpu().float().eval()
+        network = copied(module).cpu().float().eval()
         with torch.no_grad():
-            copied(*(_tensor(one, torch.float32).detach() for one in arguments))
+            network(*(_tensor(one, torch.float32).detach() for one in arguments))
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"expected inputs that the torch network takes, got: {reason[:300]}") from error

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxae.translation.layers.reparametrised import REMOVE_WEIGHT_NORM, Raw, raw
+from jaxae.translation.layers.reparametrised import Raw, raw, remedy
 from jaxae.translation.writer import Holes, Out, RefusedError, Tensor, Writer
 
 
@@ -69,20 +69,20 @@ def function(*names: str, channels: bool = False) -> Callable[[Callable[..., Any
 
 
 def layer(
-    *kinds: str, weight_norm: bool = False
+    *kinds: str, norms: bool = False
 ) -> Callable[[Callable[[Holes, Any], LayerCode]], Callable[[Holes, Any], LayerCode]]:
     """Register what writes a layer of torch.nn: given where constants go, and the layer.
 
     Args:
         *kinds: Names of its classes.
-        weight_norm: Whether it is written under a weight norm too.
+        norms: Whether it is written within a norm of its weight too.
     """
 
     def register(write: Callable[[Holes, Any], LayerCode]) -> Callable[[Holes, Any], LayerCode]:
         def rule(holes: Holes, module: Any) -> LayerCode:
             try:
-                if raw(module) is Raw.WEIGHT_NORM and not weight_norm:
-                    raise RefusedError(f"has a weight norm; {REMOVE_WEIGHT_NORM}")
+                if (norm := raw(module)) is not Raw.PLAIN and not norms:
+                    raise RefusedError(f"has a {norm.value}; {remedy(norm)}")
                 return write(holes, module)
             except RefusedError as error:
                 return LayerCode(call=_refusing(str(error)))

@@ -23,7 +23,7 @@ from jaxae.translation.classes import grouped
 from jaxae.translation.correspond import coarse, correspondence, operations
 from jaxae.translation.naming import lines_of
 from jaxae.translation.proof import TranslationProof, fill, prove
-from jaxae.translation.reading import copyable, read, run_once, several_rows
+from jaxae.translation.reading import read, run_once, several_rows
 from jaxae.translation.result import Asked, Translation
 from jaxae.translation.rules import layer_rule
 from jaxae.translation.source import marked, source_of
@@ -33,7 +33,7 @@ from jaxae.translation.units import Unit
 def run(module: torch.nn.Module, inputs: Inputs, asked: Asked) -> Translation:
     """What `jaxae.translation.entry.translate` gives, which says what is refused."""
     by_name = {name: np.asarray(one) for name, one in asked.keywords.items()}
-    arguments, module = several_rows([*read_inputs(inputs), *by_name.values()]), copyable(module)
+    arguments = several_rows([*read_inputs(inputs), *by_name.values()])
     if by_name or layer_rule(module) is not None:
         module = Network(module, tuple(by_name))
     run_once(module, arguments)

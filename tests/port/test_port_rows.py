@@ -203,6 +203,14 @@ def test_weight_norm(x64, norm):
         assert gap(got, theirs(torch.from_numpy(x))) < 1e-12
 
 
+def test_a_network_that_has_run_is_ported_with_proof(x64):
+    """The older norm then holds a weight with a history, which `copy.deepcopy` refuses."""
+    theirs = old_weight_norm(torch.nn.Linear(5, 3))
+    theirs(torch.ones(2, 5))
+    ours: Any = nnx.WeightNorm(nnx.Linear(5, 3, rngs=RNGS), epsilon=0.0, rngs=RNGS)
+    assert "proven" in str(port.from_torch(ours, theirs, inputs=(2, 5)))
+
+
 def test_weight_norm_checks_the_layer_that_it_wraps(x64):
     theirs = new_weight_norm(torch.nn.Conv2d(2, 2, 3, padding=1, bias=False)).double()
     ours = nnx.WeightNorm(nnx.Conv(2, 2, (3, 3), padding="VALID", use_bias=False, rngs=RNGS, **F64), rngs=RNGS)

@@ -2,18 +2,17 @@
 
 from typing import Any
 
-from jaxae.translation.layers.reparametrised import Raw, raw
+from jaxae.translation.layers.reparametrised import Raw, in_norm, raw, remedy
 from jaxae.translation.rules import LayerCode, layer
-from jaxae.translation.writer import Code, Holes, LayerSetting, Out, RefusedError, Tensor, Writer
+from jaxae.translation.writer import Holes, LayerSetting, Out, RefusedError, Tensor, Writer
 
 
-@layer("Linear", "NonDynamicallyQuantizableLinear", weight_norm=True)
+@layer("Linear", "NonDynamicallyQuantizableLinear", norms=True)
 def linear(holes: Holes, module: Any) -> LayerCode:
-    norm = raw(module)
     features = (module.in_features, "in_features"), (module.out_features, "out_features")
     new = holes.call("nnx.Linear", *features, use_bias=LayerSetting(module.bias is not None, True))
-    if norm is Raw.WEIGHT_NORM:
-        return LayerCode(holes.call(holes.piece("WeightNorm"), Code(new)))
+    if raw(module) is not Raw.PLAIN:
+        return LayerCode(in_norm(holes, module, new))
     return LayerCode(new, weights={"weight": "{}.kernel[...].T", "bias": "{}.bias[...]"})
 
 
@@ -38,17 +37,21 @@ def identity(holes: Holes, module: Any) -> LayerCode:
     return LayerCode(call=lambda w, _, input: Out(input.code, input.last))
 
 
-@layer("Embedding")
+@layer("Embedding", norms=True)
 def embedding(holes: Holes, module: Any) -> LayerCode:
     if module.max_norm is not None:
         raise RefusedError(
             "has max_norm, by which torch overwrites rows of the table when it reads them; scale the table once instead"
         )
+    norm = raw(module)
+    if norm is Raw.WEIGHT_NORM or (norm is Raw.SPECTRAL_NORM and module.padding_idx is not None):
+        raise RefusedError(f"has a {norm.value}; {remedy(norm)}")
     features = (module.num_embeddings, "num_embeddings"), (module.embedding_dim, "features")
     weights = {"weight": "{}.embedding[...]"}
     if module.padding_idx is not None:
         return LayerCode(holes.call(holes.piece("PaddedEmbed"), *features, padding=module.padding_idx), weights=weights)
-    return LayerCode(holes.call("nnx.Embed", *features), weights=weights)
+    new = holes.call("nnx.Embed", *features)
+    return LayerCode(new, weights=weights) if norm is Raw.PLAIN else LayerCode(in_norm(holes, module, new))
 
 
 @layer("EmbeddingBag")

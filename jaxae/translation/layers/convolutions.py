@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jaxae.translation.layers.reparametrised import REMOVE_WEIGHT_NORM, Raw, raw
+from jaxae.translation.layers.reparametrised import Raw, in_norm, raw, remedy
 from jaxae.translation.rules import LayerCode, layer
-from jaxae.translation.writer import Code, Holes, LayerSetting, Out, RefusedError, Tensor, Writer
+from jaxae.translation.writer import Holes, LayerSetting, Out, RefusedError, Tensor, Writer
 
 _MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # of jnp.pad
 _NAMED = {"reflect": "REFLECT", "circular": "CIRCULAR"}  # of nnx.Conv, which pads to the size that came in
 
 
-@layer("Conv1d", "Conv2d", "Conv3d", weight_norm=True)
+@layer("Conv1d", "Conv2d", "Conv3d", norms=True)
 def convolution(holes: Holes, module: Any) -> LayerCode:
-    norm = raw(module)
     reach = [d * (k - 1) for k, d in zip(module.kernel_size, module.dilation, strict=True)]
     same = tuple((one // 2, one - one // 2) for one in reach)
     sides = _sides(module, same)
@@ -42,7 +41,7 @@ def convolution(holes: Holes, module: Any) -> LayerCode:
         pads = w.literal(((0, 0), *before, (0, 0)))
         return f"jnp.pad({code}, {pads}, mode={_MODES[module.padding_mode]!r})"
 
-    return _layer(holes, new, norm, len(reach), given)
+    return _layer(holes, module, new, given)
 
 
 def _sides(module: Any, same: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
@@ -52,16 +51,14 @@ def _sides(module: Any, same: tuple[tuple[int, int], ...]) -> tuple[tuple[int, i
     return tuple((one, one) for one in module.padding)
 
 
-@layer("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", weight_norm=True)
+@layer("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", norms=True)
 def transposed(holes: Holes, module: Any) -> LayerCode:
-    norm = raw(module)
     sizes = zip(module.kernel_size, module.dilation, module.padding, module.output_padding, strict=True)
     sides = tuple((d * (k - 1) - p, d * (k - 1) - p + more) for k, d, p, more in sizes)
     use_bias = LayerSetting(module.bias is not None, True)
-    rank = len(sides)
     if module.groups > 1:
-        if norm is Raw.WEIGHT_NORM:
-            raise RefusedError(f"has a weight norm and groups; {REMOVE_WEIGHT_NORM}")
+        if (norm := raw(module)) is not Raw.PLAIN:
+            raise RefusedError(f"has a {norm.value} and groups; {remedy(norm)}")
         settings: dict[str, Any] = {
             "feature_group_count": module.groups,
             "strides": module.stride,
@@ -71,7 +68,7 @@ def transposed(holes: Holes, module: Any) -> LayerCode:
         }
         name = holes.piece("GroupedConvTranspose")
         new = holes.call(name, *_features(module), (module.kernel_size, "kernel_size"), **settings)
-        return _layer(holes, new, norm, rank)
+        return _layer(holes, module, new)
     fitting = all(
         d * (k - 1) + 1 >= s for k, d, s in zip(module.kernel_size, module.dilation, module.stride, strict=True)
     )
@@ -86,14 +83,16 @@ def transposed(holes: Holes, module: Any) -> LayerCode:
         "use_bias": use_bias,
         "transpose_kernel": True,
     }
-    return _layer(holes, holes.call("nnx.ConvTranspose", *_features(module), **settings), norm, rank)
+    return _layer(holes, module, holes.call("nnx.ConvTranspose", *_features(module), **settings))
 
 
 def _features(module: Any) -> tuple[tuple[int, str], tuple[int, str]]:
     return (module.in_channels, "in_features"), (module.out_channels, "out_features")
 
 
-def _layer(holes: Holes, new: str, norm: Raw, rank: int, given: Any = lambda _, code: code) -> LayerCode:
+def _layer(holes: Holes, module: Any, new: str, given: Any = lambda _, code: code) -> LayerCode:
+    rank = len(module.kernel_size)
+
     def call(w: Writer, layer: str, input: Tensor, output_size: Any = None) -> Out:
         if output_size is not None:
             raise w.refuse("with output_size in the call; set output_padding in the layer instead")
@@ -103,8 +102,8 @@ def _layer(holes: Holes, new: str, norm: Raw, rank: int, given: Any = lambda _, 
         return Out(f"{layer}({given(w, w.last(input))})", last=True)
 
     weights = {"weight": "jnp.moveaxis({}.kernel[...], (-1, -2), (0, 1))", "bias": "{}.bias[...]"}
-    if norm is Raw.WEIGHT_NORM:
-        new, weights = holes.call(holes.piece("WeightNorm"), Code(new)), {}
+    if raw(module) is not Raw.PLAIN:
+        new, weights = in_norm(holes, module, new), {}
     return LayerCode(new, call, channels=True, weights=weights)
 
 

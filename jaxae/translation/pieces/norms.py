@@ -115,3 +115,88 @@ class WeightNorm(nnx.Module):
         layer = nnx.clone(self.layer)
         layer.kernel.set_value(kernel * (self.scale[...] / length))
         return layer(x)
+
+
+def unit(x: jax.Array, eps: float) -> jax.Array:
+    """A vector of length 1."""
+    return x / jnp.maximum(jnp.sqrt(jnp.square(x).sum()), eps)
+
+
+class SpectralNorm(nnx.Module):
+    """A layer whose weight is divided by its largest singular value, as two vectors tell it: u and v.
+
+    In training each call brings them nearer by steps of the power iteration. `nnx.SpectralNorm` does so in every
+    call, and overwrites the kernel that it is trained by.
+
+    Args:
+        layer: The layer.
+        axis: The axis of torch's weight, (outputs, inputs, *space), along which u lies.
+        steps: Steps of the power iteration in each call.
+        epsilon: The least length that a vector is divided by.
+        u_first: Whether a step brings u nearer first, as torch's parametrization does, or v, as the older hook.
+        rngs: Random streams.
+    """
+
+    def __init__(
+        self,
+        layer: nnx.Linear | nnx.Conv | nnx.ConvTranspose | nnx.Embed,
+        *,
+        axis: int = 0,
+        steps: int = 1,
+        epsilon: float = 1e-12,
+        u_first: bool = True,
+        rngs: nnx.Rngs,
+    ):
+        self.layer = layer
+        self.axis, self.steps, self.epsilon, self.u_first = axis, steps, epsilon, u_first
+        self.use_running_average = False
+        rows, columns = self.matrix().shape
+        self.u = nnx.BatchStat(unit(rngs.params.normal((rows,)), epsilon))
+        self.v = nnx.BatchStat(unit(rngs.params.normal((columns,)), epsilon))
+
+    @property
+    def torch_rows(self) -> tuple[tuple[tuple[str, str, str], ...], ...]:
+        """Names of torch's tensors, of the variables that they become, and their axes, in both of torch's styles."""
+        variable, axes = "layer.kernel", "one other ... -> ... other one"
+        if isinstance(self.layer, nnx.Embed):
+            variable, axes = "layer.embedding", "rows features -> rows features"
+        bias = (("bias", "layer.bias", "outputs -> outputs"),) if getattr(self.layer, "bias", None) is not None else ()
+        styles = (
+            ("parametrizations.weight.original", "parametrizations.weight.0._u", "parametrizations.weight.0._v"),
+            ("weight_orig", "weight_u", "weight_v"),
+        )
+        return tuple(
+            ((whole, variable, axes), (u, "u", "rows -> rows"), (v, "v", "columns -> columns"), *bias)
+            for whole, u, v in styles
+        )
+
+    def matrix(self) -> jax.Array:
+        """The weight with one axis as rows, and the others, in torch's order, as columns."""
+        weight = self.variable(self.layer)[...]
+        if not isinstance(self.layer, nnx.Embed):
+            weight = jnp.moveaxis(weight, (-1, -2), (0, 1))
+        weight = jnp.moveaxis(weight, self.axis, 0)
+        return weight.reshape(weight.shape[0], -1)
+
+    def variable(self, layer: nnx.Linear | nnx.Conv | nnx.ConvTranspose | nnx.Embed) -> nnx.Param:
+        """The weight of the layer."""
+        return layer.embedding if isinstance(layer, nnx.Embed) else layer.kernel
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """What the layer gives with its weight divided."""
+        matrix = self.matrix()
+        u, v = self.u[...], self.v[...]
+        if not self.use_running_average:
+            fixed = lax.stop_gradient(matrix)
+            for _ in range(self.steps):
+                if self.u_first:
+                    u = unit(fixed @ v, self.epsilon)
+                v = unit(fixed.T @ u, self.epsilon)
+                if not self.u_first:
+                    u = unit(fixed @ v, self.epsilon)
+            self.u.set_value(u)
+            self.v.set_value(v)
+        layer = nnx.clone(self.layer)
+        weight = self.variable(layer)
+        weight.set_value(weight[...] / (u @ matrix @ v))
+        return layer(x)
