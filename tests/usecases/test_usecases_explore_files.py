@@ -15,7 +15,7 @@ from jaxae.data.dataset import Dataset, Split
 from jaxae.network.apply import encode
 from jaxae.network.models import build
 from jaxae.usecases.explore.explore import ExploreSettings, page_of, run
-from jaxae.usecases.explore.folder import BEGINNING, FILES, MODEL, page_folder
+from jaxae.usecases.explore.folder import BEGINNING, FILES, MODEL, whole_or_absent_page
 
 DENSE = DENSE_VAE.replace(num_latent=3, num_classes=0, hidden=(9, 8))
 
@@ -84,7 +84,7 @@ def test_a_page_takes_the_place_of_an_earlier_one_and_of_an_empty_folder(tmp_pat
         assert len(page["labels"]) == images
     before = (folder / MODEL).read_bytes()
     # What fails half-way leaves the earlier page.
-    with pytest.raises(ZeroDivisionError), page_folder(folder) as fresh:
+    with pytest.raises(ZeroDivisionError), whole_or_absent_page(folder) as fresh:
         (fresh / MODEL).write_text(str(1 / 0))
     assert (folder / MODEL).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["page"]

@@ -27,7 +27,7 @@ from jaxae.network.models import Model
 from jaxae.network.operations import Operation, Operations, operations_of
 from jaxae.pretrained.card import model_card
 from jaxae.training.run_folder import load_run
-from jaxae.usecases.explore.folder import BEGINNING, FILES, MODEL, check_page_folder, page_folder
+from jaxae.usecases.explore.folder import BEGINNING, FILES, MODEL, check_page_folder, whole_or_absent_page
 
 Port = Annotated[int, Range(0, 65_535)]
 
@@ -106,7 +106,7 @@ def run(settings: ExploreSettings) -> ExploreResult:
     files = {file: (page / file).read_text() for file in FILES} | {MODEL: content}
     size = sum(len(text.encode()) for text in files.values())
     _check_size(size)
-    with page_folder(settings.out) as temporary:
+    with whole_or_absent_page(settings.out) as temporary:
         for file, text in files.items():
             (temporary / file).write_text(text)
     return ExploreResult(settings.out, size, count)

@@ -35,7 +35,7 @@ def check_page_folder(path: Path) -> None:
 
 
 @contextmanager
-def page_folder(path: Path) -> Iterator[Path]:
+def whole_or_absent_page(path: Path) -> Iterator[Path]:
     """Give a temporary folder to fill; when the block succeeds it is at `path`, else what was there before still is.
 
     Raises:
