@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.extend import core as jax_core
 from jax.typing import ArrayLike
@@ -84,9 +85,15 @@ class NNXRecorder:
 
     def __call__(self, state: nnx.State, *arguments: ArrayLike) -> tuple[Any, list[Call]]:
         """The result and the calls that ended."""
-        result, arrays = jax.device_get(self._run(state, *arguments))
+        result, arrays = jax.device_get(self._run(jax.tree.map(_on_host, state), *arguments))
         found = [one._replace(inputs=i, outputs=o) for one, (i, o) in zip(self._calls, arrays, strict=True)]
         return result, numbered(found)
+
+
+def _on_host(leaf: Any) -> Any:
+    """An array in the host's memory: a program is compiled anew for each mixture of arrays there and on a device."""
+    keys = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(leaf) if isinstance(leaf, jax.Array) and not keys else leaf
 
 
 def _trace() -> object:

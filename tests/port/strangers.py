@@ -14,16 +14,21 @@ from flax import nnx
 T = torch.nn
 
 
+ZEROS = nnx.initializers.zeros  # drawing is compiled anew for each shape, and no drawn value may stay
+
+
 def rngs() -> nnx.Rngs:
     return nnx.Rngs(0)
 
 
 def conv(inputs: int, outputs: int, size: int, **more: Any) -> nnx.Conv:
-    return nnx.Conv(inputs, outputs, (size, size), **({"padding": "VALID", "rngs": rngs()} | more))
+    return nnx.Conv(
+        inputs, outputs, (size, size), **({"padding": "VALID", "kernel_init": ZEROS, "rngs": rngs()} | more)
+    )
 
 
 def linear(inputs: int, outputs: int, **more: Any) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, rngs=rngs(), **more)
+    return nnx.Linear(inputs, outputs, kernel_init=ZEROS, rngs=rngs(), **more)
 
 
 def batch_norm(features: int) -> nnx.BatchNorm:

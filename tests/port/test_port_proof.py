@@ -15,21 +15,28 @@ from jaxae import InputError, port
 T = torch.nn
 
 
+ZEROS = nnx.initializers.zeros  # drawing is compiled anew for each shape, and no drawn value may stay
+
+
 def rngs() -> nnx.Rngs:
     return nnx.Rngs(0)
 
 
 def conv(inputs: int, outputs: int, size: int, **more: Any) -> nnx.Conv:
-    return nnx.Conv(inputs, outputs, (size, size), **({"padding": "VALID", "rngs": rngs()} | more))
+    return nnx.Conv(
+        inputs, outputs, (size, size), **({"padding": "VALID", "kernel_init": ZEROS, "rngs": rngs()} | more)
+    )
 
 
 def linear(inputs: int, outputs: int) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, rngs=rngs())
+    return nnx.Linear(inputs, outputs, kernel_init=ZEROS, rngs=rngs())
 
 
 def deconv(inputs: int, outputs: int) -> nnx.ConvTranspose:
     padding = [(2, 2)] * 2  # torch's kernel 4, padding 1
-    return nnx.ConvTranspose(inputs, outputs, (4, 4), 2, padding=padding, transpose_kernel=True, rngs=rngs())
+    return nnx.ConvTranspose(
+        inputs, outputs, (4, 4), 2, padding=padding, transpose_kernel=True, kernel_init=ZEROS, rngs=rngs()
+    )
 
 
 def flat(x: jax.Array) -> jax.Array:
