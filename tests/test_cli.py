@@ -43,20 +43,23 @@ def test_the_main_job_from_another_folder(tmp_path, monkeypatch):
     assert load_run(folder)[0].train.batch_size == 512
 
 
-def test_the_plain_vae_and_the_deep_autoencoder(tmp_path, command):
+def test_the_plain_vae_and_the_deep_autoencoder(tmp_path, command, monkeypatch):
+    """Their figures: `tests/test_commands.py`, and the dense VAE's here."""
+    monkeypatch.setattr("jaxae.training.plots.draw_run", lambda *_, **__: [])
     vae = command("train_cvae.py", *QUICK, "--epochs", 0, "--num-classes", 0, "--run-dir", tmp_path / "vae")
     assert vae.status == 0, vae.err
     assert load_run(tmp_path / "vae")[0].model == ConditionalVAEConfig(num_classes=0)
+    hidden = ("--epochs", 0, "--hidden", 64, 8, "--activation", "tanh")
+    deep = command("train_ae.py", *QUICK, *hidden, "--run-dir", tmp_path / "deep")
+    assert deep.status == 0, deep.err
+    assert load_run(tmp_path / "deep")[0].model == AutoencoderConfig(hidden=(64, 8), activation="tanh")
+    monkeypatch.undo()
     dense = command("train_dense_vae.py", *QUICK, "--hidden", 20, 9, "--run-dir", tmp_path / "dense")
     assert dense.status == 0, dense.err
     config = load_run(tmp_path / "dense")[0]
     assert config.model == DenseVAEConfig(hidden=(20, 9))
     assert config.train.binarize
     assert (tmp_path / "dense" / "samples.png").exists()
-    hidden = ("--epochs", 0, "--hidden", 64, 8, "--activation", "tanh")
-    deep = command("train_ae.py", *QUICK, *hidden, "--run-dir", tmp_path / "deep")
-    assert deep.status == 0, deep.err
-    assert load_run(tmp_path / "deep")[0].model == AutoencoderConfig(hidden=(64, 8), activation="tanh")
 
 
 def test_many_seeds_write_mean_and_deviation(tmp_path, command):

@@ -198,7 +198,7 @@ def test_out_of_memory_and_no_compiler_mark_their_cells(run_case, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CXX", raising=False)
     names = ("torch_eager", "torch_compile", "torch_rewrite")
-    rows = by_name(run_case(*names, batch_size=4096, examples=8192))
+    rows = by_name(run_case(*names, batch_size=1024, examples=2048))
     assert rows["torch_rewrite"].status == "out of memory"
     assert rows["torch_rewrite"].step_ms is None
     assert rows["torch_compile"].status == "failed"
