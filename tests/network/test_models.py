@@ -148,6 +148,13 @@ def test_parameters_leave_a_model_and_return(config):
     assert jax.tree.structure(parameters_of(build(config, rngs=nnx.Rngs(0)))) == jax.tree.structure(parameters)
 
 
+@pytest.mark.parametrize("config", [AutoencoderConfig(hidden=(7,)), ConditionalVAEConfig(num_latent=4)])
+def test_parameters_are_the_same_bits_however_they_are_compiled(config):
+    alone = init_parameters(config, jax.random.key(4))
+    within = jax.jit(lambda key: init_parameters(config, key))(jax.random.key(4))
+    assert jax.tree.all(jax.tree.map(np.array_equal, alone, within))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
