@@ -337,12 +337,13 @@ def test_a_worker_that_cannot_tells_so_and_goes_on(tmp_path):
         worker.ask("write", examples=64, **question)
 
 
-def test_a_worker_that_died_before_it_is_asked_or_closed():
+@pytest.mark.parametrize("length", [1, 100_000])  # what fits into the pipe's buffer is written again as it closes
+def test_a_worker_that_died_before_it_is_asked_or_closed(length):
     worker = Worker("jaxae.bench.problem", cores=None, environment={})
     worker.process.kill()
     worker.process.wait()
     with pytest.raises(WorkerError, match="out of memory: killed"):
-        worker.ask("write", path="x" * 100_000)
+        worker.ask("write", path="x" * length)
     worker.close()
 
 
@@ -391,7 +392,8 @@ def test_outside_a_repository_there_is_no_commit(monkeypatch, tmp_path):
     assert environment.commit() is None
 
 
-def test_more_threads_than_there_are_cores():
+def test_more_threads_than_there_are_cores(monkeypatch):
+    monkeypatch.setattr(environment, "probe", lambda *_: ({}, {}))  # no benchmark follows if none is refused
     with pytest.raises(InputError, match=r"expected at most \d+ threads, got 1000"):
         bench.run(BenchmarkSettings(threads=1000))
 

@@ -44,6 +44,12 @@ def test_written_files_are_read_again(tmp_path):
     assert own.read(path) == own.TensorFile({}, {})
 
 
+@pytest.mark.parametrize(("layout", "names"), [("torch", ("pt", "torch")), ("flax", ("flax", "jax"))])
+def test_a_file_of_weights_says_which_framework_its_layout_is_of(layout, names):
+    said = own.weight_metadata(layout, model="{}")
+    assert (said["format"], said["framework"], said["layout"], said["model"]) == (*names, layout, "{}")
+
+
 def test_safetensors_as_the_reference_implementation_has_them(tmp_path):
     torch = pytest.importorskip("torch")
     from safetensors.torch import load_file

@@ -63,16 +63,21 @@ def test_what_a_page_knows(pages):
         ({}, "expected --run-dir or --pretrained, got both or neither"),
         ({"pretrained": "cvae"}, "expected a pretrained model of "),
         ({"run_dir": Path("nowhere")}, "expected a run directory with a config.json, got no "),
-        ({"pretrained": "ae-mnist", "out": Path(__file__)}, "expected the name of a new folder, got "),
-        ({"pretrained": "ae-mnist", "out": Path(__file__).parent}, "expected a new or empty folder, or an earlier "),
+        ({"pretrained": "ae-mnist", "out": Path("../others/a.txt")}, "expected the name of a new folder, got "),
+        ({"pretrained": "ae-mnist", "out": Path("../others")}, "expected a new or empty folder, or an earlier "),
         ({"pretrained": "ae-mnist", "out": Path()}, "expected another folder than the one this is run in, got "),
     ],
 )
 def test_what_cannot_be_explored_is_refused(settings, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    here, others = tmp_path / "here", tmp_path / "others"
+    here.mkdir()
+    others.mkdir()
+    (others / "a.txt").write_text("my own")
+    monkeypatch.chdir(here)
     with pytest.raises(InputError, match=message):
         run(ExploreSettings(**settings))
-    assert not list(tmp_path.iterdir())
+    assert not list(here.iterdir())
+    assert [path.read_text() for path in others.iterdir()] == ["my own"]
 
 
 def test_a_page_takes_the_place_of_an_earlier_one_and_of_an_empty_folder(tmp_path):
