@@ -457,7 +457,8 @@ def writes(text: str) -> Iterator[str]:
 
     def look(node: ast.AST, temporary: bool) -> Iterator[str]:
         if isinstance(node, ast.With):
-            temporary |= any("whole_or_absent" in ast.unparse(item) for item in node.items)
+            entered = " ".join(map(ast.unparse, node.items))
+            temporary |= "whole_or_absent" in entered or "page_folder" in entered
         if isinstance(node, ast.Call) and not temporary:
             called = ast.unparse(node.func)
             name = called.rpartition(".")[2]

@@ -1,7 +1,10 @@
 """The folder of a page: what is in it, what it replaces, and what makes none. It needs no browser."""
 
 import base64
+import errno
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from jaxae import DENSE_VAE, InputError, RunConfig, load, load_pretrained, param
 from jaxae.data.dataset import Dataset, Split
 from jaxae.network.apply import encode
 from jaxae.network.models import build
+from jaxae.usecases.explore import explore
 from jaxae.usecases.explore.explore import ExploreSettings, page_of, run
 from jaxae.usecases.explore.folder import BEGINNING, FILES, MODEL, whole_or_absent_page
 
@@ -96,12 +100,47 @@ def test_a_page_takes_the_place_of_an_earlier_one_and_of_an_empty_folder(tmp_pat
 
 
 @pytest.mark.parametrize("foreign", [{"notes.txt": ""}, {"index.html": "my own"}, {"model.js": "my own"}])
-def test_a_folder_of_somebody_else_is_left_alone(foreign, tmp_path):
+def test_a_folder_of_somebody_else_is_left_alone(foreign, tmp_path, monkeypatch):
     for name, text in foreign.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match="expected a new or empty folder, or an earlier page to replace, got "):
-        run(ExploreSettings(pretrained="ae-mnist", out=tmp_path))
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == foreign
+    monkeypatch.setattr(explore, "load_run", lambda _: pytest.fail("a model was read first"))
+    for write in (lambda: run(ExploreSettings(pretrained="ae-mnist", out=tmp_path)), page_folder(tmp_path).__enter__):
+        with pytest.raises(InputError, match="expected a new or empty folder, or an earlier page to replace, got "):
+            write()
+        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == foreign
+
+
+def failing(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_goes_wrong_with_a_folder_is_told_and_leaves_the_earlier_page(tmp_path, monkeypatch):
+    folder = tmp_path / "page"
+    folder.mkdir()
+    (folder / MODEL).write_text(BEGINNING)
+    rename = Path.rename
+
+    def rename_former(self: Path, target: Path) -> Path:
+        return failing() or self if self.name == "fresh" else rename(self, target)
+
+    for holder, name, instead, message in (
+        (Path, "iterdir", failing, "expected a folder that can be written, got .*: No space left on device"),
+        (os, "access", lambda *_: False, f"expected a folder that can be replaced, got .*: {tmp_path} cannot be"),
+        (Path, "rename", rename_former, "expected a folder that can be written, got .*: No space left on device"),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(InputError, match=message):
+            patch.setattr(holder, name, instead)
+            with page_folder(folder) as fresh:
+                (fresh / MODEL).write_text("")
+        assert [path.name for path in tmp_path.iterdir()] == ["page"]
+        assert (folder / MODEL).read_text() == BEGINNING
+
+
+def test_a_port_that_is_taken_is_told(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"expected a port that is free, got {port}: Address already in use"):
+            explore.serve(tmp_path, port)
 
 
 def test_labels_of_many_classes_and_numbers_that_are_none():
@@ -116,6 +155,13 @@ def test_labels_of_many_classes_and_numbers_that_are_none():
         layer.bias.set_value(jnp.full_like(layer.bias[...], jnp.nan))
         with pytest.raises(InputError, match=message):
             page_of("own", DENSE, model, data, 4)
+
+
+def test_many_images_make_no_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(explore, "_LARGEST", explore._encoded_size(load_pretrained("ae-mnist")))
+    with pytest.raises(InputError, match=r"expected a page of at most 6 MB, got \d+\.\d MB: fewer --images"):
+        run(ExploreSettings(pretrained="ae-mnist", out=tmp_path / "page", images=3))
+    assert not (tmp_path / "page").exists()
 
 
 def test_a_large_model_makes_no_page(tmp_path):

@@ -27,6 +27,7 @@ from jaxae import (
 )
 from jaxae.network import operations
 from jaxae.network.models import Model, parameter_shapes
+from jaxae.usecases.export import export
 from jaxae.usecases.export.export import ExportSettings, run
 from jaxae.usecases.export.whole import Exported
 
@@ -213,6 +214,24 @@ def test_neither_file_is_kept_if_one_is_wrong(folder_of, tmp_path, monkeypatch):
     files = {"onnx": tmp_path / "model.onnx", "stablehlo": tmp_path / "model.hlo"}
     with pytest.raises(InputError, match=r"got nan in reconstruction"):
         run(ExportSettings(run=folder_of("autoencoder"), part="decoder", **files))
+    assert not any(tmp_path.iterdir())
+
+
+def test_shapes_other_than_jaxs_are_refused(folder_of, tmp_path, monkeypatch):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    settings = ExportSettings(run=folder_of("autoencoder"), part="encoder", onnx=tmp_path / "model.onnx")
+    with monkeypatch.context() as patch:
+        patch.setattr(Exported, "output_shapes", lambda _: {"code": (6,)})
+        with pytest.raises(onnx.shape_inference.InferenceError, match="6"):
+            run(settings)
+
+    def one_number_each(_: bytes) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
+        return lambda inputs: [np.zeros((len(inputs["images"]), 1), np.float32)]
+
+    monkeypatch.setattr(export, "_by_onnxruntime", one_number_each)
+    with pytest.raises(InputError, match=r"expected an export with code \[\d+, 7\], got \[\d+, 1\]"):
+        run(settings)
     assert not any(tmp_path.iterdir())
 
 
