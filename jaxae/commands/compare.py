@@ -60,7 +60,6 @@ def main(
         tolerance: Largest relative gap that passes.
         device: Kind of device to run on.
     """
-    check_writable(record, json)
     from jaxae.parity.judge import judge
     from jaxae.parity.recording_file import write_recording
     from jaxae.parity.request import Request

@@ -51,6 +51,24 @@ EXCUSES: tuple[Excuse, ...] = (
         "flat = value.reshape(-1) [1 -> 2]",
         "NumPy finds a length that is below zero, whichever number it is",
     ),
+    Excuse(
+        "jaxae/port/linen/kinds.py",
+        "_numbers",
+        "nnx.Rngs(0)} [0 -> 1]",
+        "the layer is made of shapes alone (nnx.eval_shape): nothing is drawn from the seed",
+    ),
+    Excuse(
+        "jaxae/parity/mutations.py",
+        "perturbed_weight",
+        "[1e-4 -> 0.0002]",
+        "a mistake twice as large is seen by all that has to see the smaller one",
+    ),
+    Excuse(
+        "jaxae/parity/workers.py",
+        "run_in_workers",
+        "[50 -> 51]",
+        "an estimate of memory, by a fiftieth more: what is refused is beyond it by far",
+    ),
 )
 
 

@@ -114,6 +114,11 @@ def failing(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def replace_page(folder: Path) -> None:
+    with page_folder(folder) as fresh:
+        (fresh / MODEL).write_text("")
+
+
 def test_what_goes_wrong_with_a_folder_is_told_and_leaves_the_earlier_page(tmp_path, monkeypatch):
     folder = tmp_path / "page"
     folder.mkdir()
@@ -128,10 +133,10 @@ def test_what_goes_wrong_with_a_folder_is_told_and_leaves_the_earlier_page(tmp_p
         (os, "access", lambda *_: False, f"expected a folder that can be replaced, got .*: {tmp_path} cannot be"),
         (Path, "rename", rename_former, "expected a folder that can be written, got .*: No space left on device"),
     ):
-        with monkeypatch.context() as patch, pytest.raises(InputError, match=message):
+        with monkeypatch.context() as patch:
             patch.setattr(holder, name, instead)
-            with page_folder(folder) as fresh:
-                (fresh / MODEL).write_text("")
+            with pytest.raises(InputError, match=message):
+                replace_page(folder)
         assert [path.name for path in tmp_path.iterdir()] == ["page"]
         assert (folder / MODEL).read_text() == BEGINNING
 

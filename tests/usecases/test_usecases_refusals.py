@@ -1,5 +1,6 @@
 """What a use case does not take is refused in one line, before anything is read or trained that it would be for."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,15 @@ from jaxae.storage import npz
 from jaxae.storage.extra import extra
 from jaxae.usecases import anomaly, denoise, generate, model_source, pretrain, published, reduce
 from jaxae.usecases.compress.code_tables import CodeTables, DamagedPayloadError
-from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec
+from jaxae.usecases.compress.codec import CODEC_FILE, Codec, load_codec, prepare
 from jaxae.usecases.compress.container import MAGIC, VERSION, unpack
-from jaxae.usecases.compress.files import CompressSettings, DecompressSettings, compress_file, decompress_file
+from jaxae.usecases.compress.files import (
+    CompressSettings,
+    DecompressSettings,
+    compress_file,
+    decompress_file,
+    open_codec,
+)
 from jaxae.usecases.compress.files import run as run_compress
 from jaxae.usecases.denoise_file import denoise_file
 from jaxae.usecases.estimators import AutoencoderOutlierDetector, AutoencoderTransformer
@@ -244,6 +251,21 @@ class TestCompressed:
         model = build(CONDITIONAL_VAE.model, rngs=nnx.Rngs(0))
         with pytest.raises(InputError, match="got one conditioned on 10 classes"):
             Codec.of(CONDITIONAL_VAE, model, load_codec(BEFORE).tables)
+
+    def test_data_of_other_images(self):
+        model = build(AUTOENCODER.model, rngs=nnx.Rngs(0))
+        split = Split(np.zeros((1, 8, 8, 3), np.uint8), np.zeros(1, np.int32))
+        with pytest.raises(
+            InputError, match="expected data of grey images of 28x28, in which files are cut, got 8x8x3"
+        ):
+            prepare(AUTOENCODER, model, Dataset("own", split, split, 1, ("a",)))
+
+    def test_a_folder_of_data_beside_the_path_that_a_run_has(self, folder, tmp_path):
+        (tmp_path / "own").mkdir()
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "data": str(tmp_path / "own")}))
+        with pytest.raises(InputError, match="expected no data_dir beside the path of the data"):
+            open_codec(folder, data_dir=tmp_path)
 
     def test_a_model_that_is_nowhere(self, monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)
