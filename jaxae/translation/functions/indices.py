@@ -79,8 +79,6 @@ def _basic(w: Writer, x: Tensor, items: Sequence[Any]) -> Out:
 
 @function("__getitem__")
 def getitem(w: Writer, input: Tensor, index: Any) -> Out:
-    if isinstance(index, Tensor) and _is_mask(index):
-        raise w.refuse("takes the elements at a mask, so that the result's shape depends on data; use torch.where")
     items = _items(w, input, index)
     if not any(map(_is_tensor, items)):
         return _basic(w, input, items)
