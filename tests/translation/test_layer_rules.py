@@ -289,7 +289,7 @@ class First(nn.Module):
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
     "spectral norm elsewhere": (lambda: parametrizations.spectral_norm(nn.LayerNorm(3)), (2, 3), "has a spectral norm"),
-    "padded rows": (lambda: old_spectral_norm(nn.Embedding(4, 3, 0)), np.array([[1, 2]]), "remove_spectral_norm"),
+    "padded rows": (lambda: old_spectral_norm(nn.Embedding(4, 3, 0)), np.array([[1, 2]]), "has a spectral norm; take"),
     "norm and groups": (
         lambda: parametrizations.spectral_norm(nn.ConvTranspose1d(4, 4, 3, groups=2)),
         (2, 4, 6),
@@ -303,7 +303,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
     ),
     "weight norm of inputs": (lambda: parametrizations.weight_norm(nn.Linear(3, 3), dim=1), (2, 3), "dim=1"),
     "weight norm elsewhere": (lambda: parametrizations.weight_norm(nn.LayerNorm(3)), (2, 3), "has a weight norm"),
-    "pruned": (lambda: prune.l1_unstructured(nn.Linear(3, 3), "weight", 0.3), (2, 3), "prune.remove"),
+    "pruned": (lambda: prune.l1_unstructured(nn.Linear(3, 3), "weight", 0.3), (2, 3), "is pruned by a mask; take"),
     "cumulative": (lambda: nn.BatchNorm1d(3, momentum=None), (4, 3), "momentum=None"),
     "no statistics": (lambda: nn.BatchNorm1d(3, track_running_stats=False), (4, 3), "track_running_stats=False"),
     "statistics": (lambda: nn.InstanceNorm1d(3, track_running_stats=True), (2, 3, 5), "track_running_stats=True"),
