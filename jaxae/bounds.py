@@ -81,6 +81,16 @@ def check(name: str, value: object, kind: object) -> None:
     _checked(name, value, kind)
 
 
+def require(condition: bool, what: str, came: object) -> None:
+    """Refuse what does not meet a condition.
+
+    Raises:
+        InputError: If it does not.
+    """
+    if not condition:
+        raise InputError(f"expected {what}, got {told(came)}")
+
+
 def expanded(path: str | Path) -> Path:
     """A path with its ~ replaced by a home folder.
 
@@ -110,9 +120,9 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         value = _checked(name, value, arguments[0])
         for bounds in (note for note in arguments[1:] if isinstance(note, Range)):
             if isinstance(value, tuple):
-                _require(len(value) in bounds, f"{name} of {bounds.least} to {bounds.most} members", value)
+                require(len(value) in bounds, f"{name} of {bounds.least} to {bounds.most} members", value)
             else:
-                _require(value in bounds, f"{name} {bounds}", value)
+                require(value in bounds, f"{name} {bounds}", value)
         return value
     if origin in (Union, UnionType):
         if value is None and NoneType in arguments:
@@ -120,29 +130,29 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         (kind, *others) = (one for one in arguments if one is not NoneType)
         if not others:
             return _checked(name, value, kind)
-        _require(isinstance(value, (kind, *others)), f"{name} to be a {_named(kind, *others)}", value)
+        require(isinstance(value, (kind, *others)), f"{name} to be a {_named(kind, *others)}", value)
         return value
     if origin is Literal:
-        _require(isinstance(value, str) and value in arguments, f"{name} to be one of {', '.join(arguments)}", value)
+        require(isinstance(value, str) and value in arguments, f"{name} to be one of {', '.join(arguments)}", value)
         return value
     if origin is tuple:
-        _require(isinstance(value, tuple | list), f"{name} to be a tuple", value)
+        require(isinstance(value, tuple | list), f"{name} to be a tuple", value)
         return tuple(_checked(name, one, arguments[0]) for one in value)
     if kind is int:
-        _require(isinstance(value, Integral) and not isinstance(value, bool), f"{name} to be a whole number", value)
+        require(isinstance(value, Integral) and not isinstance(value, bool), f"{name} to be a whole number", value)
         return int(value)
     if kind is float:
         # Python counts True among the numbers.
-        _require(isinstance(value, Real) and not isinstance(value, bool), f"{name} to be a number", value)
+        require(isinstance(value, Real) and not isinstance(value, bool), f"{name} to be a number", value)
         try:
             return float(value)
         except OverflowError:
             return float("inf")
     if kind is Path and isinstance(value, str):
         value = Path(value)
-    _require(isinstance(value, kind), f"{name} to be a {_named(kind)}", value)
+    require(isinstance(value, kind), f"{name} to be a {_named(kind)}", value)
     if isinstance(value, str | Path):
-        _require(_can_name(str(value)), f"{name} that a file can be called (255 bytes a part, no NUL)", value)
+        require(_can_name(str(value)), f"{name} that a file can be called (255 bytes a part, no NUL)", value)
     return value
 
 
@@ -157,11 +167,6 @@ def _can_name(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return b"\0" not in path and len(path) < 4096 and max(map(len, path.split(b"/"))) <= 255
-
-
-def _require(condition: bool, what: str, came: object) -> None:
-    if not condition:
-        raise InputError(f"expected {what}, got {told(came)}")
 
 
 def check_fits(what: str, nbytes: int, there: int | None = None) -> None:
