@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from jaxae.bounds import Amount, Count, CountOrZero, Seed, Share, Workers, check, kinds_of
-from jaxae.config import ComputeDtype, Reduction, Replay, RunConfig
+from jaxae.bounds import Amount, Count, CountOrZero, PositiveAmount, Seed, Share, Workers, check, kinds_of
+from jaxae.config import ComputeDtype, LearningRateSchedule, Reduction, Replay, RunConfig
 from jaxae.data.reading import Fit, Reading, Side
 from jaxae.ending import carry_out
 from jaxae.errors import InputError
@@ -188,6 +188,11 @@ class TrainFlags(DataFlags):
         wandb: Project of Weights & Biases that follows the run; WANDB_MODE=offline keeps it here.
         reduction: Reduction of the cost: the post's (the autoencoder's mean over batch and pixels, the VAE's sum over
             both), that sum for either, or a sum over pixels and a mean over the batch.
+        grad_clip_norm: Largest norm of a step's whole gradient; a larger one is scaled down to it. It is that of the
+            cost by --reduction: the VAE's grows with the batch.
+        weight_decay: Weight decay as AdamW has it: a step takes learning rate times this off each parameter.
+        schedule: Course of the learning rate: constant, or down to 0 along a line or half a cosine.
+        warmup_steps: Number of steps before that, in which the learning rate rises from 0 along a line.
     """
 
     epochs: CountOrZero
@@ -205,6 +210,10 @@ class TrainFlags(DataFlags):
     tensorboard: Switch = False
     wandb: Annotated[str | None, default("none", "PROJECT")] = None
     reduction: Reduction = "post"
+    grad_clip_norm: Annotated[PositiveAmount | None, default("none", "FLOAT")] = None
+    weight_decay: Amount = 0.0
+    schedule: LearningRateSchedule = "constant"
+    warmup_steps: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

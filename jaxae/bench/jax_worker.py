@@ -47,7 +47,7 @@ class JaxRunner:
         self._models, self._dtype = task.models, task.dtype
         self._hyperparameters = Hyperparameters(task.learning_rate, task.beta)
         if task.models > 1:
-            self._hyperparameters = Hyperparameters(*(jnp.full(task.models, value) for value in self._hyperparameters))
+            self._hyperparameters = jax.tree.map(lambda value: jnp.full(task.models, value), self._hyperparameters)
         given = self._put(problem.order, Noise.given(problem.noise))
         drawn = self._put(problem.order, Noise.drawn(jax.random.key(0))) if task.drawn_noise else given
         self._plans = {True: given, False: drawn}

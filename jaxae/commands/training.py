@@ -45,6 +45,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     from jaxae.training.run_folder import default_path
 
     own = ("epochs", "batch_size", "learning_rate", "seed", "binarize", "replay", "reduction", "data")
+    own += ("grad_clip_norm", "weight_decay", "schedule", "warmup_steps")
     config = preset.replace(**{key: getattr(flags, key) for key in own})
     config = config.replace(dtype=flags.dtype or ("float32" if flags.replay == "no" else "float64"))
     config = config.replace(**{key: value for key, value in settings.items() if value is not None})

@@ -16,6 +16,7 @@ from .run import DENSE_VAE as DENSE_VAE
 from .run import RunConfig as RunConfig
 from .run import read_config as read_config
 from .training import ComputeDtype as ComputeDtype
+from .training import LearningRateSchedule as LearningRateSchedule
 from .training import Reduction as Reduction
 from .training import Replay as Replay
 from .training import TrainConfig as TrainConfig

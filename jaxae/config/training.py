@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxae.bounds import Amount, Checked, Count, CountOrZero, Seed, require
+from jaxae.bounds import Amount, Checked, Count, CountOrZero, PositiveAmount, Seed, require
 
 ComputeDtype = Literal["float32", "bfloat16", "float64"]
 Replay = Literal["no", "torch-1", "torch"]
 Reduction = Literal["post", "sum", "batch_mean"]
+LearningRateSchedule = Literal["constant", "linear", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,13 @@ class TrainConfig(Checked):
             torch would after `torch.manual_seed(seed)`, under the DataLoader of torch 1.x or of today.
         reduction: Reduction of the cost: "post" is the autoencoder's mean over batch and pixels and the VAE's sum over
             both, "sum" that sum for either, "batch_mean" a sum over pixels and a mean over the batch.
+        grad_clip_norm: Largest norm of a step's gradient, all parameters together; a larger one is scaled down to it.
+            The gradient is that of the cost as `reduction` has it. None leaves all as they are.
+        weight_decay: Decoupled weight decay, AdamW's (arXiv:1711.05101): beside Adam's step, learning rate times this
+            is taken off each parameter, biases too.
+        schedule: Course of the learning rate after the warm-up: "constant", or down to 0 at the training's end along a
+            line ("linear") or half a cosine ("cosine", arXiv:1608.03983 without restarts).
+        warmup_steps: Number of steps in which the learning rate first rises from 0 along a line.
     """
 
     epochs: CountOrZero
@@ -38,10 +46,25 @@ class TrainConfig(Checked):
     dtype: ComputeDtype = "float32"
     replay: Replay = "no"
     reduction: Reduction = "post"
+    grad_clip_norm: PositiveAmount | None = None
+    weight_decay: Amount = 0.0
+    schedule: LearningRateSchedule = "constant"
+    warmup_steps: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(not self.binarize or self.replay == "no", "no replay where pixels are binarized", self.replay)
+        if self.replay != "no":
+            names = ("grad_clip_norm", "weight_decay", "schedule", "warmup_steps")
+            for name in names:
+                value = getattr(self, name)
+                told = f"no {name} in a replay, which has the post's cost and plain Adam"
+                require(value == getattr(TrainConfig, name), told, value)
+
+    @property
+    def has_an_end(self) -> bool:
+        """Whether a step depends on how many there will be: more epochs are then another training."""
+        return self.schedule != "constant"
 
     @property
     def from_probabilities(self) -> bool:

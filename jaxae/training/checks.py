@@ -30,17 +30,20 @@ def check_training(config: RunConfig, dataset: Dataset, mesh: Mesh | None = None
         models: Number of models that train at once.
 
     Raises:
-        InputError: If the data do not suit the model or the batch size, there would be more steps than int32 counts,
-            or parameters, moments and a batch do not fit into memory.
+        InputError: If the data do not suit the model or the batch size, there would be more steps than int32 counts or
+            none after the warm-up, or parameters, moments and a batch do not fit into memory.
     """
     for split in (dataset.train, dataset.test):
         check_split(config.model, split, dataset.num_classes)
     count, size = len(dataset.train.labels), config.train.batch_size
     if size > count:
         raise InputError(f"expected a batch size of at most the {count} training examples, got {size}")
-    check(
-        f"the number of steps of {config.train.epochs} epochs", max(1, config.train.epochs * -(-count // size)), Count
-    )
+    total = config.train.epochs * -(-count // size)
+    check(f"the number of steps of {config.train.epochs} epochs", max(1, total), Count)
+    if total and config.train.warmup_steps >= total:
+        raise InputError(
+            f"expected fewer warm-up steps than the {total} steps of the training, got {config.train.warmup_steps}"
+        )
     if isinstance(config.model, VAEConfig):
         classes = config.model.num_classes
         if classes and dataset.num_classes > classes:

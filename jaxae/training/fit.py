@@ -18,6 +18,7 @@ from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.network.models import Model, with_parameters
 from jaxae.training.checkpoint import Checkpoints
 from jaxae.training.checks import check_training
+from jaxae.training.course import course_of
 from jaxae.training.placement import put_examples, put_state
 from jaxae.training.plan import evaluation_plan
 from jaxae.training.program import Corruption, Program, program_of
@@ -154,13 +155,18 @@ class _Run:
         self.log_every = log_every
         self.after_epoch = after_epoch
         self.keeper = keeper
-        self.schedule = make_schedule(config, len(dataset.train.labels))
+        count = len(dataset.train.labels)
+        self.schedule = make_schedule(config, count)
         self.trainer = Trainer.start(
-            program, self.schedule.init_parameters(), dataset.train, hyperparameters_of(config)
+            program,
+            self.schedule.init_parameters(),
+            dataset.train,
+            hyperparameters_of(config),
+            course_of(config, count),
         )
         self.test_set = put_examples(program, *dataset.test)
         self.test_plan = self.trainer.place(evaluation_plan(len(dataset.test.labels)))
-        self.steps_per_epoch = -(-len(dataset.train.labels) // config.train.batch_size)
+        self.steps_per_epoch = -(-count // config.train.batch_size)
         self.metrics: list[MetricsLine] = []
 
     @property

@@ -17,13 +17,14 @@ from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters
 from jaxae.storage.files import whole_or_absent_folder
 from jaxae.training.checks import check_training
+from jaxae.training.course import course_of
 from jaxae.training.placement import put_examples
 from jaxae.training.plan import evaluation_plan, stack_plans
 from jaxae.training.program import program_of
 from jaxae.training.run_folder import RunFolder, load_model, load_run, save_weights
 from jaxae.training.runtime import divide_by_models, make_mesh
 from jaxae.training.schedule import make_schedule
-from jaxae.training.state import Hyperparameters, Metrics
+from jaxae.training.state import Metrics, hyperparameters_of
 from jaxae.training.trainer import Trainer
 
 
@@ -99,7 +100,8 @@ def fit_many(
         program,
         [schedule.init_parameters() for schedule in schedules],
         dataset.train,
-        Hyperparameters(jnp.array(learning_rates), jnp.array(betas)),
+        jax.tree.map(lambda *values: jnp.array(values), *map(hyperparameters_of, configs)),
+        course_of(config, len(dataset.train.labels)),
     )
     test_set = put_examples(program, *dataset.test)
     test_plan = trainer.place(evaluation_plan(len(dataset.test.labels)))

@@ -175,8 +175,8 @@ class RunFolder:
                 f"expected {earlier.train.epochs} epochs or more to resume {self.path}, got {config.train.epochs}: "
                 "more continue the training, fewer cannot undo it"
             )
-        # More epochs continue the same training: nothing in it depends on how many there will be.
-        before = earlier.replace(epochs=config.train.epochs)
+        # More epochs continue the same training where nothing in it depends on how many there will be.
+        before = earlier if earlier.train.has_an_end else earlier.replace(epochs=config.train.epochs)
         then, now = _flat(before.to_json()), _flat(config.to_json())
         differing = [
             f"{name} is {now.get(name)!r}, was {then.get(name)!r}"

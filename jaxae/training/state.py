@@ -19,15 +19,25 @@ class TrainState(NamedTuple):
 
 
 class Hyperparameters(NamedTuple):
-    """Numbers that a compiled program takes as arguments."""
+    """Numbers that a compiled program takes as arguments; what is None, it has not.
 
-    learning_rate: Float[Array, "*models"] | float
+    Attributes:
+        learning_rate: Adam's learning rate, of all steps or of each.
+        beta: Weight of the KL term.
+        grad_clip_norm: Largest norm of a step's gradient.
+        weight_decay: Decoupled weight decay, a factor of the learning rate.
+    """
+
+    learning_rate: Float[Array, "*models_steps"] | float
     beta: Float[Array, "*models"] | float
+    grad_clip_norm: Float[Array, "*models"] | float | None = None
+    weight_decay: Float[Array, "*models"] | float | None = None
 
 
 def hyperparameters_of(config: RunConfig) -> Hyperparameters:
-    """The learning rate and beta of a configuration."""
-    return Hyperparameters(config.train.learning_rate, config.train.beta)
+    """The numbers of a configuration; its learning rate is the largest of the steps'."""
+    train = config.train
+    return Hyperparameters(train.learning_rate, train.beta, train.grad_clip_norm, train.weight_decay or None)
 
 
 class Examples(NamedTuple):

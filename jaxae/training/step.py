@@ -162,6 +162,9 @@ def _run_steps(
     # 1 - decay ** steps, without the cancellation that costs float32 four digits at first.
     rate = hyperparameters.learning_rate / -jnp.expm1(math.log(_DECAY_1) * taken)
     correction = 1 / -jnp.expm1(math.log(_DECAY_2) * taken)
+    decay = None
+    if hyperparameters.weight_decay is not None:
+        decay = jnp.broadcast_to(hyperparameters.learning_rate * hyperparameters.weight_decay, steps.shape)
 
     def proceed(carry: _Carry) -> Array:
         return (carry.index >= 0) & (carry.index < until) & carry.ok
@@ -180,10 +183,15 @@ def _run_steps(
         total = sum_over_devices(program, jnp.concatenate([*leaves, padding, sums]))
         # Finite only where both terms and all of the gradient are: the vector holds them all.
         ok = jnp.isfinite(total.sum()) & (count[index] > 0)
+        factor = scale[index]
+        if hyperparameters.grad_clip_norm is not None:
+            norm = factor * jnp.linalg.norm(total[:size])
+            factor = factor * jnp.minimum(1, hyperparameters.grad_clip_norm / norm)
         # Three loops, each in place; fused, all three would compute the first two.
-        first = _first_moment(ok, first, total, scale[index])
-        second = _second_moment(ok, second, total, scale[index])
-        flat = _descend(ok, flat, first, second, rate[index], correction[index])
+        first = _first_moment(ok, first, total, factor)
+        second = _second_moment(ok, second, total, factor)
+        decayed = () if decay is None else (decay[index],)
+        flat = _descend(ok, flat, first, second, rate[index], correction[index], *decayed)
         return _Carry(flat, first, second, index + ok, ok, terms.at[index].set(total[-2:]))
 
     start = _Carry(
@@ -220,8 +228,13 @@ def _second_moment(ok: Array, second: Array, total: Array, scale: Array) -> Arra
 
 
 @fenced
-def _descend(ok: Array, flat: Array, first: Array, second: Array, rate: Array, correction: Array) -> Array:
-    return jnp.where(ok, flat - rate * first / (jnp.sqrt(correction * second) + _EPSILON), flat)
+def _descend(
+    ok: Array, flat: Array, first: Array, second: Array, rate: Array, correction: Array, decay: Array | None = None
+) -> Array:
+    change = rate * first / (jnp.sqrt(correction * second) + _EPSILON)
+    if decay is not None:
+        change = change + decay * flat
+    return jnp.where(ok, flat - change, flat)
 
 
 def _run_evaluation(program: Program, parameters: Parameters, data: Examples, plan: Plan, beta: Array) -> Metrics:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from jaxae.network.parameters import Parameters
+from jaxae.training.course import CONSTANT, Course
 from jaxae.training.placement import init_state, put_examples, put_many_states, put_plan
 from jaxae.training.plan import Plan, part_of
 from jaxae.training.program import Program
@@ -22,13 +23,15 @@ class Trainer:
         program: The program that trains; for many models its mesh is one of `divide_by_models`.
         state: The state as the last step left it; for many models with a leading axis.
         examples: The training set on the program's devices.
-        hyperparameters: Learning rate and beta; for many models one of each.
+        hyperparameters: Learning rate, beta and the like; for many models one of each.
+        course: Course of the learning rate over the steps; by default it is constant.
     """
 
     program: Program
     state: TrainState
     examples: Examples
     hyperparameters: Hyperparameters
+    course: Course = CONSTANT
 
     @classmethod
     def start(
@@ -37,13 +40,14 @@ class Trainer:
         parameters: Parameters | Sequence[Parameters],
         split: tuple[Num[np.ndarray, "n ..."], Int[np.ndarray, " n"]],
         hyperparameters: Hyperparameters,
+        course: Course = CONSTANT,
     ) -> "Trainer":
         """A training before its first step, from the parameters of one model or of many."""
         if isinstance(parameters, dict):
             state = init_state(program, parameters)
         else:
             state = put_many_states(program, [init_state(program, one) for one in parameters])
-        return cls(program, state, put_examples(program, *split), hyperparameters)
+        return cls(program, state, put_examples(program, *split), hyperparameters, course)
 
     @property
     def of_many(self) -> bool:
@@ -61,10 +65,12 @@ class Trainer:
         The metrics are those of `train_steps`; they may be read later, while the devices go on.
         """
         train = train_many_steps if self.of_many else train_steps
-        until = placed.order.shape[-2] if until is None else until
-        self.state, metrics = train(
-            self.state, self.examples, placed, until, self.hyperparameters, program=self.program
+        num_steps = placed.order.shape[-2]
+        until = num_steps if until is None else until
+        hyperparameters = self.course.at(
+            self.hyperparameters, int(placed.first_step), num_steps, self.program.float_dtype
         )
+        self.state, metrics = train(self.state, self.examples, placed, until, hyperparameters, program=self.program)
         return metrics
 
     def evaluate(self, examples: Examples, placed: Plan) -> Metrics:

@@ -26,6 +26,9 @@ TRAINING = EVERYWHERE | {
     "--checkpoint-seconds": ("", "0"),
     "--wandb": ("",),  # a package of its own: tests/training/test_trackers.py
     "--seeds": ("1", "2", "3"),
+    "--grad-clip-norm": ("", "0.5"),
+    "--weight-decay": ("", "0.1"),
+    "--warmup-steps": ("", "0"),  # a training of more than the one step has them: tests/training/test_course.py
 }
 USE_CASE = EVERYWHERE | {
     "--epochs": ("1", "0", "2"),
@@ -223,6 +226,11 @@ REFUSED: dict[str, dict[str, str]] = {
     "train_ae, train_cvae, train_conv_vae, train_dense_vae": {
         "--binarize & --replay torch-1": "expected no replay where pixels are binarized",
         "--binarize & --replay torch": "expected no replay where pixels are binarized",
+        **{
+            f"{flag} & --replay {replay}": "expected no [a-z_]+ in a replay"
+            for flag in ("--grad-clip-norm 0.5", "--weight-decay 0.1", "--schedule linear", "--schedule cosine")
+            for replay in ("torch-1", "torch")
+        },
         "--tensorboard & --seeds 2": "expected one seed with --tensorboard",
         "--tensorboard & --seeds 3": "expected one seed with --tensorboard",
         "--resume & --seeds 2": "expected one seed with --resume",
