@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from jaxae.bounds import Amount, Count, CountOrZero, PositiveAmount, Seed, Share, Workers, check, kinds_of
+from jaxae.bounds import Amount, Checked, Count, CountOrZero, PositiveAmount, Seed, Share, Workers, check, kinds_of
 from jaxae.config import ComputeDtype, LearningRateSchedule, Reduction, Replay, RunConfig
 from jaxae.data.reading import Fit, Reading, Side
 from jaxae.ending import carry_out
@@ -225,3 +225,21 @@ class TrainFlags(DataFlags):
         train = preset.train
         own = ("epochs", "batch_size", "learning_rate", "seed", "binarize")
         return cls(**{name: getattr(train, name) for name in own})
+
+
+@dataclass(frozen=True, kw_only=True)
+class KLFlags(Checked):
+    """Flags of a VAE's KL term.
+
+    Attributes:
+        beta: Weight of the KL divergence.
+        beta_warmup_epochs: Number of epochs in which that weight rises from 0 along a line.
+        free_bits: Nats of KL divergence that each latent dimension has for free, in the mean of a batch.
+    """
+
+    beta: Amount = 1.0
+    beta_warmup_epochs: CountOrZero = 0
+    free_bits: Amount = 0.0
+
+
+KL_DEFAULTS = KLFlags()

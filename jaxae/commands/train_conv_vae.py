@@ -4,8 +4,8 @@ from typing import Annotated
 
 import tyro
 
-from jaxae.bounds import Amount, Count, CountOrZero, Widths
-from jaxae.cli import TrainFlags
+from jaxae.bounds import Count, CountOrZero, Widths
+from jaxae.cli import KL_DEFAULTS, KLFlags, TrainFlags
 from jaxae.commands.training import train
 from jaxae.config import CONV_VAE, Activation
 
@@ -14,7 +14,7 @@ DEFAULTS = TrainFlags.of(CONV_VAE)
 
 def main(
     flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = DEFAULTS,
-    beta: Amount = 1.0,
+    kl: Annotated[KLFlags, tyro.conf.arg(name="")] = KL_DEFAULTS,
     num_latent: Count = 64,
     num_classes: CountOrZero = 0,
     widths: Widths = (32, 64, 128),
@@ -24,7 +24,7 @@ def main(
 
     Args:
         flags: Flags of any training.
-        beta: Weight of the KL divergence.
+        kl: Flags of the KL term.
         num_latent: Number of dimensions of the latent code.
         num_classes: Number of classes of the condition; 0 is the plain VAE.
         widths: Numbers of channels after each of the encoder's convolutions, each of which halves the sides.
@@ -34,7 +34,7 @@ def main(
         "conv-vae",
         CONV_VAE,
         flags,
-        beta=beta,
+        **vars(kl),
         num_latent=num_latent,
         num_classes=num_classes,
         widths=widths,

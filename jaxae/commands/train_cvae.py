@@ -4,8 +4,8 @@ from typing import Annotated
 
 import tyro
 
-from jaxae.bounds import Amount, Count, CountOrZero
-from jaxae.cli import Switch, TrainFlags, default
+from jaxae.bounds import Count, CountOrZero
+from jaxae.cli import KL_DEFAULTS, KLFlags, Switch, TrainFlags, default
 from jaxae.commands.training import train
 from jaxae.config import CONDITIONAL_VAE
 
@@ -14,7 +14,7 @@ DEFAULTS = TrainFlags.of(CONDITIONAL_VAE)
 
 def main(
     flags: Annotated[TrainFlags, tyro.conf.arg(name="")] = DEFAULTS,
-    beta: Amount = 1.0,
+    kl: Annotated[KLFlags, tyro.conf.arg(name="")] = KL_DEFAULTS,
     num_latent: Count = 50,
     num_classes: Annotated[CountOrZero | None, default("the data's", "INT")] = None,
     reconstruct_condition: Switch = False,
@@ -24,7 +24,7 @@ def main(
 
     Args:
         flags: Flags of any training.
-        beta: Weight of the KL divergence.
+        kl: Flags of the KL term.
         num_latent: Number of dimensions of the latent code.
         num_classes: Number of classes of the condition; 0 is the plain VAE.
         reconstruct_condition: Whether to reconstruct the class's planes too, as the post's other variant does.
@@ -34,7 +34,7 @@ def main(
         "cvae" if num_classes != 0 else "vae",
         CONDITIONAL_VAE,
         flags,
-        beta=beta,
+        **vars(kl),
         num_latent=num_latent,
         num_classes=num_classes,
         reconstruct_condition=reconstruct_condition,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxae.bounds import Checked, check, kinds_of, told
+from jaxae.bounds import Checked, check, kinds_of, require, told
 from jaxae.config.models import AutoencoderConfig, ConditionalVAEConfig, ConvVAEConfig, DenseVAEConfig, ModelConfig
 from jaxae.config.training import TrainConfig
 from jaxae.errors import InputError, brief
@@ -34,6 +34,13 @@ class RunConfig(Checked):
     train: TrainConfig
     data: str = "digits"
     class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.model, AutoencoderConfig):
+            for name in ("beta_warmup_epochs", "free_bits"):
+                value = getattr(self.train, name)
+                require(not value, f"no {name} for the plain autoencoder, which has no KL term", value)
 
     def replace(self, **changes: object) -> "RunConfig":
         """This configuration with fields of the model, the training or itself changed by name.

@@ -35,6 +35,10 @@ class TrainConfig(Checked):
         schedule: Course of the learning rate after the warm-up: "constant", or down to 0 at the training's end along a
             line ("linear") or half a cosine ("cosine", arXiv:1608.03983 without restarts).
         warmup_steps: Number of steps in which the learning rate first rises from 0 along a line.
+        beta_warmup_epochs: Number of epochs in which beta rises from 0 along a line, step by step. The test set's cost
+            is that of the whole beta all along.
+        free_bits: KL divergence that a latent dimension has for free, in nats: in a step's cost its mean over the batch
+            counts as no less, so that it has no reason to fall below (arXiv:1606.04934). The test set's cost has none.
     """
 
     epochs: CountOrZero
@@ -50,12 +54,14 @@ class TrainConfig(Checked):
     weight_decay: Amount = 0.0
     schedule: LearningRateSchedule = "constant"
     warmup_steps: CountOrZero = 0
+    beta_warmup_epochs: CountOrZero = 0
+    free_bits: Amount = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(not self.binarize or self.replay == "no", "no replay where pixels are binarized", self.replay)
         if self.replay != "no":
-            names = ("grad_clip_norm", "weight_decay", "schedule", "warmup_steps")
+            names = ("grad_clip_norm", "weight_decay", "schedule", "warmup_steps", "beta_warmup_epochs", "free_bits")
             for name in names:
                 value = getattr(self, name)
                 told = f"no {name} in a replay, which has the post's cost and plain Adam"

@@ -66,8 +66,22 @@ def kl_from_standard_normal(
     return 0.5 * (mean**2 + jnp.exp(log_var) - log_var - 1).sum(1)
 
 
+def kl_of_dimensions(
+    mean: Float[Array, "batch latent"], log_var: Float[Array, "batch latent"]
+) -> Float[Array, "batch latent"]:
+    """The terms of `kl_from_standard_normal`, one for each latent dimension.
+
+    Raises:
+        InputError: If the shapes differ, or one holds no floats.
+    """
+    _check_alike(mean, log_var)
+    return 0.5 * (mean**2 + jnp.exp(log_var) - log_var - 1)
+
+
 def negative_elbo(
-    reconstruction: Float[Array, "*batch"], kl: Float[Array, "*batch"], beta: Float[Array, ""] | float
+    reconstruction: Float[Array, "*batch"],
+    kl: Float[Array, "*batch"],
+    beta: Float[Array, ""] | Float[Array, "*batch"] | float,
 ) -> Float[Array, "*batch"]:
     """Reconstruction cost + beta KL; beta = 1 bounds -log p(x) (Higgins et al. 2017 for others).
 

@@ -44,6 +44,11 @@ def check_training(config: RunConfig, dataset: Dataset, mesh: Mesh | None = None
         raise InputError(
             f"expected fewer warm-up steps than the {total} steps of the training, got {config.train.warmup_steps}"
         )
+    if total and config.train.beta_warmup_epochs > config.train.epochs:
+        raise InputError(
+            f"expected a warm-up of beta within the {config.train.epochs} epochs of the training, got one of "
+            f"{config.train.beta_warmup_epochs}"
+        )
     if isinstance(config.model, VAEConfig):
         classes = config.model.num_classes
         if classes and dataset.num_classes > classes:

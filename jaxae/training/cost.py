@@ -11,9 +11,16 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 from jaxae.config import AutoencoderConfig
 from jaxae.network.feature_major import pixels
-from jaxae.network.losses import bce_from_logits, bce_from_probabilities, kl_from_standard_normal, negative_elbo
+from jaxae.network.losses import (
+    bce_from_logits,
+    bce_from_probabilities,
+    kl_from_standard_normal,
+    kl_of_dimensions,
+    negative_elbo,
+)
 from jaxae.network.models import Autoencoder, Model, with_parameters
 from jaxae.network.parameters import Parameters
+from jaxae.training.placement import sum_over_devices
 from jaxae.training.plan import Plan
 from jaxae.training.program import Program
 from jaxae.training.runtime import DATA_AXIS
@@ -84,23 +91,31 @@ def take_batch(program: Program, data: Examples, row: Int[Array, " batch"], nois
 
 
 def summed_cost(
-    program: Program, parameters: Parameters, batch: Batch, beta: Float[Array, ""] | float
-) -> tuple[Float[Array, ""], Float[Array, "2"]]:
-    """The cost summed over examples, and the sums of its two terms, in nats."""
+    program: Program,
+    parameters: Parameters,
+    batch: Batch,
+    beta: Float[Array, ""] | float,
+    free_bits: Float[Array, ""] | float | None = None,
+) -> tuple[Float[Array, ""], Float[Array, " terms"]]:
+    """The cost summed over examples, and the sums of its terms in nats: reconstruction, KL.
+
+    With free bits, a third is the KL divergence as the cost has it.
+    """
     compute = jnp.dtype(program.dtype)
     cast = partial(jax.tree.map, lambda leaf: leaf.astype(compute))
     model = with_parameters(program.model, cast(parameters))
-    terms = _terms(program, model, batch, compute)
-    cost = (batch.weight * negative_elbo(*terms, beta)).sum()
+    terms = _terms(program, model, batch, compute, free_bits)
+    cost = (batch.weight * negative_elbo(terms[0], terms[-1], beta)).sum()
     return cost, jnp.stack([batch.weight * term for term in terms]).sum(1)
 
 
 def _terms(
-    program: Program, model: Model, batch: Batch, compute: np.dtype
-) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
-    """Reconstruction cost and KL divergence of each example, in nats."""
+    program: Program, model: Model, batch: Batch, compute: np.dtype, free_bits: Float[Array, ""] | float | None
+) -> tuple[Float[Array, " batch"], ...]:
+    """Reconstruction cost and KL divergence of each example, in nats; with free bits, the KL that counts too."""
     dtype = program.float_dtype
     shown, target = batch.shown.astype(compute), batch.target
+    counted: tuple[Array, ...] = ()
     if isinstance(model, Autoencoder):
         output = model(shown)
         target = target.reshape(len(target), -1)
@@ -109,11 +124,31 @@ def _terms(
         label = batch.labels if model.config.num_classes else None
         output = model(shown, label, eps=batch.eps.astype(compute))
         kl = kl_from_standard_normal(output.mean.astype(dtype), output.log_var.astype(dtype))
+        if free_bits is not None:
+            each = kl_of_dimensions(output.mean.astype(dtype), output.log_var.astype(dtype))
+            counted = (_with_free_bits(program, each, batch.weight, free_bits),)
         if model.config.num_output_channels > model.config.image_shape[2]:
             planes = jax.nn.one_hot(label, model.config.num_classes, dtype=dtype)
             shape = (*target.shape[:3], model.config.num_classes)
             planes = jnp.broadcast_to(planes[:, None, None, :], shape)
             target = jnp.concatenate([target, planes], axis=-1)
     if program.from_probabilities:
-        return bce_from_probabilities(output.reconstruction.astype(dtype), target), kl
-    return bce_from_logits(output.logits.astype(dtype), target), kl
+        return bce_from_probabilities(output.reconstruction.astype(dtype), target), kl, *counted
+    return bce_from_logits(output.logits.astype(dtype), target), kl, *counted
+
+
+def _with_free_bits(
+    program: Program,
+    kl: Float[Array, "batch latent"],
+    weight: Float[Array, " batch"],
+    free_bits: Float[Array, ""] | float,
+) -> Float[Array, " batch"]:
+    """KL divergence of each example in which a dimension counts as no less than the free bits.
+
+    The batch's mean is the sum over dimensions of max(free bits, mean KL over the whole batch): the objective with free
+    bits of Kingma et al. 2016 (arXiv:1606.04934), a dimension being a group.
+    """
+    sums = sum_over_devices(program, jnp.append((weight[:, None] * kl).sum(0), weight.sum()))
+    # Which dimensions are below is of the batch, not of a device: each device adds up its own examples of them.
+    below = jax.lax.stop_gradient(sums[:-1] < free_bits * sums[-1])
+    return jnp.where(below[None], free_bits, kl).sum(1)

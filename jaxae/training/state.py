@@ -23,21 +23,25 @@ class Hyperparameters(NamedTuple):
 
     Attributes:
         learning_rate: Adam's learning rate, of all steps or of each.
-        beta: Weight of the KL term.
+        beta: Weight of the KL term, of all steps or of each.
         grad_clip_norm: Largest norm of a step's gradient.
         weight_decay: Decoupled weight decay, a factor of the learning rate.
+        free_bits: KL divergence of a latent dimension, in nats, that a step's cost does not go below.
     """
 
     learning_rate: Float[Array, "*models_steps"] | float
-    beta: Float[Array, "*models"] | float
+    beta: Float[Array, "*models_steps"] | float
     grad_clip_norm: Float[Array, "*models"] | float | None = None
     weight_decay: Float[Array, "*models"] | float | None = None
+    free_bits: Float[Array, "*models"] | float | None = None
 
 
 def hyperparameters_of(config: RunConfig) -> Hyperparameters:
-    """The numbers of a configuration; its learning rate is the largest of the steps'."""
+    """The numbers of a configuration; its learning rate and beta are the largest of the steps'."""
     train = config.train
-    return Hyperparameters(train.learning_rate, train.beta, train.grad_clip_norm, train.weight_decay or None)
+    return Hyperparameters(
+        train.learning_rate, train.beta, train.grad_clip_norm, train.weight_decay or None, train.free_bits or None
+    )
 
 
 class Examples(NamedTuple):
@@ -48,7 +52,7 @@ class Examples(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """The cost as trained on, and its terms in nats per image, the mean over the batch.
+    """The cost as trained on, free bits and all, and its terms in nats per image, the mean over the batch.
 
     The cost of the plain autoencoder is the mean over batch and pixels, that of the VAE the sum over the batch: as
     the post has them.

@@ -126,7 +126,7 @@ class _Carry(NamedTuple):
     second: Float[Array, " length"]
     index: Int[Array, ""]
     ok: Bool[Array, ""]
-    terms: Float[Array, "steps 2"]
+    terms: Float[Array, "steps terms"]
 
 
 def _run_steps(
@@ -135,8 +135,9 @@ def _run_steps(
     # One flat vector each for parameters and moments: one sum over devices, few loops to update.
     parameters, unravel = ravel_pytree(state.parameters)
     size, num_steps = parameters.size, plan.order.shape[0]
-    # Room for the cost's two terms behind the gradient.
-    length = -(-(size + 2) // _FLAT_MULTIPLE) * _FLAT_MULTIPLE
+    # Room for the cost's terms behind the gradient.
+    num_terms = 2 if hyperparameters.free_bits is None else 3
+    length = -(-(size + num_terms) // _FLAT_MULTIPLE) * _FLAT_MULTIPLE
 
     def flatten(tree: Any) -> Array:
         return jnp.pad(ravel_pytree(tree)[0], (0, length - size))
@@ -175,13 +176,15 @@ def _run_steps(
         def local_cost(parameters: Parameters) -> tuple[Array, Array]:
             here = jax.tree.map(lambda leaf: leaf[index], noise)
             batch = take_batch(program, data, order[index], here)
-            return summed_cost(program, parameters, batch, hyperparameters.beta)
+            beta = hyperparameters.beta
+            beta = beta[index] if isinstance(beta, jax.Array) and beta.ndim else beta
+            return summed_cost(program, parameters, batch, beta, hyperparameters.free_bits)
 
         gradient, sums = jax.grad(local_cost, has_aux=True)(restore(flat))
         leaves = [leaf.ravel() for leaf in jax.tree.leaves(gradient)]
-        padding = jnp.zeros(length - size - 2, flat.dtype)
+        padding = jnp.zeros(length - size - num_terms, flat.dtype)
         total = sum_over_devices(program, jnp.concatenate([*leaves, padding, sums]))
-        # Finite only where both terms and all of the gradient are: the vector holds them all.
+        # Finite only where all terms and all of the gradient are: the vector holds them all.
         ok = jnp.isfinite(total.sum()) & (count[index] > 0)
         factor = scale[index]
         if hyperparameters.grad_clip_norm is not None:
@@ -192,7 +195,7 @@ def _run_steps(
         second = _second_moment(ok, second, total, factor)
         decayed = () if decay is None else (decay[index],)
         flat = _descend(ok, flat, first, second, rate[index], correction[index], *decayed)
-        return _Carry(flat, first, second, index + ok, ok, terms.at[index].set(total[-2:]))
+        return _Carry(flat, first, second, index + ok, ok, terms.at[index].set(total[-num_terms:]))
 
     start = _Carry(
         flatten(state.parameters),
@@ -200,7 +203,7 @@ def _run_steps(
         flatten(adam.nu),
         state.step - plan.first_step,
         jnp.bool(True),
-        jnp.zeros((num_steps, 2), parameters.dtype),
+        jnp.zeros((num_steps, num_terms), parameters.dtype),
     )
     if num_steps == 1:
         # No loop, in which XLA's own CPU convolutions, the plain lowering's, are far slower.
@@ -210,8 +213,8 @@ def _run_steps(
         end = jax.lax.while_loop(proceed, advance, start)
     step = plan.first_step + end.index
     moments = adam._replace(count=step, mu=restore(end.first), nu=restore(end.second))
-    reconstruction, kl = end.terms.T
-    cost = scale * negative_elbo(reconstruction, kl, hyperparameters.beta)
+    reconstruction, kl, *counted = end.terms.T
+    cost = scale * negative_elbo(reconstruction, counted[0] if counted else kl, hyperparameters.beta)
     refused = ~end.ok & (jnp.arange(num_steps) == end.index)
     metrics = Metrics(jnp.where(refused, jnp.nan, cost), reconstruction / mean_of, kl / mean_of)
     return TrainState(restore(end.flat), (moments, *state.optimizer[1:]), step), metrics

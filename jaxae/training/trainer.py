@@ -24,7 +24,7 @@ class Trainer:
         state: The state as the last step left it; for many models with a leading axis.
         examples: The training set on the program's devices.
         hyperparameters: Learning rate, beta and the like; for many models one of each.
-        course: Course of the learning rate over the steps; by default it is constant.
+        course: Course of the learning rate and of beta over the steps; by default both are constant.
     """
 
     program: Program

@@ -30,6 +30,7 @@ TRAINING = EVERYWHERE | {
     "--weight-decay": ("", "0.1"),
     "--warmup-steps": ("", "0"),  # a training of more than the one step has them: tests/training/test_course.py
 }
+KL = {"--beta": ("", "0"), "--beta-warmup-epochs": ("0", "1"), "--free-bits": ("", "0.1")}
 USE_CASE = EVERYWHERE | {
     "--epochs": ("1", "0", "2"),
     "--batch-size": ("64", "37", "1"),
@@ -44,15 +45,15 @@ NETWORK = "tests.commands.network:make"
 SHAPE = "--inputs 2x1x28x28"
 OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "train_ae": TRAINING | {"--hidden": ("", "6 3"), "--data": (*DATA, "{pictures}", "{csv}")},
-    "train_cvae": TRAINING | {"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "0", "10", "12")},
+    "train_cvae": TRAINING | {**KL, "--num-latent": ("", "1"), "--num-classes": ("", "0", "10", "12")},
     "train_dense_vae": TRAINING
-    | {"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "10"), "--hidden": ("", "6 3")},
+    | {**KL, "--num-latent": ("", "1"), "--num-classes": ("", "10"), "--hidden": ("", "6 3")},
     "train_conv_vae": TRAINING
     | {
         "--data": (*DATA, "{pictures} --size 16"),
         "--size": ("",),
         "--widths": ("4", "3 5"),
-        **{"--beta": ("", "0"), "--num-latent": ("", "1"), "--num-classes": ("", "10")},
+        **{**KL, "--num-latent": ("", "1"), "--num-classes": ("", "10")},
     },
     "published": EVERYWHERE
     | {
@@ -236,6 +237,11 @@ REFUSED: dict[str, dict[str, str]] = {
         "--resume & --seeds 2": "expected one seed with --resume",
         "--resume & --seeds 3": "expected one seed with --resume",
         "--batch-size 201": "expected a batch size of at most the 200 training examples, got 201",
+    },
+    "train_cvae, train_conv_vae, train_dense_vae": {
+        f"{flag} & --replay {replay}": "expected no [a-z_]+ in a replay"
+        for flag in ("--beta-warmup-epochs 1", "--free-bits 0.1")
+        for replay in ("torch-1", "torch")
     },
     "anomaly": {"--pretrained ae-mnist": "expected a run directory with a config.json, got no "},
     "benchmark": {
