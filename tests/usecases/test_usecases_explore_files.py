@@ -104,7 +104,8 @@ def test_a_folder_of_somebody_else_is_left_alone(foreign, tmp_path, monkeypatch)
     for name, text in foreign.items():
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(explore, "load_run", lambda _: pytest.fail("a model was read first"))
-    for write in (lambda: run(ExploreSettings(pretrained="ae-mnist", out=tmp_path)), page_folder(tmp_path).__enter__):
+    settings = ExploreSettings(pretrained="ae-mnist", out=tmp_path)
+    for write in (lambda: run(settings), whole_or_absent_page(tmp_path).__enter__):
         with pytest.raises(InputError, match="expected a new or empty folder, or an earlier page to replace, got "):
             write()
         assert {path.name: path.read_text() for path in tmp_path.iterdir()} == foreign
@@ -115,7 +116,7 @@ def failing(*_: object, **__: object) -> None:
 
 
 def replace_page(folder: Path) -> None:
-    with page_folder(folder) as fresh:
+    with whole_or_absent_page(folder) as fresh:
         (fresh / MODEL).write_text("")
 
 
