@@ -18,6 +18,7 @@ import jax
 import pytest
 from commands.flags import SCRIPTS, main_of
 from jaxtyping import config as jaxtyping_config
+from scripted import settings_kept
 
 from jaxae.cli import run
 from jaxae.data.mnist import FOLDER
@@ -101,10 +102,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return Ended(status, written.out, written.err)
 
     jax.devices()  # started with this file's settings, whatever the command asks for
-    before = {name: getattr(jax.config, name) for name in ("jax_compilation_cache_dir", "jax_enable_x64")}
-    yield end
-    for name, value in before.items():
-        jax.config.update(name, value)
+    with settings_kept():
+        yield end
 
 
 @pytest.fixture
