@@ -53,5 +53,5 @@ def _jaxtyped(target: Any = None, *, typechecker: Any) -> Any:
     return _with_shapes(target, typechecker=typechecker)
 
 
-vars(jaxtyping)["jaxtyped"] = _jaxtyped
+jaxtyping.jaxtyped = _jaxtyped
 install_import_hook([f"jaxae.{room}" for room in ROOMS], "checked_types.checked")
