@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any, get_args
+from typing import Any, ForwardRef, get_args
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
@@ -25,7 +25,7 @@ def _tells_a_shape(annotation: Any) -> bool:
     if inspect.isclass(annotation) and issubclass(annotation, AbstractArray):
         return True
     # A name in quotes may stand for anything.
-    return isinstance(annotation, str) or any(_tells_a_shape(one) for one in get_args(annotation))
+    return isinstance(annotation, str | ForwardRef) or any(_tells_a_shape(one) for one in get_args(annotation))
 
 
 def _without_shapes(function: Any) -> Any:
