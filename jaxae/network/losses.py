@@ -62,8 +62,7 @@ def kl_from_standard_normal(
     Raises:
         InputError: If the shapes differ, or one holds no floats.
     """
-    _check_alike(mean, log_var)
-    return 0.5 * (mean**2 + jnp.exp(log_var) - log_var - 1).sum(1)
+    return 0.5 * _twice_the_kl(mean, log_var).sum(1)
 
 
 def kl_of_dimensions(
@@ -74,8 +73,14 @@ def kl_of_dimensions(
     Raises:
         InputError: If the shapes differ, or one holds no floats.
     """
+    return 0.5 * _twice_the_kl(mean, log_var)
+
+
+def _twice_the_kl(
+    mean: Float[Array, "batch latent"], log_var: Float[Array, "batch latent"]
+) -> Float[Array, "batch latent"]:
     _check_alike(mean, log_var)
-    return 0.5 * (mean**2 + jnp.exp(log_var) - log_var - 1)
+    return mean**2 + jnp.exp(log_var) - log_var - 1
 
 
 def negative_elbo(

@@ -9,27 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from flax import nnx
+from port.strangers import ZEROS, conv, linear, rngs
 
 from jaxae import InputError, port
 
 T = torch.nn
-
-
-ZEROS = nnx.initializers.zeros  # drawing is compiled anew for each shape, and no drawn value may stay
-
-
-def rngs() -> nnx.Rngs:
-    return nnx.Rngs(0)
-
-
-def conv(inputs: int, outputs: int, size: int, **more: Any) -> nnx.Conv:
-    return nnx.Conv(
-        inputs, outputs, (size, size), **({"padding": "VALID", "kernel_init": ZEROS, "rngs": rngs()} | more)
-    )
-
-
-def linear(inputs: int, outputs: int) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=ZEROS, rngs=rngs())
 
 
 def deconv(inputs: int, outputs: int) -> nnx.ConvTranspose:

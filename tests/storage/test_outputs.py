@@ -457,8 +457,7 @@ def writes(text: str) -> Iterator[str]:
 
     def look(node: ast.AST, temporary: bool) -> Iterator[str]:
         if isinstance(node, ast.With):
-            entered = " ".join(map(ast.unparse, node.items))
-            temporary |= "whole_or_absent" in entered or "page_folder" in entered
+            temporary |= any("whole_or_absent" in ast.unparse(item) for item in node.items)
         if isinstance(node, ast.Call) and not temporary:
             called = ast.unparse(node.func)
             name = called.rpartition(".")[2]

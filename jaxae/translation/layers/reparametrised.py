@@ -42,11 +42,8 @@ def remedy(norm: Raw) -> str:
 
 
 def in_norm(holes: Holes, module: Any, new: str) -> str:
-    """The making of a layer, within its norm where it has one."""
-    norm = raw(module)
-    if norm is Raw.PLAIN:
-        return new
-    if norm is Raw.WEIGHT_NORM:
+    """The making of a layer within its norm: of one that has a norm."""
+    if raw(module) is Raw.WEIGHT_NORM:
         return holes.call(holes.piece("WeightNorm"), Code(new))
     settings: Any = _norm(module)
     return holes.call(
