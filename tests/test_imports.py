@@ -149,3 +149,14 @@ def test_training_imports_neither_torch_nor_tensorflow(tmp_path):
     )
     assert found == "[]\n"
     assert (tmp_path / "latent_map.png").exists()
+
+
+def test_no_file_unpickles_by_running():
+    """Pickles are walked as data, or left to `torch.load(weights_only=True)`."""
+    names = {"pickle", "cloudpickle", "dill", "joblib"}
+    for folder in ("jaxae", "torch_ref", "scripts"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+                found = {alias.name for alias in node.names} if isinstance(node, ast.Import) else {module}
+                assert not names & {name.split(".")[0] for name in found}, path

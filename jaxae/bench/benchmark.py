@@ -1,14 +1,12 @@
 """The benchmark: every case of its settings, and the result of them all."""
 
-import os
-import platform
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from jaxae.bench import environment
-from jaxae.bench.case import GATE_STEPS, Case, variables_of
+from jaxae.bench.case import GATE_STEPS, Case
 from jaxae.bench.contenders import EAGER, find
 from jaxae.bench.flops import step_flops
 from jaxae.bench.problem import PRESETS
@@ -30,13 +28,14 @@ def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line
         InputError: If a device, a package for every contender, or data are not there.
         KeyboardInterrupt: If interrupted before the first comparison had ended.
     """
-    cores = _cores(settings.threads)
+    cores = environment.usable_cores(settings.threads)
     check_fits("examples", settings.examples * _EXAMPLE_BYTES)
     models = max(count for _, _, count in settings.cases())
     check_fits(f"{models} models", models * _MODEL_BYTES)
     before = environment.load()
     # torch serves as the reference even where it does not compete.
-    there, missing = environment.probe(settings.device, ["torch", "jax"], variables_of(settings))
+    variables = environment.variables(settings.device, deterministic=settings.deterministic)
+    there, missing = environment.probe(settings.device, ["torch", "jax"], variables)
     wanted = settings.chosen
     left_out = [LeftOut(c.name, missing[c.framework]) for c in wanted if c.framework in missing]
     competing = [contender for contender in wanted if contender.framework in there]
@@ -58,19 +57,9 @@ def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line
             if not rows:
                 raise
             interrupted = True
-    described = there.get("jax") or there["torch"]
     where = Environment(
-        versions={name: v for one in there.values() for name, v in one.versions.items()},
-        cpu=environment.cpu_name(),
-        cores=os.cpu_count(),
-        system=f"{platform.system()} {platform.machine()}",
-        python=platform.python_version(),
-        device=settings.device,
-        gpu=described.device if settings.device == "gpu" else None,
-        threads=len(cores),
+        **vars(environment.machine(there, settings.device, threads=len(cores), load_before=before)),
         devices=max((row.devices or 1 for row in rows), default=1),
-        commit=environment.commit(),
-        load_before=before,
         matmul_gflops={framework: peak / 1e9 for framework, peak in peaks.items()},
         gate=Gate(GATE_STEPS, settings.tolerance, reference.name),
         settings=settings,
@@ -85,12 +74,3 @@ def _with_share(row: ContenderResult, peak: float) -> ContenderResult:
         return row
     flops = step_flops(PRESETS[row.model].model, row.batch_size) * row.models
     return replace(row, matmul_share=flops / (row.step_ms / 1e3 * peak))
-
-
-def _cores(threads: int | None) -> list[int]:
-    if not hasattr(os, "sched_getaffinity"):
-        return list(range(threads or os.cpu_count() or 1))
-    usable = sorted(os.sched_getaffinity(0))
-    if threads is not None and threads > len(usable):
-        raise InputError(f"expected at most {len(usable)} threads, got {threads}")
-    return usable[: threads or len(usable)]

@@ -1,16 +1,16 @@
 """One case of a benchmark: contenders on one model and batch size, set up, held equal, timed."""
 
-import os
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jaxae.bench import environment
 from jaxae.bench.contenders import EAGER, Contender
 from jaxae.bench.problem import PRESETS
 from jaxae.bench.result import ContenderResult
-from jaxae.bench.rounds import take_rounds
+from jaxae.bench.rounds import Answering, take_rounds
 from jaxae.bench.runner import Task
 from jaxae.bench.settings import BenchmarkSettings
 from jaxae.bench.statistics import Spread, largest_gap, times_faster
@@ -52,7 +52,7 @@ class Case:
         rows = {contender.name: self._row(contender) for contender in contenders}
         title = self._row(reference).case
         with ExitStack() as stack:
-            alive: dict[str, Worker] = {}
+            alive: dict[str, Answering] = {}
             expected = None if reference in contenders else self._reference_costs(reference)
             # The reference is first, to have costs to hold the others against.
             for contender in sorted(contenders, key=lambda c: c != reference):
@@ -76,6 +76,10 @@ class Case:
     def _problem(self) -> Path:
         return self.folder / "problem.npz"
 
+    @property
+    def _variables(self) -> dict[str, str]:
+        return environment.variables(self.settings.device, deterministic=self.settings.deterministic)
+
     def _row(self, contender: Contender) -> ContenderResult:
         return ContenderResult(
             model=self.model,
@@ -90,7 +94,7 @@ class Case:
         )
 
     def _write_problem(self) -> None:
-        variables = {**variables_of(self.settings), "JAX_PLATFORMS": "cpu"}
+        variables = {**self._variables, "JAX_PLATFORMS": "cpu"}
         chosen = {name: getattr(self.settings, name) for name in ("data", "data_dir", "examples")}
         with Worker("jaxae.bench.problem", cores=None, environment=variables) as worker:
             try:
@@ -104,7 +108,7 @@ class Case:
         # Compiled anew by each contender, so that the time it takes is its own.
         cache = {"TORCHINDUCTOR_CACHE_DIR": tempfile.mkdtemp(prefix=contender.name, dir=self.folder)}
         module = f"jaxae.bench.{contender.framework}_worker"
-        return Worker(module, cores=self.cores, environment=variables_of(self.settings) | cache)
+        return Worker(module, cores=self.cores, environment=self._variables | cache)
 
     def _set_up(self, worker: Worker, contender: Contender) -> tuple[ContenderResult, Costs | None]:
         """A contender that is ready, and costs of its first steps; None, and a status, if not."""
@@ -164,14 +168,3 @@ def _with_ratios(rows: list[ContenderResult]) -> list[ContenderResult]:
         return None if row.step_ms is None or other is None else times_faster(row.samples_ms, other.samples_ms)
 
     return [replace(row, times_eager=against(row, eager), times_best_torch=against(row, best)) for row in rows]
-
-
-def variables_of(settings: BenchmarkSettings) -> dict[str, str]:
-    """Environment variables of the worker processes."""
-    variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    if settings.device == "cpu":
-        variables |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    if settings.deterministic:
-        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
-        variables |= {"XLA_FLAGS": flags, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    return variables

@@ -7,9 +7,12 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
+from jaxae.bench.result import Machine
 from jaxae.bench.runner import FrameworkInfo
 from jaxae.bench.worker import Worker, WorkerError
+from jaxae.errors import InputError
 
 
 def probe(
@@ -29,6 +32,50 @@ def probe(
             except WorkerError as error:
                 missing[name] = error.reason
     return there, missing
+
+
+def variables(device: str, *, deterministic: bool) -> dict[str, str]:
+    """Environment variables of the worker processes."""
+    found = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    if device == "cpu":
+        found |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    if deterministic:
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+        found |= {"XLA_FLAGS": flags, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    return found
+
+
+def usable_cores(threads: int | None) -> list[int]:
+    """Numbers of the processor cores of each contender: so many, by default all.
+
+    Raises:
+        InputError: If there are fewer.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return list(range(threads or os.cpu_count() or 1))
+    usable = sorted(os.sched_getaffinity(0))
+    if threads is not None and threads > len(usable):
+        raise InputError(f"expected at most {len(usable)} threads, got {threads}")
+    return usable[: threads or len(usable)]
+
+
+def machine(
+    there: Mapping[str, FrameworkInfo], device: Literal["cpu", "gpu"], *, threads: int, load_before: float | None
+) -> Machine:
+    """The machine, as frameworks that are there describe it."""
+    described = there.get("jax") or there["torch"]
+    return Machine(
+        versions={name: version for one in there.values() for name, version in one.versions.items()},
+        cpu=cpu_name(),
+        cores=os.cpu_count(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        device=device,
+        gpu=described.device if device == "gpu" else None,
+        threads=threads,
+        commit=commit(),
+        load_before=load_before,
+    )
 
 
 def load() -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxae.bench.pair.result import PairRow
 from jaxae.bench.result import BenchmarkResult, ContenderResult
 from jaxae.bench.settings import Sweep
 from jaxae.storage.figures import save_figure
@@ -36,7 +37,7 @@ def plot(result: BenchmarkResult, path: Path) -> None:
         if sweep:
             _draw_sweep(axis, rows, sweep)
         else:
-            _draw_bars(axis, rows)
+            draw_bars(axis, rows)
         axis.set_title(title)
     if sweep:
         # One for all: the same contenders run on each model.
@@ -46,7 +47,8 @@ def plot(result: BenchmarkResult, path: Path) -> None:
     save_figure(figure, path, dpi=150)
 
 
-def _draw_bars(axis: "Axes", rows: Sequence[ContenderResult]) -> None:
+def draw_bars(axis: "Axes", rows: Sequence[ContenderResult] | Sequence[PairRow]) -> None:
+    """A bar a contender, with its quartiles; the status of one that has no time."""
     longest = max((row.quartiles_ms[1] for row in rows if row.quartiles_ms), default=1.0)
     for place, row in enumerate(rows):
         if row.step_ms is None or row.quartiles_ms is None:

@@ -1,9 +1,6 @@
 """The JAX contenders, in a process of their own."""
 
-import importlib.metadata
-import time
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +8,9 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from jaxae.bench.contenders import find
+from jaxae.bench.jax_device import JaxDevice, configure
 from jaxae.bench.problem import PRESETS, read
-from jaxae.bench.runner import FrameworkInfo, Task, TimedRunner
+from jaxae.bench.runner import Task, TimedRunner
 from jaxae.config import ConditionalVAEConfig
 from jaxae.training.placement import init_state, put_examples, put_many_states, put_plan
 from jaxae.training.plan import Noise, Plan, part_of, stack_plans
@@ -22,20 +20,21 @@ from jaxae.training.state import Hyperparameters, Metrics
 from jaxae.training.trainer import Trainer
 
 
-class JaxRunner:
+class JaxRunner(JaxDevice):
     """Steps of jaxae's own training, as its users run them."""
 
     def __init__(self, task: Task):
         contender = find(task.contender)
         self.whole_epochs = contender.whole_epoch
-        _configure(task)
-        self._compiled = 0
-        jax.monitoring.register_event_duration_secs_listener(self._count)
+        set_xla_flags()
+        shared = (task.devices or task.threads) if contender.all_devices else 1
+        configure(task.device, cpu_devices=shared, tf32=task.tf32)
         problem = read(task.problem)
         steps, batch_size = problem.order.shape
         devices = task.devices if contender.all_devices else 1
         mesh = make_mesh(device=task.device, devices=devices, batch_size=batch_size, models=task.models)
-        self.devices, self.epoch_steps = mesh.size, steps
+        super().__init__(mesh, task.dtype)
+        self.epoch_steps = steps
         if task.models > 1:
             mesh = divide_by_models(mesh, task.models)
         config = PRESETS[task.model].model
@@ -44,7 +43,7 @@ class JaxRunner:
         self._program = Program(config, mesh, task.dtype, from_probabilities=contender.bce == "probabilities")
         self._parameters = unflatten_dict(problem.flax, sep=".")
         self._examples = put_examples(self._program, problem.images, problem.labels)
-        self._models, self._dtype = task.models, task.dtype
+        self._models = task.models
         self._hyperparameters = Hyperparameters(task.learning_rate, task.beta)
         if task.models > 1:
             self._hyperparameters = jax.tree.map(lambda value: jnp.full(task.models, value), self._hyperparameters)
@@ -85,36 +84,6 @@ class JaxRunner:
         costs = [np.atleast_2d(metrics.cost)[0, :taken] for metrics, taken in self._costs[-count:]]
         return np.concatenate(costs)[-count:].tolist()
 
-    def compilations(self) -> int:
-        """Programs compiled so far."""
-        return self._compiled
-
-    def device_memory(self) -> int | None:
-        """Peak bytes on the devices; None on a CPU."""
-        devices = self._program.mesh.devices.flat
-        if devices[0].platform == "cpu":
-            return None
-        return sum(device.memory_stats()["peak_bytes_in_use"] for device in devices)
-
-    def multiply(self, size: int) -> float:
-        """Seconds of one matrix product."""
-        rng = np.random.default_rng(0)
-        a, b = (jnp.asarray(rng.random((size, size), np.float32), self._dtype) for _ in range(2))
-        _product(a, b).block_until_ready()
-        begun = time.perf_counter()
-        _product(a, b).block_until_ready()
-        return time.perf_counter() - begun
-
-    @staticmethod
-    def describe(device: str) -> FrameworkInfo:
-        """Versions and device; InputError where the device is not there."""
-        if device == "cpu":
-            jax.config.update("jax_platforms", "cpu")
-        set_xla_flags()
-        mesh = make_mesh(device=device)
-        versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
-        return FrameworkInfo(versions, mesh.devices.flat[0].device_kind)
-
     def _put(self, order: np.ndarray, noise: Noise) -> list[Plan]:
         """The epoch's plan, or, for a runner that goes step by step, one plan a step."""
         epoch = Plan(order, noise, 0)
@@ -130,21 +99,5 @@ class JaxRunner:
         self._costs.append((metrics, until))
         self._step += until
 
-    def _count(self, event: str, duration_secs: float, **_: Any) -> None:
-        self._compiled += event == "/jax/core/compile/backend_compile_duration"
 
-
-_product = jax.jit(jnp.matmul)
-
-
-def _configure(task: Task) -> None:
-    """Choose devices and arithmetic, before JAX's first operation."""
-    if task.device == "cpu":
-        jax.config.update("jax_platforms", "cpu")
-        set_xla_flags()
-        if find(task.contender).all_devices:
-            jax.config.update("jax_num_cpu_devices", task.devices or task.threads)
-    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if task.tf32 else "highest")
-
-
-HANDLERS = TimedRunner(JaxRunner).handlers
+HANDLERS = {"describe": JaxRunner.describe, **TimedRunner(JaxRunner).handlers}

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from jaxae.bench.result import BenchmarkResult, ContenderResult
+from jaxae.bench.pair.result import PairResult
+from jaxae.bench.result import BenchmarkResult, ContenderResult, Machine
 from jaxae.bench.settings import Sweep
 from jaxae.bench.statistics import Spread
 from jaxae.storage.tables import format_table
@@ -28,11 +29,9 @@ def print_report(result: BenchmarkResult, earlier: BenchmarkResult | None = None
 def heading(result: BenchmarkResult) -> list[str]:
     """On what was measured, and of what the samples are."""
     where, gate = result.environment, result.environment.gate
-    versions = ", ".join(f"{name} {version}" for name, version in where.versions.items())
     peaks = [f"{name} {peak:.0f}" for name, peak in where.matmul_gflops.items()]
     return [
-        f"{where.gpu or where.cpu}, {where.threads} CPU threads; {where.settings.dtype}; "
-        f"Python {where.python}, {versions}; commit {where.commit or 'unknown'}",
+        machine_line(where, where.settings.dtype),
         f"{where.settings.rounds} rounds; medians, and ratios within rounds (above 1: faster); "
         f"matrix products at {' and '.join(peaks) or 'unknown'} GFLOP/s",
         f"every contender's first {gate.steps} costs are within {gate.tolerance:.0e} "
@@ -40,14 +39,31 @@ def heading(result: BenchmarkResult) -> list[str]:
     ]
 
 
-def notes(result: BenchmarkResult) -> list[str]:
+def machine_line(machine: Machine, *more: str) -> str:
+    """The machine and versions as one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    where = f"{machine.gpu or machine.cpu}, {machine.threads} CPU threads"
+    return "; ".join((where, *more, f"Python {machine.python}, {versions}", f"commit {machine.commit or 'unknown'}"))
+
+
+def notes(result: BenchmarkResult | PairResult) -> list[str]:
     """What a reader must know of single rows, and of the machine's other load."""
-    lines = [f"left out: {one.contender} ({one.reason})" for one in result.left_out]
+    of_pair = isinstance(result, PairResult)
+    left_out = () if of_pair else result.left_out
+    lines = [f"left out: {one.contender} ({one.reason})" for one in left_out]
     if result.interrupted:
         lines.append("interrupted: further comparisons were not measured")
+    if of_pair and result.in_one_process:
+        lines.append(
+            "measured in one process: no peak memory is told, compile caches may have been warm, and idle threads of "
+            "one framework share the cores with the other; jaxae bench --pair gives each contender a process"
+        )
+    told = set()
     for row in result.rows:
-        if row.reason:
+        # What trains otherwise has no time of any kind of step of a pair, for the one reason.
+        if row.reason and not (of_pair and row.status == "differs" and (row.label, row.reason) in told):
             lines.append(f"{row.case}, {row.label}: {row.status}: {row.reason}")
+            told.add((row.label, row.reason))
         if (row.idle_cpu or 0) > 0.05:
             lines.append(f"{row.case}, {row.label}: used {row.idle_cpu:.0%} of a core while others had their turns")
     if (load := result.environment.load_before or 0) > 0.5:
@@ -68,15 +84,15 @@ def _cells(row: ContenderResult) -> dict[str, str]:
     return {
         "contender": f"{row.label} ({row.devices})" if shared else row.label,
         "BCE": row.bce,
-        "compile s": _number(row.compile_s, ".1f"),
+        "compile s": number(row.compile_s, ".1f"),
         "ms per step": row.status if row.step_ms is None else f"{row.step_ms:.3f}",
         "quartiles": "{:.3f} to {:.3f}".format(*row.quartiles_ms) if row.quartiles_ms else "",
-        "images/s": _number(row.images_per_s, ",.0f"),
+        "images/s": number(row.images_per_s, ",.0f"),
         "x eager": _ratio(row.times_eager),
         "x best torch": _ratio(row.times_best_torch),
-        "% matmul peak": _number(row.matmul_share and 100 * row.matmul_share, ".1f"),
-        "peak MB": _number(memory and memory / 1e6, ",.0f"),
-        "final cost": _number(row.final_cost, ".6g"),
+        "% matmul peak": number(row.matmul_share and 100 * row.matmul_share, ".1f"),
+        "peak MB": number(memory and memory / 1e6, ",.0f"),
+        "final cost": number(row.final_cost, ".6g"),
     }
 
 
@@ -99,7 +115,7 @@ def _compared(rows: Sequence[ContenderResult], earlier: Sequence[ContenderResult
     for one, row in (now | {one: row for one, row in before.items() if one not in now}).items():
         old_ms, new_ms = (side[one].step_ms if one in side else None for side in (before, now))
         faster = f"{old_ms / new_ms:.2f}" if old_ms and new_ms else ""
-        lines.append((row.case, row.label, _number(old_ms, ".3f"), _number(new_ms, ".3f"), faster))
+        lines.append((row.case, row.label, number(old_ms, ".3f"), number(new_ms, ".3f"), faster))
     return lines
 
 
@@ -107,5 +123,6 @@ def _ratio(spread: Spread | None) -> str:
     return "" if spread is None else f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
 
 
-def _number(value: float | None, form: str) -> str:
+def number(value: float | None, form: str) -> str:
+    """A number as a cell; none is empty."""
     return "" if value is None else format(value, form)

@@ -93,8 +93,8 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Environment:
-    """What a benchmark ran on, and how.
+class Machine:
+    """What a benchmark ran on.
 
     Attributes:
         versions: Versions of the packages by name.
@@ -103,10 +103,8 @@ class Environment:
         system: Operating system and architecture.
         gpu: Name of the GPU, where one trained.
         threads: Number of cores of each contender.
-        devices: Largest number of devices that shared a batch.
         commit: Commit of this source.
         load_before: Load average of the machine before the start.
-        matmul_gflops: Fastest matrix products of each framework, in GFLOP/s.
     """
 
     versions: dict[str, str]
@@ -117,9 +115,20 @@ class Environment:
     device: str
     gpu: str | None
     threads: int
-    devices: int
     commit: str | None
     load_before: float | None
+
+
+@dataclass(frozen=True)
+class Environment(Machine):
+    """What a benchmark ran on, and how.
+
+    Attributes:
+        devices: Largest number of devices that shared a batch.
+        matmul_gflops: Fastest matrix products of each framework, in GFLOP/s.
+    """
+
+    devices: int
     matmul_gflops: dict[str, float]
     gate: Gate
     settings: BenchmarkSettings

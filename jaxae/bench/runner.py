@@ -6,6 +6,7 @@ import re
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -49,11 +50,11 @@ class FrameworkInfo(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """Time in ms per step, programs compiled meanwhile, and the share of a core used in the rest before."""
+    """Time in ms per step, programs compiled meanwhile, and the share of a core used in the rest before, if known."""
 
     step_ms: float
     compiled: int
-    idle_cpu: float
+    idle_cpu: float | None
 
 
 class Runner(Protocol):
@@ -62,13 +63,6 @@ class Runner(Protocol):
     devices: int
     epoch_steps: int
     whole_epochs: bool
-
-    def __init__(self, task: Task): ...
-
-    @staticmethod
-    def describe(device: str) -> FrameworkInfo:
-        """Versions and device of the framework; InputError where it has no such device."""
-        ...
 
     def reset(self, *, given_noise: bool) -> None:
         """Put back the initial weights and a fresh optimizer; choose whose noise is used."""
@@ -96,10 +90,16 @@ class Runner(Protocol):
 
 
 class TimedRunner:
-    """Answers the benchmark's questions about a runner of this kind."""
+    """Answers the benchmark's questions about a runner of this kind.
 
-    def __init__(self, kind: type[Runner]):
-        self._kind = kind
+    Args:
+        kind: Class of the runner, which is made of a task.
+        task: Class of the task, which is made of the fields of a question.
+        alone: Whether the process has no other runner; the process's memory and rests are otherwise not told.
+    """
+
+    def __init__(self, kind: Callable[..., Runner], task: Callable[..., object] = Task, *, alone: bool = True):
+        self._kind, self._task, self._alone = kind, task, alone
         self._runner: Runner
         self._steps = 0
         self._compilations = 0
@@ -109,11 +109,11 @@ class TimedRunner:
     def handlers(self) -> Handlers:
         """What `serve` takes."""
         own = (self.prepare, self.gate, self.calibrate, self.turn, self.multiply, self.finish)
-        return {"describe": self._kind.describe, **{answer.__name__: answer for answer in own}}
+        return {answer.__name__: answer for answer in own}
 
     def prepare(self, **task: JSONValue) -> tuple[float, int]:
         """Set the contender up; seconds that its first step took beyond a later one, and number of its devices."""
-        self._runner = self._kind(Task(**task))
+        self._runner = self._kind(self._task(**task))
         seconds = []
         for _ in range(2):
             begun = time.perf_counter()
@@ -147,7 +147,9 @@ class TimedRunner:
     def turn(self) -> Turn:
         """Time the steps of a turn, from the initial weights, after a few that are not timed."""
         cpu, wall = self._idle_since
-        idle = (time.process_time() - cpu) / (time.perf_counter() - wall)
+        idle = (time.process_time() - cpu) / (time.perf_counter() - wall) if self._alone else None
+        if not self._alone:  # what has been compiled since the last turn is others'
+            self._compilations = self._runner.compilations()
         seconds = self._timed()
         compiled = self._runner.compilations() - self._compilations
         gc.collect()
@@ -160,8 +162,10 @@ class TimedRunner:
         self._rest()
         return 2 * size**3 / seconds
 
-    def finish(self) -> tuple[int, str]:
-        """Peak memory in bytes of all that was run, and its owner, "device" or "host"."""
+    def finish(self) -> tuple[int, str] | tuple[None, None]:
+        """Peak memory in bytes of all that was run, and its owner, "device" or "host"; None where others share it."""
+        if not self._alone:
+            return None, None
         device = self._runner.device_memory()
         return (_host_peak(), "host") if device is None else (device, "device")
 

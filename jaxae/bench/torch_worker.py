@@ -1,10 +1,6 @@
 """The torch contenders, in a process of their own that never imports JAX."""
 
 import contextlib
-import os
-import platform
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -16,8 +12,8 @@ from torch import Tensor
 
 from jaxae.bench.contenders import find
 from jaxae.bench.problem import PRESETS, Problem, read
-from jaxae.bench.runner import FrameworkInfo, Task, TimedRunner
-from jaxae.errors import InputError
+from jaxae.bench.runner import Task, TimedRunner
+from jaxae.bench.torch_device import TorchDevice, check_compiler
 from jaxae.port.reference import reference_module
 from torch_ref import ImageDataset, Split, autoencoder_cost, cvae_cost, kl_divergence, to_float
 
@@ -25,17 +21,14 @@ from torch_ref import ImageDataset, Split, autoencoder_cost, cvae_cost, kl_diver
 Noise = Tensor | None
 
 
-class TorchRunner:
+class TorchRunner(TorchDevice):
     """Steps of the reference's training, one model after another where there are several."""
 
-    whole_epochs = False
-    devices = 1
-
     def __init__(self, task: Task):
+        super().__init__(
+            task.device, task.dtype, threads=task.threads, tf32=task.tf32, deterministic=task.deterministic
+        )
         contender = find(task.contender)
-        _configure(task)
-        self._device = torch.device("cuda" if task.device == "gpu" else "cpu")
-        self._dtype = getattr(torch, task.dtype)
         problem = read(task.problem)
         self.epoch_steps = len(problem.order)
         feed: Any = (_LoaderFeed if contender.feed == "loader" else _IndexFeed)(problem, self._device)
@@ -53,40 +46,9 @@ class TorchRunner:
         for training in self._trainings:
             training.run(steps)
 
-    def wait(self) -> None:
-        """Return when all steps have ended."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize()
-
     def costs(self, count: int) -> list[float]:
         """Costs of the last steps."""
         return self._trainings[0].costs(count)
-
-    def compilations(self) -> int:
-        """Programs compiled so far."""
-        return torch._dynamo.utils.counters["stats"]["unique_graphs"]
-
-    def device_memory(self) -> int | None:
-        """Peak bytes on the devices; None on a CPU."""
-        return None if self._device.type == "cpu" else torch.cuda.max_memory_allocated()
-
-    def multiply(self, size: int) -> float:
-        """Seconds of one matrix product."""
-        a, b = (torch.rand(size, size).to(self._device, self._dtype) for _ in range(2))
-        product = a @ b
-        self.wait()
-        begun = time.perf_counter()
-        torch.matmul(a, b, out=product)
-        self.wait()
-        return time.perf_counter() - begun
-
-    @staticmethod
-    def describe(device: str) -> FrameworkInfo:
-        """Versions and device; InputError where the device is not there."""
-        if device == "gpu" and not torch.cuda.is_available():
-            raise InputError("expected a gpu that torch can use, got only: cpu")
-        name = torch.cuda.get_device_name() if device == "gpu" else platform.machine()
-        return FrameworkInfo({"torch": torch.__version__, "numpy": np.__version__}, name)
 
 
 class _IndexFeed:
@@ -140,9 +102,7 @@ class _Training:
         plain, rewritten = {"ae": (_ae_cost, _ae_rewritten), "cvae": (_cvae_cost, _cvae_rewritten)}[task.model]
         cost = partial(rewritten if contender.rewrite else plain, self._model, compute, task.beta)
         if contender.compiled:
-            compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
-            if device.type == "cpu" and not any(map(shutil.which, compilers)):
-                raise RuntimeError("no C++ compiler, which torch.compile needs on a cpu")
+            check_compiler(device)
             cost = torch.compile(cost, dynamic=False)
         self._cost: Callable[[Tensor, Tensor, Noise], Tensor] = cost
         self._costs: list[Tensor] = []
@@ -264,20 +224,9 @@ def _cvae_rewritten(model: Any, compute: Any, beta: float, images: Tensor, label
     return beta * kl_divergence(mean.float(), log_var.float()) + bce
 
 
-def _configure(task: Task) -> None:
-    """Choose threads and arithmetic, before torch's first parallel operation."""
-    torch.set_num_threads(task.threads)
-    # XLA flushes denormal numbers to zero on a CPU, and so may torch.
-    torch.set_flush_denormal(True)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = task.tf32
-    # XLA tries its kernels out too.
-    torch.backends.cudnn.benchmark = not task.deterministic
-    torch.use_deterministic_algorithms(task.deterministic)
-
-
 def _nchw(images: np.ndarray) -> Tensor:
     # One channel: NHWC and NCHW are the same bytes.
     return torch.from_numpy(images).reshape(-1, 1, *images.shape[1:3])
 
 
-HANDLERS = TimedRunner(TorchRunner).handlers
+HANDLERS = {"describe": TorchRunner.describe, **TimedRunner(TorchRunner).handlers}

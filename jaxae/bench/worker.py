@@ -87,6 +87,11 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
             raise WorkerError(reply["error"], reply["reason"])
         return reply["answer"]
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process lives."""
+        return self.process.poll() is None
+
     def close(self) -> None:
         """End the process."""
         with contextlib.suppress(BrokenPipeError):
@@ -122,25 +127,37 @@ def serve(handlers: Handlers) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            reply = {"answer": handlers[request.pop("do")](**request)}
-        except Exception as error:
-            reply = _trouble(error)
+            reply = {"answer": answer(handlers, **request)}
+        except WorkerError as error:
+            reply = {"error": error.kind, "reason": error.reason}
         answers.write(json.dumps(reply).encode() + b"\n")
         answers.flush()
 
 
-def _trouble(error: Exception) -> dict[str, str]:
-    """An error as a reply: its kind, and its first line after its name; an InputError says all by itself."""
+def answer(handlers: Handlers, do: str, **fields: JSONValue) -> JSONValue:
+    """The answer of a question's handler, in this process.
+
+    Raises:
+        WorkerError: If the handler cannot.
+    """
+    try:
+        return handlers[do](**fields)
+    except Exception as error:
+        raise _trouble(error) from error
+
+
+def _trouble(error: Exception) -> WorkerError:
+    """An error's kind, and its first line after its name; an InputError says all by itself, uncut."""
     name = type(error).__name__
-    line = next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), "")
     if name == "InputError":
-        return {"error": "input", "reason": line or name}
+        return WorkerError("input", " ".join(str(error).split()) or name)
+    line = next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), "")
     kind: Trouble = "failed"
     if isinstance(error, ModuleNotFoundError):
         kind = "missing"
     elif isinstance(error, MemoryError) or name == "OutOfMemoryError" or _speaks_of_memory(str(error)):
         kind = "out of memory"
-    return {"error": kind, "reason": f"{name}: {line}" if line else name}
+    return WorkerError(kind, f"{name}: {line}" if line else name)
 
 
 def _speaks_of_memory(text: str) -> bool:

@@ -1,19 +1,24 @@
-"""Measure how fast PyTorch and JAX train the post's models on this machine."""
+"""Measure how fast PyTorch and JAX train the post's models, or a network of your own, on this machine."""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from jaxae import bench
+from jaxae.bounds import PositiveAmount
 from jaxae.cli import default
 from jaxae.data.dataset import files_of
+from jaxae.errors import InputError
 from jaxae.storage.figures import figure_format
 from jaxae.storage.files import check_writable
 
 DEFAULTS = bench.BenchmarkSettings()
 NOTHING = default("no file", "PATH")
+# Settings that a pair has too; the others are of the post's models.
+OF_BOTH = ("device", "rounds", "turn_seconds", "threads", "tf32", "deterministic")
 
 
 def main(
@@ -21,25 +26,54 @@ def main(
     json: Annotated[Path | None, NOTHING] = None,
     plot: Annotated[Path | None, NOTHING] = None,
     compare: Annotated[Path | None, NOTHING] = None,
+    pair: Annotated[str | None, default("the post's models", "FILE.py:make")] = None,
+    pair_contenders: Annotated[tuple[str, ...] | None, default("all", "[STR [STR ...]]")] = None,
+    tolerance: Annotated[PositiveAmount | None, default("1e-4", "FLOAT")] = None,
+    bfloat16_tolerance: Annotated[PositiveAmount | None, default("5e-2", "FLOAT")] = None,
+    page: Annotated[Path | None, NOTHING] = None,
 ) -> None:
-    """Measure how fast PyTorch and JAX train the post's models on this machine.
+    """Measure how fast PyTorch and JAX train the post's models, or a network of your own, on this machine.
 
     Each contender trains from the same weights on the same batches and noise, in a process of its
     own, and is timed only if its first 20 costs agree with the others'. They take turns in rounds. Tables
     come first, then the same as JSON on the last line; progress goes to standard error. Exit status
-    1 tells that a JAX program was compiled after warm-up.
+    1 tells that a program was compiled after warm-up, or that a pair could not be timed in both frameworks.
 
     Args:
         settings: Settings of the benchmark.
         json: JSON file to write the result to.
         plot: PNG file to draw the figure to.
         compare: JSON file of an earlier result, to print beside this one.
+        pair: Function that makes a network of your own, FILE.py:make or package.module:make: it returns a torch module,
+            an NNX module, inputs, a torch loss, a JAX loss, and perhaps a torch and an optax optimizer.
+        pair_contenders: Names of the contenders on a pair, out of torch_eager, torch_compile, torch_fullgraph,
+            torch_reduce_overhead, torch_max_autotune, jax_jit, jax_donated, jax_scan, torch_bfloat16,
+            torch_compile_bfloat16, jax_bfloat16 and jax_scan_bfloat16.
+        tolerance: Largest relative difference of a pair's first costs from eager torch's.
+        bfloat16_tolerance: The same of contenders in bfloat16.
+        page: HTML file to write a pair's tables and figures to.
     """
-    check_writable(json, plot, inputs=[compare, *files_of(settings.data, settings.data_dir)])
+    read = [compare, *files_of(settings.data, settings.data_dir)]
+    if pair is not None:
+        read.append(Path(pair.rpartition(":")[0]))
+    check_writable(json, plot, page, inputs=read)
     if plot is not None:
         figure_format(plot)
+    if pair is not None:
+        given: dict[str, Any] = {
+            "contenders": pair_contenders,
+            "tolerance": tolerance,
+            "bfloat16_tolerance": bfloat16_tolerance,
+        }
+        taken = {name: value for name, value in given.items() if value is not None}
+        _measure_pair(pair, pair_settings(settings, compare, taken), json, plot, page)
+        return
+    of_pair = {"pair-contenders": pair_contenders, "tolerance": tolerance, "bfloat16-tolerance": bfloat16_tolerance}
+    for flag, value in (of_pair | {"page": page}).items():
+        if value is not None:
+            raise InputError(f"expected --pair beside --{flag}, got none")
     earlier = None if compare is None else bench.read(compare)
-    result = bench.run(settings, log=lambda line: print(line, file=sys.stderr, flush=True))
+    result = bench.run(settings, log=_log)
     # A reader who leaves early loses no file, a disk that is full no table.
     try:
         if json is not None:
@@ -51,6 +85,53 @@ def main(
         print(result.to_json(), flush=True)
     if result.interrupted:
         raise KeyboardInterrupt
-    if result.retraced:
-        print(f"error: compiled after warm-up: {', '.join(result.retraced)}", file=sys.stderr)
+    _end(result.retraced)
+
+
+def pair_settings(settings: bench.BenchmarkSettings, compare: Path | None, more: dict[str, Any]) -> bench.PairSettings:
+    """Settings of a pair, from the flags that it shares with the post's models and its own.
+
+    Raises:
+        InputError: If a flag is of the post's models alone.
+    """
+    for one in fields(settings):
+        if one.name not in OF_BOTH and getattr(settings, one.name) != getattr(DEFAULTS, one.name):
+            instead = " (--pair-contenders)" if one.name == "contenders" else ""
+            raise InputError(f"expected no --{one.name.replace('_', '-')} beside --pair{instead}, got one")
+    if compare is not None:
+        raise InputError("expected no --compare beside --pair, got one")
+    shared: dict[str, Any] = {name: getattr(settings, name) for name in OF_BOTH}
+    return bench.PairSettings(**shared, **more)
+
+
+def _measure_pair(
+    pair: str, settings: bench.PairSettings, json: Path | None, plot: Path | None, page: Path | None
+) -> None:
+    result = bench.compare_file(pair, settings, log=_log)
+    try:
+        if json is not None:
+            result.save(json)
+        if plot is not None:
+            bench.plot_pair(result, plot)
+        if page is not None:
+            bench.write_page(result, page)
+    finally:
+        bench.print_pair(result)
+        print(result.to_json(), flush=True)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    if not result.compared:
+        reasons = [f"{row.label}: {row.reason}" for row in result.rows if row.reason]
+        print(f"error: expected times of both frameworks, got {'; '.join(reasons[:1])}", file=sys.stderr)
+        sys.exit(1)
+    _end(result.retraced)
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _end(retraced: list[str]) -> None:
+    if retraced:
+        print(f"error: compiled after warm-up: {', '.join(retraced)}", file=sys.stderr)
         sys.exit(1)

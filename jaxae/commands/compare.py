@@ -35,7 +35,7 @@ def main(
     tolerance: Annotated[Amount | None, default("that of the dtype and device, as printed", "FLOAT")] = None,
     device: Literal["cpu", "gpu"] = "cpu",
 ) -> None:
-    """Compare two networks A and B, each a factory package.module:factory or the file of a recording.
+    """Compare two networks A and B, each a factory, package.module:factory or FILE.py:factory, or a recording's file.
 
     Forward, every layer, gradients and steps of an optimizer. Exit status 0 if they are equal, 1 if they differ, 2 if
     that cannot be told. With A alone and --record, what it does is recorded in a file, to be compared elsewhere; where

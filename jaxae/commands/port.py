@@ -59,7 +59,7 @@ def main(
         verify: Whether to run both files' networks on the same random input, print the largest
             difference, and write nothing if they differ.
         inspect: Whether to print the table of tensors and variables, and write nothing.
-        model: Factory of your own NNX module, package.module:factory; called without arguments.
+        model: Factory of your own NNX module, package.module:factory or FILE.py:factory; called without arguments.
         weights: Key of the state_dict that is meant, where SRC has several: model_ema, or models.generator.
         prefix: Text that the names of SRC's tensors begin with, where it has several networks: student
         allow: Names of classes or modules whose objects in SRC are left aside; nothing of them is run.
@@ -75,7 +75,7 @@ def main(
         like: File of torch's whose names, order and shapes DST gets.
         inputs: Shapes of the torch network's arguments, 2x3x32x32: both networks are run, which finds names and
             orders, and proves the port.
-        torch_model: Factory of the torch network to run, package.module:factory.
+        torch_model: Factory of the torch network to run, said in the same way.
     """
     if inspect == (dst is not None) or (inspect and verify):
         raise InputError("expected DST to write to, or --inspect alone, got both or neither")

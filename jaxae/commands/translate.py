@@ -36,7 +36,7 @@ def main(
     cannot be written; all of them are named.
 
     Args:
-        network: Factory of the torch module, package.module:factory, called without arguments.
+        network: Factory of the torch module, package.module:factory or FILE.py:factory; called without arguments.
         inputs: Shapes of its arguments, 2x3x32x32, for floats; 2x16:50 for whole numbers below 50; or .npy files.
         out: File to write the source to; .py.
         weights: File of torch's weights to port: a state_dict or a checkpoint, .pt or .safetensors.

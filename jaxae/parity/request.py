@@ -13,8 +13,8 @@ from jaxae.errors import InputError, brief
 from jaxae.parity.flax_recorder import record as record_flax
 from jaxae.parity.recording_file import read_recording
 from jaxae.port import PortOptions, from_torch, to_torch
-from jaxae.port.file_to_file import call_factory, named
 from jaxae.port.proof import prove
+from jaxae.port.users_code import call_factory, named
 from jaxae.storage import npz
 from torch_ref.recording import Conditions, Dtype, Recording, draw, shape_of
 

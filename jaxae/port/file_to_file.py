@@ -1,7 +1,5 @@
 """Ports from file to file, by way of an NNX module."""
 
-import importlib
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -19,6 +17,7 @@ from jaxae.port.proof import Proof, prove
 from jaxae.port.report import PortReport
 from jaxae.port.source import WeightSource, read_source
 from jaxae.port.trial import Inputs
+from jaxae.port.users_code import call_factory
 from jaxae.port.verify import Verification, verify
 from jaxae.port.weights import ToTorchKeywords
 from jaxae.storage.files import check_writable, whole_or_absent
@@ -150,35 +149,3 @@ def make_network(factory: str) -> "torch.nn.Module":
     if not (hasattr(made, "state_dict") and hasattr(made, "named_modules")):
         raise InputError(f"expected {factory} to make a torch.nn.Module, got {type(made).__name__}")
     return made
-
-
-def call_factory(factory: str) -> object:
-    """What a user's factory makes, package.module:factory.
-
-    Raises:
-        InputError: If there is none of that name, or it takes arguments.
-    """
-    try:
-        return named(factory)()
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"expected package.module:factory, got {factory}: {error}") from error
-
-
-def named(name: str) -> Callable[..., Any]:
-    """A user's function, package.module:function, of the folder that this runs in too.
-
-    Raises:
-        InputError: If there is none of that name.
-    """
-    package, _, function = name.partition(":")
-    if (folder := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        found = getattr(importlib.import_module(package), function)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise InputError(f"expected package.module:factory, got {name}: {error}") from error
-    if not callable(found):
-        raise InputError(f"expected package.module:factory, got {name}: it is {type(found).__name__}")
-    return found

@@ -17,6 +17,7 @@ OUTPUTS = (
     "--record",
     "--save-weights",
     "--onnx",
+    "--page",
     "--stablehlo",
     "destination",
     "dst",

@@ -198,6 +198,8 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--threads": ("", "1"),
         "--plot": ("", "plot.png"),
         "--compare": ("", "{benchmark}"),
+        # A network of one's own: tests/bench/test_pair.py
+        **dict.fromkeys(("--pair", "--pair-contenders", "--tolerance", "--bfloat16-tolerance", "--page"), ("",)),
     },
     "check_parity": {
         "--models": ("Autoencoder", "VAE", "'ConditionalVAE, 11 channels'"),

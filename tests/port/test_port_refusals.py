@@ -15,13 +15,14 @@ from flax import nnx
 
 from jaxae import InputError, port
 from jaxae.port import directory
-from jaxae.port.file_to_file import call_factory, make_network, named, port_file
+from jaxae.port.file_to_file import make_network, port_file
 from jaxae.port.flatten import Permutation
 from jaxae.port.linen.view import viewed
 from jaxae.port.optimizer.transformations import scale_by_torch_amsgrad, scale_by_torch_rss
 from jaxae.port.source import read_source
 from jaxae.port.spelled import spelled_options
 from jaxae.port.trial import read_inputs
+from jaxae.port.users_code import call_factory, named
 from jaxae.port.weights import assign
 
 T = torch.nn
@@ -215,6 +216,30 @@ def test_a_strangers_network_is_not_verified(tmp_path):
 def test_a_name_of_no_function_is_refused(name, said):
     with pytest.raises(InputError, match=f"expected package.module:factory, got {name}: {said}"):
         named(name)
+
+
+def test_a_function_of_a_file_is_found_beside_its_neighbours(tmp_path):
+    (tmp_path / "beside_it.py").write_text("NUMBER = 3")
+    (tmp_path / "own.py").write_text("from beside_it import NUMBER\n\ndef make():\n    return NUMBER")
+    assert call_factory(f"{tmp_path / 'own.py'}:make") == 3
+    assert named(f"{tmp_path / 'own.py'}:make") is named(f"{tmp_path / 'own.py'}:make")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none.py:make", r"expected a Python file, got no .*none\.py"),
+        ("own.py:made", r"expected a function made in .*own\.py, got .*own\.py with make"),
+        ("own.py", r"expected a function said after a colon in .*own\.py, got .*own\.py with make"),
+        ("broken.py:make", r"expected a Python file that runs, got .*broken\.py: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_file_of_no_function_is_refused(name, said, tmp_path):
+    (tmp_path / "own.py").write_text("from math import sqrt\n\ndef make():\n    pass")
+    (tmp_path / "broken.py").write_text("1 / 0")
+    for _ in range(2):  # what has failed once is not kept
+        with pytest.raises(InputError, match=said):
+            named(str(tmp_path / name))
 
 
 def test_a_factory_takes_no_arguments():
