@@ -1,12 +1,15 @@
 """A benchmark's result as tables for people."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
-from jaxae.bench.pair.result import PairResult
+from jaxae.bench.pair.result import PairResult, PairRow
 from jaxae.bench.result import BenchmarkResult, ContenderResult, Machine
 from jaxae.bench.settings import Sweep
-from jaxae.bench.statistics import Spread
+from jaxae.bench.statistics import Spread, interval_over_runs
 from jaxae.storage.tables import format_table
+
+Row = TypeVar("Row", ContenderResult, PairRow)
 
 
 def print_report(result: BenchmarkResult, earlier: BenchmarkResult | None = None) -> None:
@@ -21,9 +24,7 @@ def print_report(result: BenchmarkResult, earlier: BenchmarkResult | None = None
             print(f"\n{title}: images/s by {unit[sweep]}\n{_sweep_table(rows, sweep)}")
     print("\n".join(["", *notes(result)]))
     if earlier is not None:
-        titles = ("case", "contender", "ms before", "ms now", "x faster")
-        table = format_table(titles, _compared(result.rows, earlier.rows), right=range(2, 5))
-        print(f"\nbeside the earlier run\n{table}")
+        print(f"\n{beside(result.rows, earlier.rows)}")
 
 
 def heading(result: BenchmarkResult) -> list[str]:
@@ -66,6 +67,9 @@ def notes(result: BenchmarkResult | PairResult) -> list[str]:
             told.add((row.label, row.reason))
         if (row.idle_cpu or 0) > 0.05:
             lines.append(f"{row.case}, {row.label}: used {row.idle_cpu:.0%} of a core while others had their turns")
+    for case, row in {row.case: row for row in result.rows if row.repeated_rounds + row.disturbed_rounds}.items():
+        kept = f"of {len(row.samples_ms)} that count {row.disturbed_rounds} were disturbed too"
+        lines.append(f"{case}: other work disturbed {row.repeated_rounds} rounds, which were taken again; {kept}")
     if (load := result.environment.load_before or 0) > 0.5:
         told = "other work was running, and these figures are provisional"
         lines.append(f"the load average was {load:.1f} before the start: {told}")
@@ -106,17 +110,25 @@ def _sweep_table(rows: Sequence[ContenderResult], sweep: Sweep) -> str:
     return format_table(["contender", *map(str, sizes)], list(lines.values()), right=range(1, 1 + len(sizes)))
 
 
-def _compared(rows: Sequence[ContenderResult], earlier: Sequence[ContenderResult]) -> list[tuple[str, ...]]:
-    def key(row: ContenderResult) -> tuple[object, ...]:
-        return row.model, row.batch_size, row.models, row.dtype, row.device, row.contender
-
-    before, now = ({key(row): row for row in side} for side in (earlier, rows))
+def beside(rows: Sequence[Row], earlier: Sequence[Row]) -> str:
+    """A table of rows beside those of an earlier run, with the 95 % interval of how many times faster they are."""
+    before, now = ({row.measured: row for row in side} for side in (earlier, rows))
     lines = []
     for one, row in (now | {one: row for one, row in before.items() if one not in now}).items():
-        old_ms, new_ms = (side[one].step_ms if one in side else None for side in (before, now))
-        faster = f"{old_ms / new_ms:.2f}" if old_ms and new_ms else ""
-        lines.append((row.case, row.label, number(old_ms, ".3f"), number(new_ms, ".3f"), faster))
-    return lines
+        old, new = before.get(one), now.get(one)
+        times = [number(side and side.step_ms, ".4g") for side in (old, new)]
+        lines.append((row.case, row.label, *times, *(_change(old, new) if old and new else ("", ""))))
+    titles = ("case", "contender", "ms before", "ms now", "x faster (95 %)", "")
+    return f"beside the earlier run\n{format_table(titles, lines, right=range(2, 5))}"
+
+
+def _change(old: Row, new: Row) -> tuple[str, str]:
+    """How many times faster, with its interval, and whether that shows a difference."""
+    if not (old.samples_ms and new.samples_ms and old.step_ms and new.step_ms):
+        return "", ""
+    low, high = interval_over_runs(new.samples_ms, old.samples_ms)
+    verdict = "faster" if low > 1 else "slower" if high < 1 else "no difference shown"
+    return f"{old.step_ms / new.step_ms:.2f} ({low:.2f} to {high:.2f})", verdict
 
 
 def _ratio(spread: Spread | None) -> str:

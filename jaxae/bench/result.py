@@ -5,7 +5,7 @@ import json
 import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxae.bench.contenders import CrossEntropy, Framework
 from jaxae.bench.settings import BenchmarkSettings, Sweep
@@ -14,6 +14,7 @@ from jaxae.errors import InputError, brief
 from jaxae.storage import documents
 from jaxae.storage.files import write_text
 
+_Result = TypeVar("_Result")
 Status = Literal["ok", "differs", "retraced", "input", "missing", "out of memory", "failed"]
 
 
@@ -44,6 +45,8 @@ class ContenderResult:
         final_cost: Cost of the last of the first steps, by which contenders are held equal.
         gap: Largest relative difference of those steps' costs from the reference's.
         idle_cpu: Share of a core used while others had their turns.
+        repeated_rounds: Number of rounds that were taken again, as other work had disturbed them.
+        disturbed_rounds: Number of rounds that count, although other work disturbed them.
     """
 
     model: str
@@ -72,6 +75,13 @@ class ContenderResult:
     final_cost: float | None = None
     gap: float | None = None
     idle_cpu: float | None = None
+    repeated_rounds: int = 0
+    disturbed_rounds: int = 0
+
+    @property
+    def measured(self) -> tuple[object, ...]:
+        """What was measured: a row of another run with the same one can stand beside this one."""
+        return self.model, self.batch_size, self.models, self.dtype, self.device, self.contender
 
     @property
     def case(self) -> str:
@@ -190,10 +200,24 @@ def read(path: Path) -> BenchmarkResult:
     Raises:
         InputError: If there is none, or it is something else.
     """
+    return read_as(BenchmarkResult, path, "a benchmark's result")
+
+
+def read_as(kind: type[_Result], path: Path, told: str) -> _Result:
+    """Read a result of some type.
+
+    Args:
+        kind: Its dataclass.
+        path: JSON file.
+        told: What is expected there, in words.
+
+    Raises:
+        InputError: If there is none, or it is something else.
+    """
     try:
-        return _parsed(documents.read(path), BenchmarkResult, "the document")
+        return _parsed(documents.read(path), kind, "the document")
     except _NotThatError as error:
-        raise InputError(f"expected a benchmark's result in {path}, got {error}") from None
+        raise InputError(f"expected {told} in {path}, got {error}") from None
 
 
 class _NotThatError(Exception):

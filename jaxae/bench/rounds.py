@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from jaxae.bench.other_load import MOST as MOST_OF_OTHERS
 from jaxae.bench.pair.result import PairRow
 from jaxae.bench.result import ContenderResult
 from jaxae.bench.runner import Turn
@@ -54,26 +55,43 @@ def take_rounds(
 
 
 def time_in_turns(workers: dict[str, Answering], rows: dict[str, Row], count: int, log: Callable[[int], None]) -> None:
-    """Fill in the times of rows; the arguments are those of `take_rounds`."""
+    """Fill in the times of rows; the arguments are those of `take_rounds`.
+
+    A round in which other work took cores from a contender is taken again, at most as often as there are rounds; after
+    that it counts all the same, and is told of.
+    """
     idle: dict[str, list[float]] = {name: [] for name in workers}
-    for number in range(count):
-        log(number + 1)
+    taken = repeated = disturbed = 0
+    while taken < count:
+        log(taken + 1)
         names = list(workers)
         # Another one begins each round, so that none is always after the same.
-        shift = number % max(len(names), 1)
+        shift = (taken + repeated) % max(len(names), 1)
+        turns: dict[str, Turn] = {}
         for name in names[shift:] + names[:shift]:
             time.sleep(_PAUSE_SECONDS)
-            rows[name] = _after_turn(rows[name], workers[name], idle[name])
+            rows[name] = _after_turn(rows[name], workers[name], turns)
             if rows[name].status != "ok":
                 workers.pop(name).close()
+        others = max((turn.others_cpu or 0.0 for turn in turns.values()), default=0.0)
+        if others > MOST_OF_OTHERS and repeated < count:
+            repeated += 1
+            continue
+        taken, disturbed = taken + 1, disturbed + (others > MOST_OF_OTHERS)
+        for name in workers:
+            turn = turns[name]
+            rows[name] = replace(rows[name], samples_ms=(*rows[name].samples_ms, turn.step_ms))
+            idle[name] += [] if turn.idle_cpu is None else [turn.idle_cpu]
     for name in workers:
         row = rows[name]
         step_ms, *quartiles_ms = spread(row.samples_ms)
         idle_cpu = statistics.median(idle[name]) if idle[name] else None
+        row = replace(row, repeated_rounds=repeated, disturbed_rounds=disturbed)
         rows[name] = replace(row, idle_cpu=idle_cpu, step_ms=step_ms, quartiles_ms=tuple(quartiles_ms))
 
 
-def _after_turn(row: Row, worker: Answering, idle: list[float]) -> Row:
+def _after_turn(row: Row, worker: Answering, turns: dict[str, Turn]) -> Row:
+    """The row with its status after a turn, which is put beside the round's others if it counts."""
     try:
         turn = Turn(*worker.ask("turn"))
     except WorkerError as error:
@@ -81,6 +99,5 @@ def _after_turn(row: Row, worker: Answering, idle: list[float]) -> Row:
     if turn.compiled:
         reason = f"{turn.compiled} programs compiled after warm-up"
         return replace(row, status="retraced", reason=reason, samples_ms=())
-    if turn.idle_cpu is not None:
-        idle.append(turn.idle_cpu)
-    return replace(row, samples_ms=(*row.samples_ms, turn.step_ms))
+    turns[row.contender] = turn
+    return row

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from jaxae.bench.other_load import share_of_others, used
 from jaxae.bench.worker import Handlers, JSONValue
 from jaxae.config import ComputeDtype
 
@@ -50,11 +51,19 @@ class FrameworkInfo(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """Time in ms per step, programs compiled meanwhile, and the share of a core used in the rest before, if known."""
+    """What a turn has told.
+
+    Attributes:
+        step_ms: Time in ms per step.
+        compiled: Number of programs compiled meanwhile.
+        idle_cpu: Share of a core used in the rest before; None where that is not known.
+        others_cpu: Share of a core that others used of this contender's cores meanwhile; None where that is not known.
+    """
 
     step_ms: float
     compiled: int
     idle_cpu: float | None
+    others_cpu: float | None
 
 
 class Runner(Protocol):
@@ -150,11 +159,13 @@ class TimedRunner:
         idle = (time.process_time() - cpu) / (time.perf_counter() - wall) if self._alone else None
         if not self._alone:  # what has been compiled since the last turn is others'
             self._compilations = self._runner.compilations()
+        before = used()
         seconds = self._timed()
+        others = share_of_others(before, used())
         compiled = self._runner.compilations() - self._compilations
         gc.collect()
         self._rest()
-        return Turn(seconds * 1e3, compiled, idle)
+        return Turn(seconds * 1e3, compiled, idle, others)
 
     def multiply(self, size: int, repeats: int) -> float:
         """Floating-point operations per second of the fastest of some matrix products."""

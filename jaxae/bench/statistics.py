@@ -34,6 +34,14 @@ def interval(samples: Sequence[float], reference: Sequence[float]) -> tuple[floa
     return float(low), float(high)
 
 
+def interval_over_runs(samples: Sequence[float], before: Sequence[float]) -> tuple[float, float]:
+    """The same against an earlier run, whose rounds were others: of the ratio of the two medians."""
+    rng = np.random.default_rng(0)
+    own, earlier = (np.median(rng.choice(side, (_RESAMPLES, len(side))), axis=1) for side in (samples, before))
+    low, high = np.percentile(earlier / own, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def largest_gap(costs: Sequence[float | None], reference: Sequence[float | None]) -> float:
     """Largest relative difference of two runs' costs; infinite where one is not finite."""
     pairs = zip(costs, reference, strict=True)

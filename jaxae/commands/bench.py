@@ -66,7 +66,8 @@ def main(
             "bfloat16_tolerance": bfloat16_tolerance,
         }
         taken = {name: value for name, value in given.items() if value is not None}
-        _measure_pair(pair, pair_settings(settings, compare, taken), json, plot, page)
+        earlier_pair = None if compare is None else bench.PairResult.read(compare)
+        _measure_pair(pair, pair_settings(settings, taken), earlier_pair, json, plot, page)
         return
     of_pair = {"pair-contenders": pair_contenders, "tolerance": tolerance, "bfloat16-tolerance": bfloat16_tolerance}
     for flag, value in (of_pair | {"page": page}).items():
@@ -88,7 +89,7 @@ def main(
     _end(result.retraced)
 
 
-def pair_settings(settings: bench.BenchmarkSettings, compare: Path | None, more: dict[str, Any]) -> bench.PairSettings:
+def pair_settings(settings: bench.BenchmarkSettings, more: dict[str, Any]) -> bench.PairSettings:
     """Settings of a pair, from the flags that it shares with the post's models and its own.
 
     Raises:
@@ -98,14 +99,17 @@ def pair_settings(settings: bench.BenchmarkSettings, compare: Path | None, more:
         if one.name not in OF_BOTH and getattr(settings, one.name) != getattr(DEFAULTS, one.name):
             instead = " (--pair-contenders)" if one.name == "contenders" else ""
             raise InputError(f"expected no --{one.name.replace('_', '-')} beside --pair{instead}, got one")
-    if compare is not None:
-        raise InputError("expected no --compare beside --pair, got one")
     shared: dict[str, Any] = {name: getattr(settings, name) for name in OF_BOTH}
     return bench.PairSettings(**shared, **more)
 
 
 def _measure_pair(
-    pair: str, settings: bench.PairSettings, json: Path | None, plot: Path | None, page: Path | None
+    pair: str,
+    settings: bench.PairSettings,
+    earlier: bench.PairResult | None,
+    json: Path | None,
+    plot: Path | None,
+    page: Path | None,
 ) -> None:
     result = bench.compare_file(pair, settings, log=_log)
     try:
@@ -116,7 +120,7 @@ def _measure_pair(
         if page is not None:
             bench.write_page(result, page)
     finally:
-        bench.print_pair(result)
+        bench.print_pair(result, earlier)
         print(result.to_json(), flush=True)
     if result.interrupted:
         raise KeyboardInterrupt

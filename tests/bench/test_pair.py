@@ -277,8 +277,15 @@ def test_report_figure_and_page_tell_the_same(tmp_path, capsys):
         row_of("jax_scan", 9.0, compile_s=2.0),
     )
     result = PairResult(ENVIRONMENT, rows=rows)
-    bench.print_pair(result)
-    printed = capsys.readouterr().out
+    result.save(tmp_path / "mine.json")
+    earlier = PairResult.read(tmp_path / "mine.json")
+    assert earlier == result
+    other = replace(row_of("jax_jit", 12.0, compile_s=2.0), samples_ms=(12.0, 12.1))
+    bench.print_pair(result, replace(earlier, rows=(*earlier.rows[:2], other)))
+    printed, _, compared = capsys.readouterr().out.partition("beside the earlier run")
+    assert re.search(r"torch eager +8 +8 +1.00 \(1.00 to 1.00\) +no difference shown", compared)
+    assert re.search(r"JAX, jit +12 +4 +3.00 \(3.00 to 3.02\) +faster", compared)
+    assert re.search(r"JAX, scan over steps +9\n", compared)
     assert "2.00 (1.50 to 2.50)" in printed
     assert re.search("JAX, jit .* 500 steps", printed)
     assert re.search("JAX, scan over steps .* never", printed)

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 import torch
+from conftest import REPOSITORY
 from flax import nnx
 from small_pair import IMAGES, PAIR, FlaxNet, jax_loss, sgd, torch_loss
 
@@ -85,6 +86,8 @@ def test_a_tuple_and_a_dict_make_the_same_pair():
     assert NetworkPair.made((*five, *(PAIR.optimizers or ())), "make").optimizers == PAIR.optimizers
     assert NetworkPair.made(vars(PAIR), "make") == PAIR
 
+
+BENCHMARK = REPOSITORY / "docs" / "benchmark-cpu.json"
 
 NET = """
 import numpy as np
@@ -240,7 +243,8 @@ def test_a_function_that_makes_another_network_when_called_again_is_refused(
         (("--pair", "net.py:make", "--models", "ae"), "expected no --models beside --pair, got one"),
         (("--pair", "net.py:make", "--batch-size", 3), "expected no --batch-size beside --pair, got one"),
         (("--pair", "net.py:make", "--contenders", "jax_step"), r"no --contenders beside --pair \(--pair-contenders\)"),
-        (("--pair", "net.py:make", "--compare", "old.json"), "expected no --compare beside --pair, got one"),
+        (("--pair", "net.py:make", "--compare", "net.py"), "expected"),
+        (("--pair", "net.py:make", "--compare", BENCHMARK), "expected a benchmark's result of a pair in "),
         (
             ("--pair", "net.py:make", "--pair-contenders", "jax"),
             "expected contenders of a pair out of torch_eager, .*'jax'",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jaxae.bench.pair.contenders import REFERENCE
 from jaxae.bench.pair.result import PairedRatio, PairResult, PairRow
-from jaxae.bench.report import machine_line, notes, number
+from jaxae.bench.report import beside, machine_line, notes, number
 from jaxae.storage.tables import format_table
 
 TITLES = (
@@ -13,12 +13,14 @@ TITLES = (
 )
 
 
-def print_pair(result: PairResult) -> None:
-    """Print the tables to standard output, one per kind of step."""
+def print_pair(result: PairResult, earlier: PairResult | None = None) -> None:
+    """Print the tables to standard output, one per kind of step; then times beside earlier ones."""
     print("\n".join(pair_heading(result)))
     for title, rows in result.comparisons.items():
         print(f"\n{title}\n{format_table(TITLES, cells_of(rows), right=range(1, len(TITLES)))}")
     print("\n".join(["", *notes(result)]))
+    if earlier is not None:
+        print(f"\n{beside(result.rows, earlier.rows)}")
 
 
 def pair_heading(result: PairResult) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxae.bench.contenders import Framework
 from jaxae.bench.pair.contenders import MEASURE_NAMES, Measure
 from jaxae.bench.pair.settings import PairSettings
-from jaxae.bench.result import Gate, Machine, Status
+from jaxae.bench.result import Gate, Machine, Status, read_as
 from jaxae.storage.files import write_text
 
 
@@ -55,6 +55,8 @@ class PairRow:
         gap: Largest relative difference of those from the reference's.
         tolerance: Largest gap allowed.
         idle_cpu: Share of a core used while others had their turns.
+        repeated_rounds: Number of rounds that were taken again, as other work had disturbed them.
+        disturbed_rounds: Number of rounds that count, although other work disturbed them.
     """
 
     measure: Measure
@@ -80,6 +82,13 @@ class PairRow:
     checked: tuple[float | None, ...] = ()
     gap: float | None = None
     idle_cpu: float | None = None
+    repeated_rounds: int = 0
+    disturbed_rounds: int = 0
+
+    @property
+    def measured(self) -> tuple[object, ...]:
+        """What was measured: a row of another run with the same one can stand beside this one."""
+        return self.measure, self.batch, self.dtype, self.device, self.contender
 
     @property
     def case(self) -> str:
@@ -149,3 +158,12 @@ class PairResult:
     def save(self, path: Path) -> None:
         """Write the result as JSON, whole or absent."""
         write_text(path, self.to_json() + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "PairResult":
+        """Read a result that `save` wrote.
+
+        Raises:
+            InputError: If there is none, or it is something else.
+        """
+        return read_as(cls, path, "a benchmark's result of a pair")
