@@ -14,6 +14,7 @@ from jaxae.bench.result import BenchmarkResult, ContenderResult, Environment, Ga
 from jaxae.bench.settings import BenchmarkSettings
 from jaxae.bounds import check_fits
 from jaxae.errors import InputError
+from jaxae.storage.files import check_new_folder
 
 # Pixels, label, index and 50 floats of noise; parameters and two moments of the smaller network, in float32.
 _EXAMPLE_BYTES, _MODEL_BYTES = 28 * 28 + 4 * 52, 3 * 4 * 50_000
@@ -28,6 +29,8 @@ def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line
         InputError: If a device, a package for every contender, or data are not there.
         KeyboardInterrupt: If interrupted before the first comparison had ended.
     """
+    if settings.trace is not None:
+        check_new_folder(settings.trace)
     cores = environment.usable_cores(settings.threads)
     check_fits("examples", settings.examples * _EXAMPLE_BYTES)
     models = max(count for _, _, count in settings.cases())

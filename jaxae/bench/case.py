@@ -10,7 +10,7 @@ from jaxae.bench import environment
 from jaxae.bench.contenders import EAGER, Contender
 from jaxae.bench.problem import PRESETS
 from jaxae.bench.result import ContenderResult
-from jaxae.bench.rounds import Answering, take_rounds
+from jaxae.bench.rounds import Answering, take_rounds, trace_all
 from jaxae.bench.runner import Task
 from jaxae.bench.settings import BenchmarkSettings
 from jaxae.bench.statistics import Spread, largest_gap, times_faster
@@ -70,6 +70,7 @@ class Case:
                     worker.close()
             count = self.settings.rounds
             peaks = take_rounds(alive, rows, count, lambda number: self.log(f"{title}: round {number} of {count}"))
+            trace_all(self.settings.trace, alive, rows)
         return _with_ratios(list(rows.values())), peaks
 
     @property

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
-from jaxae.bench.result import Machine
+from jaxae.bench.result import Machine, ThreadPool
 from jaxae.bench.runner import FrameworkInfo
 from jaxae.bench.worker import Worker, WorkerError
 from jaxae.errors import InputError
@@ -75,6 +75,8 @@ def machine(
         threads=threads,
         commit=commit(),
         load_before=load_before,
+        reports={name: one.report for name, one in there.items()},
+        thread_pools={name: tuple(ThreadPool(**pool) for pool in one.thread_pools) for name, one in there.items()},
     )
 
 

@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import time
+from contextlib import AbstractContextManager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxae.bench.runner import FrameworkInfo
+from jaxae.bench.runner import FrameworkInfo, Work, thread_pools
 from jaxae.config import ComputeDtype
 from jaxae.training.runtime import make_mesh
 
@@ -47,6 +49,22 @@ class JaxDevice:
         _product(a, b).block_until_ready()
         return time.perf_counter() - begun
 
+    def work(self) -> Work | None:
+        """The models' own FLOPs are counted elsewhere."""
+        return None
+
+    def traced(self, folder: Path) -> AbstractContextManager[object]:
+        """Within which JAX's profiler watches; its files lie in a folder `plugins`, Perfetto's is named so."""
+        return jax.profiler.trace(str(folder), create_perfetto_trace=True)
+
+    def copy(self, size: int) -> float:
+        """Seconds in which so many bytes are read and as many written."""
+        read = jnp.zeros(size // 4, jnp.float32)
+        _copied(read).block_until_ready()
+        begun = time.perf_counter()
+        _copied(read).block_until_ready()
+        return time.perf_counter() - begun
+
     @staticmethod
     def describe(device: str) -> FrameworkInfo:
         """Versions and device.
@@ -57,7 +75,8 @@ class JaxDevice:
         configure(device)
         mesh = make_mesh(device=device)
         versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
-        return FrameworkInfo(versions, mesh.devices.flat[0].device_kind)
+        report = jax.print_environment_info(return_string=True)
+        return FrameworkInfo(versions, mesh.devices.flat[0].device_kind, report or "", thread_pools())
 
 
 @cache
@@ -82,3 +101,4 @@ def configure(device: str, *, cpu_devices: int = 1, tf32: bool = False) -> None:
 
 
 _product = jax.jit(jnp.matmul)
+_copied = jax.jit(jnp.negative)

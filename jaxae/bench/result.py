@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -103,6 +103,18 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class ThreadPool:
+    """Threads of a library, under threadpoolctl's names."""
+
+    user_api: str
+    internal_api: str
+    num_threads: int | None = None
+    version: str | None = None
+    threading_layer: str | None = None
+    architecture: str | None = None
+
+
+@dataclass(frozen=True)
 class Machine:
     """What a benchmark ran on.
 
@@ -115,6 +127,8 @@ class Machine:
         threads: Number of cores of each contender.
         commit: Commit of this source.
         load_before: Load average of the machine before the start.
+        reports: What each framework's own report of the environment says.
+        thread_pools: Thread pools of each framework's process, as threadpoolctl finds them.
     """
 
     versions: dict[str, str]
@@ -127,6 +141,8 @@ class Machine:
     threads: int
     commit: str | None
     load_before: float | None
+    reports: dict[str, str] = field(default_factory=dict, kw_only=True)
+    thread_pools: dict[str, tuple[ThreadPool, ...]] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -184,8 +200,8 @@ class BenchmarkResult:
     def to_json(self) -> str:
         """The result as one line of JSON, without the NaN and infinity that JSON lacks."""
         document = dataclasses.asdict(self)
-        # Not where its data lie: a result is made to be shown around.
-        document["environment"]["settings"]["data_dir"] = None
+        # Not where its files lie: a result is made to be shown around.
+        document["environment"]["settings"] |= {"data_dir": None, "trace": None}
         return json.dumps(document, allow_nan=False)
 
 

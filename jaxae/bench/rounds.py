@@ -2,8 +2,9 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from jaxae.bench.other_load import MOST as MOST_OF_OTHERS
@@ -15,6 +16,7 @@ from jaxae.bench.worker import JSONValue, WorkerError
 
 # Idle threads may spin a while for more work; the next contender is to have the cores to itself.
 _PAUSE_SECONDS = 0.05
+_TRACED_STEPS = 5
 
 
 class Answering(Protocol):
@@ -88,6 +90,18 @@ def time_in_turns(workers: dict[str, Answering], rows: dict[str, Row], count: in
         idle_cpu = statistics.median(idle[name]) if idle[name] else None
         row = replace(row, repeated_rounds=repeated, disturbed_rounds=disturbed)
         rows[name] = replace(row, idle_cpu=idle_cpu, step_ms=step_ms, quartiles_ms=tuple(quartiles_ms))
+
+
+def trace_all(folder: Path | None, workers: Mapping[str, Answering], rows: dict[str, Row]) -> None:
+    """Write a profiler's trace of a few steps of each contender to CASE/CONTENDER/ in a folder; None writes none."""
+    if folder is None:
+        return
+    for name, worker in workers.items():
+        case = rows[name].case.replace(",", "").replace(" ", "-")
+        try:
+            worker.ask("trace", folder=(folder / case / name).absolute(), steps=_TRACED_STEPS)
+        except WorkerError as error:
+            rows[name] = replace(rows[name], reason=f"no trace: {error.reason}")
 
 
 def _after_turn(row: Row, worker: Answering, turns: dict[str, Turn]) -> Row:

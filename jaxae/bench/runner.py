@@ -6,11 +6,14 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from jaxae.bench.other_load import share_of_others, used
+from jaxae.bench.result import ThreadPool
 from jaxae.bench.worker import Handlers, JSONValue
 from jaxae.config import ComputeDtype
 
@@ -44,10 +47,19 @@ class Task(NamedTuple):
 
 
 class FrameworkInfo(NamedTuple):
-    """Versions of a framework's packages by name, and the name of its device."""
+    """What a framework tells of itself.
+
+    Attributes:
+        versions: Versions of its packages by name.
+        device: Name of its device.
+        report: What its own report of the environment says, of many lines.
+        thread_pools: Thread pools of the process's libraries, as threadpoolctl finds them; none without it.
+    """
 
     versions: dict[str, str]
     device: str
+    report: str = ""
+    thread_pools: Sequence[Mapping[str, JSONValue]] = ()
 
 
 class Turn(NamedTuple):
@@ -64,6 +76,13 @@ class Turn(NamedTuple):
     compiled: int
     idle_cpu: float | None
     others_cpu: float | None
+
+
+class Work(NamedTuple):
+    """Floating-point operations of a step, and bytes that it reads and writes."""
+
+    flops: float
+    bytes: float
 
 
 class Runner(Protocol):
@@ -97,6 +116,29 @@ class Runner(Protocol):
         """Seconds of one product of two square matrices, in the contender's own arithmetic."""
         ...
 
+    def copy(self, size: int) -> float:
+        """Seconds in which so many bytes are read and as many written."""
+        ...
+
+    def work(self) -> Work | None:
+        """What a step takes by the compiler's count; None where none counts."""
+
+    def traced(self, folder: Path) -> AbstractContextManager[object]:
+        """Within which the framework's profiler watches, and writes a file for Perfetto into a folder."""
+        ...
+
+
+_OF_A_POOL = {one.name for one in fields(ThreadPool)}
+
+
+def thread_pools() -> list[dict[str, JSONValue]]:
+    """Thread pools of this process's libraries, for `FrameworkInfo`."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:  # it comes with scikit-learn
+        return []
+    return [{key: value for key, value in one.items() if key in _OF_A_POOL} for one in threadpool_info()]
+
 
 class TimedRunner:
     """Answers the benchmark's questions about a runner of this kind.
@@ -117,7 +159,17 @@ class TimedRunner:
     @property
     def handlers(self) -> Handlers:
         """What `serve` takes."""
-        own = (self.prepare, self.gate, self.calibrate, self.turn, self.multiply, self.finish)
+        own = (
+            self.prepare,
+            self.gate,
+            self.calibrate,
+            self.turn,
+            self.trace,
+            self.work,
+            self.multiply,
+            self.copy,
+            self.finish,
+        )
         return {answer.__name__: answer for answer in own}
 
     def prepare(self, **task: JSONValue) -> tuple[float, int]:
@@ -167,11 +219,28 @@ class TimedRunner:
         self._rest()
         return Turn(seconds * 1e3, compiled, idle, others)
 
+    def trace(self, folder: str, steps: int) -> None:
+        """Take steps under the profiler, whose file goes into a folder."""
+        self._runner.reset(given_noise=False)
+        with self._runner.traced(Path(folder)):
+            self._runner.run(steps)
+            self._runner.wait()
+
+    def work(self) -> Work | None:
+        """What a step takes by the compiler's count; None where none counts."""
+        return self._runner.work()
+
     def multiply(self, size: int, repeats: int) -> float:
         """Floating-point operations per second of the fastest of some matrix products."""
         seconds = min(self._runner.multiply(size) for _ in range(repeats))
         self._rest()
         return 2 * size**3 / seconds
+
+    def copy(self, size: int, repeats: int) -> float:
+        """Bytes per second, read or written, of the fastest of some copies."""
+        seconds = min(self._runner.copy(size) for _ in range(repeats))
+        self._rest()
+        return 2 * size / seconds
 
     def finish(self) -> tuple[int, str] | tuple[None, None]:
         """Peak memory in bytes of all that was run, and its owner, "device" or "host"; None where others share it."""

@@ -41,6 +41,7 @@ class BenchmarkSettings(Checked):
             contenders are compared, always come from the same given noise.
         tf32: Whether a GPU may round float32 factors to TensorFloat-32, in both frameworks.
         deterministic: Whether a GPU uses only kernels that repeat to the bit, in both frameworks.
+        trace: New folder for a profiler's trace of each contender's steps, which https://ui.perfetto.dev shows.
     """
 
     models: tuple[Literal["ae", "cvae"], ...] = ("ae", "cvae")
@@ -62,6 +63,7 @@ class BenchmarkSettings(Checked):
     drawn_noise: Switch = False
     tf32: Switch = False
     deterministic: Switch = False
+    trace: Annotated[Path | None, default("no traces", "DIR")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

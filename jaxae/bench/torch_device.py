@@ -4,11 +4,16 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.collect_env import get_pretty_env_info
 
-from jaxae.bench.runner import FrameworkInfo
+from jaxae.bench.runner import FrameworkInfo, thread_pools
 from jaxae.config import ComputeDtype
 from jaxae.errors import InputError
 
@@ -61,6 +66,30 @@ class TorchDevice:
         self.wait()
         return time.perf_counter() - begun
 
+    def copy(self, size: int) -> float:
+        """Seconds in which so many bytes are read and as many written."""
+        read = torch.zeros(size // 4, device=self._device)
+        written = torch.neg(read)
+        self.wait()
+        begun = time.perf_counter()
+        torch.neg(read, out=written)
+        self.wait()
+        return time.perf_counter() - begun
+
+    def work(self) -> None:
+        """Torch counts no bytes."""
+
+    @contextmanager
+    def traced(self, folder: Path) -> Iterator[None]:
+        """Within which torch's profiler watches; its file is a Chrome trace."""
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        if self._device.type == "cuda":
+            activities.append(torch.profiler.ProfilerActivity.CUDA)
+        with torch.profiler.profile(activities=activities) as profiler:
+            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        profiler.export_chrome_trace(str(folder / "trace.json.gz"))
+
     @staticmethod
     def describe(device: str) -> FrameworkInfo:
         """Versions and device.
@@ -71,7 +100,13 @@ class TorchDevice:
         if device == "gpu" and not torch.cuda.is_available():
             raise InputError("expected a gpu that torch can use, got only: cpu")
         name = torch.cuda.get_device_name() if device == "gpu" else platform.machine()
-        return FrameworkInfo({"torch": torch.__version__, "numpy": np.__version__}, name)
+        versions = {"torch": torch.__version__, "numpy": np.__version__}
+        return FrameworkInfo(versions, name, _report(), thread_pools())
+
+
+@cache
+def _report() -> str:
+    return get_pretty_env_info()  # it starts some programs, which takes seconds
 
 
 def check_compiler(device: torch.device) -> None:

@@ -18,7 +18,7 @@ from jaxae.storage.files import check_writable
 DEFAULTS = bench.BenchmarkSettings()
 NOTHING = default("no file", "PATH")
 # Settings that a pair has too; the others are of the post's models.
-OF_BOTH = ("device", "rounds", "turn_seconds", "threads", "tf32", "deterministic")
+OF_BOTH = ("device", "rounds", "turn_seconds", "threads", "tf32", "deterministic", "trace")
 
 
 def main(

@@ -140,6 +140,10 @@ def test_environment(broken):
     where = broken.environment
     assert {"jax", "torch", "numpy"} <= where.versions.keys()
     assert where.threads == 1
+    assert "PyTorch version: " in where.reports["torch"]
+    assert "jaxlib: " in where.reports["jax"]
+    for pools in where.thread_pools.values():
+        assert "blas" in {pool.user_api for pool in pools}
     assert where.gate == Gate(20, 1e-5, "torch_eager")
 
 
@@ -152,8 +156,9 @@ def test_results_written_before_are_read_and_compared(name, capsys):
     since = {"repeated_rounds": 0, "disturbed_rounds": 0}
     assert written["rows"] == [since | row for row in document["rows"]]
     # What the file itself does not say is the default.
-    settings = document["environment"]["settings"] | {"data_dir": None}
-    assert written["environment"] == document["environment"] | {"settings": settings}
+    settings = document["environment"]["settings"] | {"data_dir": None, "trace": None}
+    since = {"reports": {}, "thread_pools": {}}
+    assert written["environment"] == since | document["environment"] | {"settings": settings}
     bench.print_report(result, result)
     compared = capsys.readouterr().out.split("beside the earlier run")[1]
     timed = sum(row.step_ms is not None for row in result.rows)

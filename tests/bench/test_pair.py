@@ -1,6 +1,7 @@
 """A pair of one's own: what is timed trains alike, and what cannot be measured is told in one line."""
 
 import gc
+import gzip
 import json
 import os
 import re
@@ -73,6 +74,10 @@ def test_every_contender_trains_alike_and_is_timed():
         assert row.step_ms == pytest.approx(np.median(row.samples_ms))
         assert row.times_eager is not None
         assert row.times_eager.interval[0] <= row.times_eager.median <= row.times_eager.interval[1]
+        if row.dtype == "float32":  # XLA counts for all of them; a matrix product and its two gradients are the least
+            assert (row.flops or 0) > 2 * 8 * (9 * 3 * 12 + 27 * 3) * (1 if measure == "inference" else 2)
+            assert (row.bytes or 0) > 4 * 8 * 40
+            assert (row.least_ms or 0) > 0
         # What others of this process do is no one's own.
         assert (row.peak_memory_bytes, row.memory_of, row.idle_cpu) == (None, None, None)
     costs = rows["step", REFERENCE].checked
@@ -126,9 +131,18 @@ def test_a_looser_tolerance_lets_it_through():
     assert {row.status for row in rows.values()} == {"ok"}
 
 
-def test_a_linen_module_is_run_through_its_bridge():
-    rows = measured(layers(), "jax_jit", rounds=1)
-    assert {row.status for row in rows.values()} == {"ok"}
+def test_a_linen_module_is_run_through_its_bridge(tmp_path):
+    """And a trace of each contender's steps is written."""
+    rows = measured(layers(), "jax_jit", rounds=1, trace=tmp_path / "traces")
+    assert {(row.status, row.reason) for row in rows.values()} == {("ok", None)}
+    for case in ("training-step", "forward-and-backward", "inference"):
+        (theirs,) = (tmp_path / "traces" / case / REFERENCE).iterdir()
+        (ours,) = (tmp_path / "traces" / case / "jax_jit").rglob("perfetto_trace.json.gz")
+        operations = [gzip.decompress(path.read_bytes()) for path in (theirs, ours)]
+        assert b"aten::addmm" in operations[0]
+        assert b"dot" in operations[1]
+    with pytest.raises(InputError, match="expected the name of a new folder, got "):
+        measured(layers(), "jax_jit", rounds=1, trace=tmp_path / "traces")
 
 
 def test_a_worker_that_was_ended_over_one_kind_of_step_is_started_anew_for_the_next(monkeypatch):
@@ -236,6 +250,9 @@ ENVIRONMENT = PairEnvironment(
 )
 
 
+TRACED = replace(SETTINGS, trace=Path("traces"))
+
+
 def row_of(name: str, step_ms: float | None, compile_s: float = 0.0, **more: Any) -> PairRow:
     one = find_one(name)
     row = PairRow("step", name, one.label, one.framework, ("8x2x5x4",), one.dtype, "cpu", 1e-4)
@@ -280,6 +297,7 @@ def test_report_figure_and_page_tell_the_same(tmp_path, capsys):
     result.save(tmp_path / "mine.json")
     earlier = PairResult.read(tmp_path / "mine.json")
     assert earlier == result
+    assert '"trace": null' in replace(result, environment=replace(ENVIRONMENT, settings=TRACED)).to_json()
     other = replace(row_of("jax_jit", 12.0, compile_s=2.0), samples_ms=(12.0, 12.1))
     bench.print_pair(result, replace(earlier, rows=(*earlier.rows[:2], other)))
     printed, _, compared = capsys.readouterr().out.partition("beside the earlier run")

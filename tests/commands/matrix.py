@@ -19,6 +19,7 @@ OUTPUTS = (
     "--onnx",
     "--page",
     "--stablehlo",
+    "--trace",
     "destination",
     "dst",
 )

@@ -198,6 +198,7 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--threads": ("", "1"),
         "--plot": ("", "plot.png"),
         "--compare": ("", "{benchmark}"),
+        "--trace": ("", "traces"),
         # A network of one's own: tests/bench/test_pair.py
         **dict.fromkeys(("--pair", "--pair-contenders", "--tolerance", "--bfloat16-tolerance", "--page"), ("",)),
     },

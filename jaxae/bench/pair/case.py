@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from jaxae.bench.case import GATE_STEPS, Costs
-from jaxae.bench.pair.contenders import MEASURES, REFERENCE, Measure, PairContender, find_one
+from jaxae.bench.pair.contenders import COUNTED, MEASURES, REFERENCE, Measure, PairContender, find_one
 from jaxae.bench.pair.result import PairedRatio, PairRow
 from jaxae.bench.pair.settings import PairSettings
 from jaxae.bench.pair.task import PairTask
-from jaxae.bench.rounds import Answering, time_in_turns
+from jaxae.bench.rounds import Answering, time_in_turns, trace_all
 from jaxae.bench.runner import FrameworkInfo
 from jaxae.bench.statistics import interval, largest_gap, times_faster
 from jaxae.bench.worker import JSONValue, WorkerError
@@ -44,6 +44,8 @@ class PairCase:
         log: Takes a line on progress.
         frameworks: Versions and device of each framework that has begun.
         rows: Results of the kinds of steps that have ended.
+        flops_per_s: Floating-point operations per second of each framework's fastest matrix products.
+        bytes_per_s: Bytes per second of each framework's fastest copies.
     """
 
     pair: str
@@ -55,6 +57,8 @@ class PairCase:
     log: Callable[[str], None]
     frameworks: dict[str, FrameworkInfo] = field(default_factory=dict)
     rows: list[PairRow] = field(default_factory=list)
+    flops_per_s: dict[str, float] = field(default_factory=dict)
+    bytes_per_s: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
         """Fill in the rows, one kind of step after another.
@@ -101,7 +105,29 @@ class PairCase:
             for name, part in alive.items():
                 peak, owner = part.ask("finish")
                 rows[name] = replace(rows[name], peak_memory_bytes=peak, memory_of=owner)
-        return _with_ratios(rows.values())
+            self._measure_machine(rows, alive)
+        trace_all(self.settings.trace, alive, rows)
+        return _with_ratios(self._with_work(list(rows.values()), alive))
+
+    def _measure_machine(self, rows: dict[str, PairRow], alive: dict[str, Answering]) -> None:
+        """Fill in each framework's fastest matrix products and copies; last, as they count as a contender's memory."""
+        on_cpu = self.settings.device == "cpu"
+        for name, part in alive.items():
+            framework = rows[name].framework
+            if rows[name].dtype == "float32" and framework not in self.flops_per_s:
+                self.flops_per_s[framework] = part.ask("multiply", size=1024 if on_cpu else 8192, repeats=12)
+                self.bytes_per_s[framework] = part.ask("copy", size=2 ** (27 if on_cpu else 30), repeats=5)
+
+    def _with_work(self, rows: list[PairRow], alive: dict[str, Answering]) -> list[PairRow]:
+        """The rows in float32 with what a step takes, and the least time that the machine allows for it."""
+        if COUNTED not in alive or not self.flops_per_s:
+            return rows
+        flops, size = alive[COUNTED].ask("work")
+        rates = max(self.flops_per_s.values()), max(self.bytes_per_s.values())
+        least_ms = max(flops / rates[0], size / rates[1]) * 1e3
+        return [
+            replace(row, flops=flops, bytes=size, least_ms=least_ms) if row.dtype == "float32" else row for row in rows
+        ]
 
     def _start(self, contender: PairContender) -> Living:
         worker = self.start(contender)

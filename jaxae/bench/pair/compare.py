@@ -14,6 +14,7 @@ from jaxae.bench.pair.settings import PairSettings
 from jaxae.bench.result import Gate
 from jaxae.bench.worker import Worker, WorkerError
 from jaxae.errors import InputError
+from jaxae.storage.files import check_new_folder
 
 if TYPE_CHECKING:
     import optax
@@ -95,6 +96,8 @@ def compare(
         nnx_call=nnx_call,
         options=options,
     )
+    if settings.trace is not None:
+        check_new_folder(settings.trace)
     cores = environment.usable_cores(settings.threads)
     with settings_kept(settings, cores):
         prepared, halves = prepare(pair)
@@ -123,6 +126,8 @@ def compare_file(name: str, settings: PairSettings = _SETTINGS, *, log: Log = la
         KeyboardInterrupt: If interrupted before the first kind of step had ended.
     """
     variables = {**environment.variables(settings.device, deterministic=False), "JAX_PLATFORMS": "cpu"}
+    if settings.trace is not None:
+        check_new_folder(settings.trace)
     cores = environment.usable_cores(settings.threads)
     with tempfile.TemporaryDirectory(prefix="jaxae-pair-") as temporary:
         folder = Path(temporary)
@@ -162,5 +167,13 @@ def _measured(case: PairCase, proof: str) -> PairResult:
         interrupted = True
     machine = environment.machine(case.frameworks, settings.device, threads=len(case.cores), load_before=before)
     gate = Gate(GATE_STEPS, settings.tolerance, REFERENCE)
-    where = PairEnvironment(**vars(machine), pair=case.pair, proof=proof, gate=gate, settings=settings)
+    where = PairEnvironment(
+        **vars(machine),
+        pair=case.pair,
+        proof=proof,
+        gate=gate,
+        settings=settings,
+        matmul_gflops={name: rate / 1e9 for name, rate in case.flops_per_s.items()},
+        copy_gb_s={name: rate / 1e9 for name, rate in case.bytes_per_s.items()},
+    )
     return PairResult(where, interrupted, tuple(case.rows))

@@ -40,6 +40,8 @@ class PairContender:
 
 
 REFERENCE = "torch_eager"
+# Whose program's work is counted, for all.
+COUNTED = "jax_jit"
 PAIR_CONTENDERS = (
     PairContender(REFERENCE, "torch eager", "torch"),
     PairContender("torch_compile", "torch.compile", "torch", mode="default"),

@@ -14,6 +14,7 @@ from jaxae.bench.case import GATE_STEPS
 from jaxae.bench.jax_device import JaxDevice, configure
 from jaxae.bench.pair.contenders import find_one
 from jaxae.bench.pair.task import PairTask, TakeHalf, handlers_of
+from jaxae.bench.runner import Work
 from jaxae.errors import InputError
 from jaxae.port.trial import twin_in
 from jaxae.training.runtime import make_mesh
@@ -87,6 +88,13 @@ class JaxPairRunner(JaxDevice):
             return [float(np.sqrt(sum(squares)))] * count
         inputs, targets = jax.tree.map(lambda one: one[0], self._batch) if self.whole_epochs else self._batch
         return [float(self._cost_of(self._last[0], inputs, targets))] * count
+
+    def work(self) -> Work | None:
+        """Floating-point operations and bytes of a step by XLA's count; None where a program is of many steps."""
+        if self.whole_epochs:
+            return None
+        told = self._program.lower(self._leaves, self._batch).compile().cost_analysis() or {}
+        return Work(told.get("flops", 0.0), told.get("bytes accessed", 0.0))
 
     def _scanned(self, take: Any) -> Any:
         """A function of many steps as one program."""

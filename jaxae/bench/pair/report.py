@@ -9,7 +9,7 @@ from jaxae.storage.tables import format_table
 
 TITLES = (
     *("contender", "compile s", "ms per step", "quartiles", "x eager (95 %)", "x best torch (95 %)"),
-    *("paid back after", "apart", "peak MB"),
+    *("paid back after", "% of roofline", "apart", "peak MB"),
 )
 
 
@@ -33,9 +33,24 @@ def pair_heading(result: PairResult) -> list[str]:
         f"{where.pair}, inputs {batch}; weights {where.proof}",
         f"{where.settings.rounds} rounds; medians, and ratios within rounds with the 95 % interval of their median "
         "(above 1: faster)",
+        *_roofline(result),
         f"every contender's first {gate.steps} costs are within {gate.tolerance:.0e} of {gate.reference}'s, "
         f"in bfloat16 within {narrow:.0e}, or it has no time",
     ]
+
+
+def _roofline(result: PairResult) -> list[str]:
+    """What the machine allows for each kind of step, where it was counted."""
+    where = result.environment
+    counted = {row.case: row for row in result.rows if row.least_ms is not None}
+    if not counted:
+        return []
+    peak, rate = (max(found.values()) for found in (where.matmul_gflops, where.copy_gb_s))
+    steps = (
+        f"{case} {row.flops:.3g} FLOP and {row.bytes:.3g} bytes, at least {row.least_ms:.2g} ms"
+        for case, row in counted.items()
+    )
+    return [f"roofline: {peak:.0f} GFLOP/s, {rate:.1f} GB/s; by XLA's count {'; '.join(steps)}"]
 
 
 def cells_of(rows: Sequence[PairRow]) -> list[list[str]]:
@@ -53,6 +68,7 @@ def _cells(row: PairRow) -> list[str]:
         _ratio(row.times_eager),
         _ratio(row.times_best_torch),
         _paid_back(row),
+        number(row.least_ms and row.step_ms and 100 * row.least_ms / row.step_ms, ".2g"),
         number(row.gap, ".0e"),
         number(memory and memory / 1e6, ",.0f"),
     ]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxae.bench.contenders import Framework
@@ -54,6 +54,10 @@ class PairRow:
             first, or the cost of what inference gives.
         gap: Largest relative difference of those from the reference's.
         tolerance: Largest gap allowed.
+        flops: Floating-point operations of a step by XLA's count of "JAX, jit", for contenders in float32.
+        bytes: Bytes that a step reads and writes, by the same count.
+        least_ms: Least time in ms per step that the machine allows for these: by its fastest matrix product or its
+            fastest copy, whichever takes longer (the roofline, doi:10.1145/1498765.1498785).
         idle_cpu: Share of a core used while others had their turns.
         repeated_rounds: Number of rounds that were taken again, as other work had disturbed them.
         disturbed_rounds: Number of rounds that count, although other work disturbed them.
@@ -81,6 +85,9 @@ class PairRow:
     memory_of: str | None = None
     checked: tuple[float | None, ...] = ()
     gap: float | None = None
+    flops: float | None = None
+    bytes: float | None = None
+    least_ms: float | None = None
     idle_cpu: float | None = None
     repeated_rounds: int = 0
     disturbed_rounds: int = 0
@@ -105,12 +112,16 @@ class PairEnvironment(Machine):
         proof: What the port of the weights was proven by.
         gate: The check of the first steps; contenders in bfloat16 have their own tolerance.
         settings: Settings of the benchmark.
+        matmul_gflops: Fastest matrix products of each framework, in GFLOP/s.
+        copy_gb_s: Fastest copies of each framework, in GB per second read or written.
     """
 
     pair: str
     proof: str
     gate: Gate
     settings: PairSettings
+    matmul_gflops: dict[str, float] = field(default_factory=dict)
+    copy_gb_s: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,7 +164,9 @@ class PairResult:
 
     def to_json(self) -> str:
         """The result as one line of JSON, without the NaN and infinity that JSON lacks."""
-        return json.dumps(dataclasses.asdict(self), allow_nan=False)
+        document = dataclasses.asdict(self)
+        document["environment"]["settings"]["trace"] = None  # not where its files lie
+        return json.dumps(document, allow_nan=False)
 
     def save(self, path: Path) -> None:
         """Write the result as JSON, whole or absent."""

@@ -1,6 +1,7 @@
 """How a pair is measured."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from jaxae.bench.pair.contenders import PAIR_CONTENDERS, REFERENCE, PairContender, find_one
@@ -23,6 +24,7 @@ class PairSettings(Checked):
         bfloat16_tolerance: The same of contenders in bfloat16.
         tf32: Whether a GPU may round float32 factors to TensorFloat-32, in both frameworks.
         deterministic: Whether a GPU uses only kernels that repeat to the bit, in both frameworks.
+        trace: New folder for a profiler's trace of each contender's steps, which https://ui.perfetto.dev shows.
     """
 
     contenders: tuple[str, ...] | None = None
@@ -35,6 +37,7 @@ class PairSettings(Checked):
     bfloat16_tolerance: PositiveAmount = 5e-2
     tf32: bool = False
     deterministic: bool = False
+    trace: Path | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
