@@ -1,13 +1,15 @@
 """What command lines share: one line for the user's errors, and the flags of data and trainings."""
 
+import argparse
 import contextlib
+import inspect
 import io
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -15,8 +17,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import tyro
 
 from jaxae.bounds import Amount, Checked, Count, CountOrZero, PositiveAmount, Seed, Share, Workers, check, kinds_of
-from jaxae.config import ComputeDtype, LearningRateSchedule, Reduction, Replay, RunConfig
-from jaxae.data.reading import Fit, Reading, Side
+from jaxae.config import (
+    ComputeDtype,
+    Fit,
+    LearningRateSchedule,
+    Reading,
+    Reduction,
+    Replay,
+    RunConfig,
+    Side,
+    TrainConfig,
+    read_config,
+)
 from jaxae.ending import carry_out
 from jaxae.errors import InputError
 
@@ -54,7 +66,7 @@ def bind(main: Callable[..., None]) -> Callable[[], None]:
     """The function with its arguments from the command line, to be called.
 
     Raises:
-        InputError: If the command line does not parse.
+        InputError: If the command line does not parse, or names a `config.json` that is none.
     """
 
     @wraps(main)
@@ -64,7 +76,7 @@ def bind(main: Callable[..., None]) -> Callable[[], None]:
     prog, said = Path(sys.argv[0]).name, io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(bound, prog=prog)
+            return tyro.cli(partial(bound, **_defaults_of_file(main)), prog=prog)
     except SystemExit as exit:
         if not exit.code:
             raise
@@ -75,6 +87,29 @@ def bind(main: Callable[..., None]) -> Callable[[], None]:
     title = title.strip("─- ").lower()
     told = re.sub(f"^{title}:? ", "", told, flags=re.IGNORECASE)
     raise InputError(f"expected what {prog} --help lists, got {title}: {told}")
+
+
+def _defaults_of_file(main: Callable[..., None]) -> dict[str, Any]:
+    """Defaults of a training's arguments that come from the file that --config names; those that it says."""
+    usual = {name: one.default for name, one in inspect.signature(main).parameters.items()}
+    if not any(isinstance(value, TrainFlags) for value in usual.values()):
+        return {}
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config", nargs="?")
+    named = finder.parse_known_args()[0].config
+    if named is None:
+        return {}
+    path = Path(named)
+    config = read_config(path)
+    found: dict[str, Any] = {}
+    for name, value in usual.items():
+        if isinstance(value, TrainFlags):
+            found[name] = TrainFlags.of_file(path, config)
+        elif isinstance(value, KLFlags):
+            found[name] = KLFlags(**{one: getattr(config.train, one) for one in kinds_of(KLFlags)})
+        else:  # of another model it may have no such setting, which the training then refuses
+            found[name] = getattr(config.model, name, value)
+    return found
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -174,6 +209,8 @@ class TrainFlags(DataFlags):
         batch_size: Number of examples per step.
         learning_rate: Adam's learning rate.
         seed: Seed of weights, order and noise.
+        config: File config.json of a run, whose settings of data, network and training stand for all flags that are
+            not given.
         run_dir: Folder that the run is kept in.
         resume: Whether to continue the run of --run-dir (by default the newest) from its last checkpoint.
         binarize: Whether each pixel is drawn 0 or 1 with its grey value as the probability, anew at each step.
@@ -199,6 +236,7 @@ class TrainFlags(DataFlags):
     batch_size: Count
     learning_rate: Amount
     seed: Seed
+    config: Annotated[Path | None, default("none: the original settings", "PATH")] = None
     run_dir: Annotated[Path | None, default("runs/MODEL-DATA-N, the first N that is free", "PATH")] = None
     resume: Switch = False
     binarize: bool = False
@@ -222,9 +260,32 @@ class TrainFlags(DataFlags):
     @classmethod
     def of(cls, preset: RunConfig) -> "TrainFlags":
         """The flags that train a preset as it is."""
-        train = preset.train
-        own = ("epochs", "batch_size", "learning_rate", "seed", "binarize")
-        return cls(**{name: getattr(train, name) for name in own})
+        settings = {name: getattr(preset.train, name) for name in _of_any_training()}
+        if settings["dtype"] == _usual_dtype(settings["replay"]):
+            settings["dtype"] = None
+        return cls(**settings)
+
+    @classmethod
+    def of_file(cls, path: Path, config: RunConfig) -> "TrainFlags":
+        """The flags that train anew what a file says, its data included."""
+        reading = {name: getattr(config.reading, name) for name in kinds_of(Reading)}
+        return replace(cls.of(config), config=path, data=config.data, data_dir=config.data_dir, **reading)
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of a run that these flags are, by name."""
+        own = {name: getattr(self, name) for name in _of_any_training()}
+        reading = Reading(**{name: getattr(self, name) for name in kinds_of(Reading)})
+        dtype = self.dtype or _usual_dtype(self.replay)
+        return own | {"dtype": dtype, "data": self.data, "data_dir": self.data_dir, "reading": reading}
+
+
+def _of_any_training() -> list[str]:
+    """The settings of a training that are flags of every one: all but those of a VAE's KL term."""
+    return [name for name in kinds_of(TrainConfig) if name in kinds_of(TrainFlags)]
+
+
+def _usual_dtype(replay: Replay) -> ComputeDtype:
+    return "float32" if replay == "no" else "float64"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What the README and the pages of docs/ show runs as it stands, and what they name is there."""
 
 import ast
+import json
 import re
 import shlex
 import sys
@@ -12,6 +13,7 @@ from page_names import names_of
 
 from jaxae.cli import bind
 from jaxae.commands.table import COMMANDS, command_of, main_of
+from jaxae.config import CONDITIONAL_VAE
 
 DOCS = REPOSITORY / "docs"
 # Notebooks run as the site is built; what is translated is an output.
@@ -55,12 +57,17 @@ def test_the_python_of_a_page_runs(path, tmp_path, monkeypatch):
     ("path", "line"),
     [pytest.param(path, line, id=f"{name_of(path)}: {line}") for path in PAGES for line in commands(path)],
 )
-def test_a_command_of_a_page_is_one_that_is_understood(path, line, monkeypatch):
+def test_a_command_of_a_page_is_one_that_is_understood(path, line, tmp_path, monkeypatch):
     words = shlex.split(line)[1:]
     if words[0] in ("--help", "--version", "completion"):
         return
     command = command_of(words)
     assert command in COMMANDS, f"{path.name} has jaxae {' '.join(words)}"
+    if "--config" in words:  # of a run that the reader has: read with the command line
+        run = tmp_path / words[words.index("--config") + 1]
+        run.parent.mkdir(parents=True)
+        run.write_text(json.dumps(CONDITIONAL_VAE.to_json()))
+        monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [f"jaxae {command}", *words[len(command.split()) :]])
     assert callable(bind(main_of(command)))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxae.cli import TrainFlags
-from jaxae.config import AutoencoderConfig, ConvVAEConfig, RunConfig, VAEConfig
+from jaxae.config import AutoencoderConfig, ConvVAEConfig, RunConfig, VAEConfig, read_config
 from jaxae.errors import InputError
 from jaxae.storage.extra import extra
 
@@ -44,10 +44,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     from jaxae.training.fit import fit
     from jaxae.training.run_folder import default_path
 
-    own = ("epochs", "batch_size", "learning_rate", "seed", "binarize", "replay", "reduction", "data")
-    own += ("grad_clip_norm", "weight_decay", "schedule", "warmup_steps")
-    config = preset.replace(**{key: getattr(flags, key) for key in own})
-    config = config.replace(dtype=flags.dtype or ("float32" if flags.replay == "no" else "float64"))
+    config = _beginning(preset, flags.config).replace(**flags.settings())
     config = config.replace(**{key: value for key, value in settings.items() if value is not None})
     _check_trackers(flags)
     dataset = flags.load(original_order=config.train.replay != "no")
@@ -77,6 +74,17 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     finally:
         figures.close()
     print(_summary(config, result.metrics, figures, flags), file=sys.stderr)
+
+
+def _beginning(preset: RunConfig, path: Path | None) -> RunConfig:
+    """What flags change: the original settings, or those of a file, which also holds what is no flag."""
+    if path is None:
+        return preset
+    config = read_config(path)
+    wanted, came = type(preset.model).__name__, type(config.model).__name__
+    if came != wanted:
+        raise InputError(f"expected a configuration of {wanted}, got {path} of {came}")
+    return config
 
 
 def _of_the_images(config: RunConfig, dataset: "Dataset") -> RunConfig:

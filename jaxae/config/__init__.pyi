@@ -9,6 +9,10 @@ from .models import Initialization as Initialization
 from .models import Lowering as Lowering
 from .models import ModelConfig as ModelConfig
 from .models import VAEConfig as VAEConfig
+from .reading import AS_FOUND as AS_FOUND
+from .reading import Fit as Fit
+from .reading import Reading as Reading
+from .reading import Side as Side
 from .run import AUTOENCODER as AUTOENCODER
 from .run import CONDITIONAL_VAE as CONDITIONAL_VAE
 from .run import CONV_VAE as CONV_VAE

@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxae.bounds import Checked, check, kinds_of, require, told
 from jaxae.config.models import AutoencoderConfig, ConditionalVAEConfig, ConvVAEConfig, DenseVAEConfig, ModelConfig
+from jaxae.config.reading import AS_FOUND, Reading
 from jaxae.config.training import TrainConfig
 from jaxae.errors import InputError, brief
 from jaxae.storage import documents
@@ -26,14 +27,18 @@ class RunConfig(Checked):
     Attributes:
         model: The network's settings.
         train: The training's settings.
-        data: Name of the data set.
+        data: Name or path of the data set.
         class_names: Names of the data's classes by their labels; none where they are numbers.
+        data_dir: Folder that a data set by its name is read from; None is the package's, or TFDS's own.
+        reading: How the data are read.
     """
 
     model: ModelConfig
     train: TrainConfig
     data: str = "digits"
     class_names: tuple[str, ...] = ()
+    data_dir: Path | None = None
+    reading: Reading = AS_FOUND
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,12 +68,16 @@ class RunConfig(Checked):
         return whole
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, the kind of model named."""
+        """As plain JSON values, the kind of model named; of the data, what is not as usual."""
+        own = {name: getattr(self.reading, name) for name in kinds_of(Reading)}
+        reading = {name: value for name, value in own.items() if value != getattr(Reading, name)}
         return {
             "model": {"kind": type(self.model).__name__, **dataclasses.asdict(self.model)},
             "train": dataclasses.asdict(self.train),
             "data": self.data,
             **({"class_names": list(self.class_names)} if self.class_names else {}),
+            **({"data_dir": str(self.data_dir)} if self.data_dir is not None else {}),
+            **({"reading": reading} if reading else {}),
         }
 
     @classmethod
@@ -80,13 +89,13 @@ class RunConfig(Checked):
         """
         match document:
             case {"model": {"kind": str(kind), **model}, "train": dict(train), "data": data, **others}:
-                names = others.get("class_names", ())
+                reading = others.pop("reading", {})
             case _:
                 raise InputError("expected a jaxae configuration of model, train and data, got another document")
         if kind not in _KINDS:
             raise InputError(f"expected a model of kind {' or '.join(_KINDS)}, got {told(kind)}")
         try:
-            return cls(_KINDS[kind](**model), TrainConfig(**train), data, names)
+            return cls(_KINDS[kind](**model), TrainConfig(**train), data, reading=Reading(**reading), **others)
         except TypeError as error:  # a name that is missing, or of no field
             raise InputError(f"expected a jaxae configuration, got one where {brief(error, 200)}") from error
 

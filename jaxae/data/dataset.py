@@ -14,6 +14,7 @@ from jaxtyping import Int32, UInt8
 from numpy.typing import ArrayLike
 
 from jaxae.bounds import Count, check, expanded, told
+from jaxae.config import Fit, Reading
 from jaxae.data import idx, tfds
 from jaxae.data.cache import Arrays, cached
 from jaxae.data.digits import digits_arrays
@@ -23,7 +24,7 @@ from jaxae.data.formats.look import SUFFIXES, look
 from jaxae.data.mnist import FOLDER, mnist_files
 from jaxae.data.own import finished, read_source, turned
 from jaxae.data.pixels import as_array, check_images, check_labels
-from jaxae.data.reading import Fit, Found, Part, Reading
+from jaxae.data.reading import Found, Part
 from jaxae.data.unknown import is_there, unknown
 from jaxae.errors import InputError
 

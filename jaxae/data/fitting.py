@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Num, UInt8
 
 from jaxae.bounds import check_fits
-from jaxae.data.reading import Fit, Reading
+from jaxae.config import Fit, Reading
 from jaxae.errors import InputError
 from jaxae.storage.extra import extra
 

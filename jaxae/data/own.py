@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxae.config import Reading
 from jaxae.data.cache import Arrays, cached
 from jaxae.data.division import divide
 from jaxae.data.fitting import fit_images, fitting_note
 from jaxae.data.pixels import check_images, check_labels
-from jaxae.data.reading import Found, Part, Reading, Source
+from jaxae.data.reading import Found, Part, Source
 from jaxae.errors import InputError
 from jaxae.storage.files import open_regular
 

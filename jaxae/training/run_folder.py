@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from jaxae.bounds import check
-from jaxae.config import ModelConfig, RunConfig, read_config
+from jaxae.config import AS_FOUND, ModelConfig, RunConfig, read_config
 from jaxae.data.dataset import Dataset
 from jaxae.ending import keep
 from jaxae.errors import InputError, brief
@@ -177,7 +177,8 @@ class RunFolder:
             )
         # More epochs continue the same training where nothing in it depends on how many there will be.
         before = earlier if earlier.train.has_an_end else earlier.replace(epochs=config.train.epochs)
-        then, now = _flat(before.to_json()), _flat(config.to_json())
+        # The data are held against what each checkpoint has of them, wherever they are now and however read.
+        then, now = (_flat(one.replace(data_dir=None, reading=AS_FOUND).to_json()) for one in (before, config))
         differing = [
             f"{name} is {now.get(name)!r}, was {then.get(name)!r}"
             for name in sorted(then | now)

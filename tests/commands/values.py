@@ -21,6 +21,7 @@ TRAINING = EVERYWHERE | {
     "--epochs": ("1", "0", "2"),
     "--batch-size": ("200", "37", "1"),
     "--learning-rate": ("", "0"),
+    "--config": ("",),  # of a run of the same network: tests/training/test_config_file.py
     "--run-dir": ("run", ""),
     "--log-every": ("", "1"),
     "--checkpoint-seconds": ("", "0"),

@@ -127,9 +127,9 @@ def read_dataset(path: Path) -> None:
 
 def read_own(path: Path) -> None:
     """A data set of one's own, of a file."""
+    from jaxae.config import Reading
     from jaxae.data.formats.look import look
     from jaxae.data.own import finished
-    from jaxae.data.reading import Reading
 
     found = finished(look(path).read(Reading()), Reading(), path.name)
     assert found.num_classes is not None

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxae.config import Reading
 from jaxae.data.formats.arrays import TESTS, TRAININGS, VALIDATIONS, found_of, split_of
 from jaxae.data.formats.picture_folder import Pictures
-from jaxae.data.reading import Found, Part, Reading, number_labels
+from jaxae.data.reading import Found, Part, number_labels
 from jaxae.errors import InputError, brief
 from jaxae.storage.extra import extra
 from jaxae.storage.files import open_regular

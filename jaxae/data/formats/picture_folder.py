@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxae.bounds import check_fits
+from jaxae.config import Reading
 from jaxae.data.fitting import decode
 from jaxae.data.formats.arrays import TESTS, TRAININGS, VALIDATIONS, found_of
 from jaxae.data.formats.label_table import label_of, read_labels
-from jaxae.data.reading import Found, Part, Reading
+from jaxae.data.reading import Found, Part
 from jaxae.errors import InputError, brief
 from jaxae.storage.pictures import open_picture
 

@@ -8,9 +8,8 @@ import tyro
 
 from jaxae.bounds import Checked
 from jaxae.cli import ReadingFlags, default
-from jaxae.config import read_config
+from jaxae.config import Reading, read_config
 from jaxae.data.dataset import Dataset, check_data_dir, files_of, load_as
-from jaxae.data.reading import Reading
 from jaxae.errors import InputError
 from jaxae.storage.files import check_writable, read_bytes, write_bytes
 from jaxae.training.fit import fit
