@@ -13,7 +13,7 @@ COMMANDS = all_commands(sorted(path.stem for path in SCRIPTS.glob("*.py")))
 # Their own tests run them, or the runs that files are made of do; here, their refusals.
 DEAR = {
     *("train_ae", "train_cvae", "train_conv_vae", "train_dense_vae"),
-    *("benchmark", "check_parity", "published", "translate", "export", "explore"),
+    *("benchmark", "check_parity", "published", "translate", "export", "explore", "compile_for"),
     *("anomaly", "denoise", "features", "generate", "pretrain", "reduce"),
 }
 

@@ -38,6 +38,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "parity": ("parity", "compare the two frameworks, from one layer to whole trainings"),
         "published": ("published", "what was published beside what is obtained here"),
         "bench": ("bench", "measure how fast both frameworks train"),
+        "compile-for": ("compile_for", "what XLA launches for each program on a GPU, none being there"),
     },
 }
 COMMANDS = {name: file for group in GROUPS.values() for name, (file, _) in group.items()}

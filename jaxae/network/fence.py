@@ -7,6 +7,8 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
+from jaxae.network.platform import platform
+
 
 def fenced(function: Callable[..., Array], static: int | tuple[int, ...] = ()) -> Callable[..., Array]:
     """A function that XLA does not fuse with its callers on a CPU; elsewhere the function itself.
@@ -28,7 +30,7 @@ def fenced(function: Callable[..., Array], static: int | tuple[int, ...] = ()) -
     compiled = jax.jit(alone, static_argnums=static, inline=False)
 
     def call(*arguments: Any) -> Array:
-        if jax.default_backend() != "cpu":
+        if platform() != "cpu":
             return function(*arguments)
         with set_xla_metadata(inlineable="false"):
             return compiled(*arguments)

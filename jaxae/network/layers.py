@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from jaxae.config import Lowering
 from jaxae.errors import InputError
 from jaxae.network import convolution, feature_major
+from jaxae.network.platform import platform
 from jaxae.torch_rng.generator import Generator
 
 Size = int | tuple[int, int]
@@ -225,4 +226,4 @@ def _check_groups(in_channels: int, out_channels: int, groups: int) -> None:
 
 
 def _is_matmul(lowering: Lowering) -> bool:
-    return lowering == "matmul" or (lowering == "auto" and jax.default_backend() == "cpu")
+    return lowering == "matmul" or (lowering == "auto" and platform() == "cpu")

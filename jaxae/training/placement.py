@@ -15,6 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Int, Num, Shaped
 
 from jaxae.network.parameters import Parameters
+from jaxae.network.platform import traced_for
 from jaxae.training.plan import Noise, Plan
 from jaxae.training.program import Program
 from jaxae.training.runtime import DATA_AXIS, MODEL_AXIS
@@ -81,8 +82,13 @@ def on_each_device(
     program: Program, run: Callable[..., Any], specs: tuple[Any, ...], out_specs: PartitionSpec
 ) -> Callable[..., Any]:
     """A function that runs on every device, on what is there of its arguments."""
+
+    def traced(*arguments: Any) -> Any:
+        with traced_for(program.platform):
+            return run(*arguments)
+
     # Gradients are summed over devices by hand; with checking on, JAX would insert a sum too.
-    return jax.shard_map(run, mesh=program.mesh, in_specs=specs, out_specs=out_specs, check_vma=False)
+    return jax.shard_map(traced, mesh=program.mesh, in_specs=specs, out_specs=out_specs, check_vma=False)
 
 
 def sum_over_devices(program: Program, vector: jax.Array) -> jax.Array:
@@ -96,7 +102,7 @@ def for_each_model(program: Program, function: Callable[[Any], Made], arguments:
 
     A CPU core has nothing to gain from more models at a time, and its caches have room for one.
     """
-    if program.mesh.devices.flat[0].platform == "cpu":
+    if program.platform == "cpu":
         return jax.lax.map(function, arguments)
     return jax.vmap(function)(arguments)
 

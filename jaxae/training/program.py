@@ -48,6 +48,11 @@ class Program:
         return np.dtype("float64" if self.dtype == "float64" else "float32")
 
     @property
+    def platform(self) -> str:
+        """Name of the platform of its devices, for which it is traced: "cpu" or "gpu"."""
+        return self.mesh.devices.flat[0].platform
+
+    @property
     def num_latent(self) -> int:
         """Dimensions of the standard normal noise of an example: 0 for an autoencoder."""
         return self.model.num_latent if isinstance(self.model, VAEConfig) else 0

@@ -203,6 +203,10 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         # A network of one's own: tests/bench/test_pair.py
         **dict.fromkeys(("--pair", "--pair-contenders", "--tolerance", "--bfloat16-tolerance", "--page"), ("",)),
     },
+    "compile_for": {
+        "--programs": ("nothing",),
+        **dict.fromkeys(("--launch-us", "--node-us", "--read-us"), ("", "2.5")),
+    },
     "check_parity": {
         "--models": ("Autoencoder", "VAE", "'ConditionalVAE, 11 channels'"),
         "--rungs": ("losses", "layers", "initialisation step", "trajectory"),
@@ -266,6 +270,8 @@ REFUSED: dict[str, dict[str, str]] = {
         for rungs in ("losses", "layers", "initialisation step")
     },
     "compare": {"--steps 2 & --dtype bfloat16": "expected no --steps in bfloat16"},
+    # Which takes packages of an environment of their own: tests/bench/test_compile_for.py.
+    "compile_for": {"--programs nothing": "expected programs out of train ae, .*, got 'nothing'"},
     "denoise": {
         "--image {character} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
         "--image {sheet} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
