@@ -159,10 +159,10 @@ def _run_steps(
         scale = 1 / mean_of
     elif program.reduction == "post" and isinstance(program.model, AutoencoderConfig):
         scale = 1 / (mean_of * program.model.num_features)
-    taken = (steps + 1).astype(parameters.dtype)
+    number = (steps + 1).astype(parameters.dtype)
     # 1 - decay ** steps, without the cancellation that costs float32 four digits at first.
-    rate = hyperparameters.learning_rate / -jnp.expm1(math.log(_DECAY_1) * taken)
-    correction = 1 / -jnp.expm1(math.log(_DECAY_2) * taken)
+    rate = hyperparameters.learning_rate / -jnp.expm1(math.log(_DECAY_1) * number)
+    correction = 1 / -jnp.expm1(math.log(_DECAY_2) * number)
     decay = None
     if hyperparameters.weight_decay is not None:
         decay = jnp.broadcast_to(hyperparameters.learning_rate * hyperparameters.weight_decay, steps.shape)
@@ -170,32 +170,46 @@ def _run_steps(
     def proceed(carry: _Carry) -> Array:
         return (carry.index >= 0) & (carry.index < until) & carry.ok
 
-    def advance(carry: _Carry) -> _Carry:
+    def step(carry: _Carry, row: Array, go: Array | None = None) -> tuple[_Carry, Array]:
+        """The carry after the step of a plan's row, which changes nothing where not `go`; and the step's terms."""
         flat, first, second, index, _, terms = carry
 
         def local_cost(parameters: Parameters) -> tuple[Array, Array]:
-            here = jax.tree.map(lambda leaf: leaf[index], noise)
-            batch = take_batch(program, data, order[index], here)
+            here = jax.tree.map(lambda leaf: leaf[row], noise)
+            batch = take_batch(program, data, order[row], here)
             beta = hyperparameters.beta
-            beta = beta[index] if isinstance(beta, jax.Array) and beta.ndim else beta
+            beta = beta[row] if isinstance(beta, jax.Array) and beta.ndim else beta
             return summed_cost(program, parameters, batch, beta, hyperparameters.free_bits)
 
         gradient, sums = jax.grad(local_cost, has_aux=True)(restore(flat))
         leaves = [leaf.ravel() for leaf in jax.tree.leaves(gradient)]
         padding = jnp.zeros(length - size - num_terms, flat.dtype)
         total = sum_over_devices(program, jnp.concatenate([*leaves, padding, sums]))
+        if program.platform != "cpu":
+            # Else XLA takes the sum below piece by piece, in a kernel or two for each parameter: docs/gpu.md.
+            total = jax.lax.optimization_barrier(total)
         # Finite only where all terms and all of the gradient are: the vector holds them all.
-        ok = jnp.isfinite(total.sum()) & (count[index] > 0)
-        factor = scale[index]
+        ok = jnp.isfinite(total.sum()) & (count[row] > 0)
+        ok = ok if go is None else ok & go
+        factor = scale[row]
         if hyperparameters.grad_clip_norm is not None:
             norm = factor * jnp.linalg.norm(total[:size])
             factor = factor * jnp.minimum(1, hyperparameters.grad_clip_norm / norm)
         # Three loops, each in place; fused, all three would compute the first two.
         first = _first_moment(ok, first, total, factor)
         second = _second_moment(ok, second, total, factor)
-        decayed = () if decay is None else (decay[index],)
-        flat = _descend(ok, flat, first, second, rate[index], correction[index], *decayed)
-        return _Carry(flat, first, second, index + ok, ok, terms.at[index].set(total[-num_terms:]))
+        decayed = () if decay is None else (decay[row],)
+        flat = _descend(ok, flat, first, second, rate[row], correction[row], *decayed)
+        return _Carry(flat, first, second, index + ok, ok, terms), total[-num_terms:]
+
+    def advance(carry: _Carry) -> _Carry:
+        after, terms = step(carry, carry.index)
+        return after._replace(terms=carry.terms.at[carry.index].set(terms))
+
+    def advance_if_due(carry: _Carry, row: Array) -> tuple[_Carry, Array]:
+        go = (carry.index == row) & proceed(carry)
+        after, terms = step(carry, row, go)
+        return after._replace(ok=after.ok | (carry.ok & ~go)), jnp.where(go, terms, 0)
 
     start = _Carry(
         flatten(state.parameters),
@@ -209,15 +223,19 @@ def _run_steps(
         # No loop, in which XLA's own CPU convolutions, the plain lowering's, are far slower.
         go = proceed(start)
         end = jax.tree.map(lambda new, old: jnp.where(go, new, old), advance(start), start)
-    else:
+    elif program.platform == "cpu":
         end = jax.lax.while_loop(proceed, advance, start)
-    step = plan.first_step + end.index
-    moments = adam._replace(count=step, mu=restore(end.first), nu=restore(end.second))
+    else:
+        # A pass for every row: of a loop that may end early, the host reads before each pass whether it goes on.
+        end, terms = jax.lax.scan(advance_if_due, start, jnp.arange(num_steps))
+        end = end._replace(terms=terms)
+    taken = plan.first_step + end.index
+    moments = adam._replace(count=taken, mu=restore(end.first), nu=restore(end.second))
     reconstruction, kl, *counted = end.terms.T
     cost = scale * negative_elbo(reconstruction, counted[0] if counted else kl, hyperparameters.beta)
     refused = ~end.ok & (jnp.arange(num_steps) == end.index)
     metrics = Metrics(jnp.where(refused, jnp.nan, cost), reconstruction / mean_of, kl / mean_of)
-    return TrainState(restore(end.flat), (moments, *state.optimizer[1:]), step), metrics
+    return TrainState(restore(end.flat), (moments, *state.optimizer[1:]), taken), metrics
 
 
 @fenced

@@ -238,3 +238,64 @@ def test_the_caller_keeps_its_arrays():
     state = init_state(program, parameters)
     take_all(state, data, put_plan(program, a_plan(2, 8)), hyperparameters_of(AUTOENCODER), program=program)
     assert (kernel == 1).all()
+
+
+class OffTheCPU(Program):
+    """A program that is traced as for a GPU, and runs on the CPU devices of its mesh."""
+
+    @property
+    def platform(self) -> str:
+        return "gpu"
+
+    @classmethod
+    def like(cls, program: Program) -> "OffTheCPU":
+        return cls(**{name: getattr(program, name) for name in Program.__dataclass_fields__})
+
+
+def both(config, plan, begins, *, images=None):
+    """States and metrics of either form, taken through a plan up to each of some rows; the GPU's form first."""
+    ended = []
+    for form in (OffTheCPU.like, lambda program: program):
+        program, data, state = start(config, images=images)
+        placed, taken = put_plan(program, plan), []
+        for until in begins:
+            state, metrics = train_steps(state, data, placed, until, hyperparameters_of(config), program=form(program))
+            taken.append(jax.device_get(metrics))
+        ended.append((jax.device_get(state), taken))
+    return ended
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    "config", [AUTOENCODER.replace(hidden=(5,)), DENSE], ids=["autoencoder", "dense vae, binarized"]
+)
+def test_the_form_for_a_gpu_takes_the_steps_of_the_cpus(config):
+    config = config.replace(dtype="float64")
+    plan = a_plan(6, 10)
+    plan.order[-1, 7:] = -1
+    # A part, the next from where that ended, none at all, and the rest.
+    (state, metrics), (wanted, wanted_metrics) = both(config, plan, (2, 5, 5, 6))
+    assert int(state.step) == int(wanted.step) == 6
+    # Measured 4e-16.
+    assert np.abs(flat(state) - flat(wanted)).max() <= 1e-11 * np.abs(flat(wanted)).max()
+    for got, expected in zip(metrics, wanted_metrics, strict=True):
+        for one, other in zip(got, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-11)
+    assert (metrics[1].cost[:2] == 0).all()
+    assert (metrics[1].cost[2:5] != 0).all()
+    assert not metrics[2].cost.any()
+
+
+def test_a_cost_that_is_no_number_freezes_the_state_of_the_form_for_a_gpu():
+    images = load("digits").train.images[:500] / np.float32(255)
+    images[77] = np.nan
+    plan = a_plan(6, 8)
+    plan.order[plan.order == 77] = 78
+    plan.order[4, 2] = 77
+    (state, metrics), (wanted, wanted_metrics) = both(AUTOENCODER, plan, (4, 6, 6), images=images)
+    assert int(state.step) == int(wanted.step) == 4
+    assert np.isfinite(flat(state)).all()
+    np.testing.assert_allclose(flat(state), flat(wanted), atol=1e-5)
+    for got, expected in zip(metrics, wanted_metrics, strict=True):
+        np.testing.assert_allclose(got.cost, expected.cost, rtol=1e-5)
+    assert np.isnan(metrics[-1].cost[4])
