@@ -17,6 +17,7 @@ from jaxae.parity.torch_names import TorchNames, plain
 from jaxae.port.calls import NNXRecorder, quick_options
 from jaxae.port.options import PortOptions
 from jaxae.port.trial import Inputs, layout_for, move_channels, read_inputs, twin_in
+from jaxae.training.runtime import make_mesh
 from torch_ref.calls import leaves
 from torch_ref.recording import Conditions, Dtype, Recording, weighting
 
@@ -58,7 +59,7 @@ def record(
         InputError: If the module does not run on the inputs, or there is nothing to take gradients of.
     """
     asked = asked or Conditions()
-    place = _device(device)
+    place = make_mesh(device=device, devices=1).devices.flat[0]
     with jax.enable_x64(dtype == "float64"), jax.default_device(place):
         twin = twin_in(module, jnp.dtype(dtype))
         twin.train() if asked.train else twin.eval()
@@ -218,14 +219,6 @@ def _random(results: dict[str, np.ndarray], again: Any) -> list[str]:
         np.array_equal(values[path], array, equal_nan=array.dtype.kind == "f") for path, array in results.items()
     )
     return [] if same else ["the NNX network gives other numbers when its noise is another: dropout, or other noise"]
-
-
-def _device(kind: str) -> Any:
-    try:
-        return jax.devices(kind)[0]
-    except (RuntimeError, AssertionError) as error:  # JAX asserts that a platform named to it is one that it has
-        there = ", ".join(sorted({device.platform for device in jax.devices()}))
-        raise InputError(f"expected a {kind} that JAX can use, got only: {there}") from error
 
 
 def _versions() -> dict[str, str]:

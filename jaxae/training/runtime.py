@@ -83,7 +83,8 @@ def make_mesh(*, device: str = "auto", devices: int | None = None, batch_size: i
     except (RuntimeError, AssertionError) as error:  # JAX asserts that a platform named to it is one that it has
         with contextlib.suppress(RuntimeError, AssertionError):
             kinds = ", ".join(sorted({d.platform for d in jax.devices()}))
-            raise InputError(f"expected a {device} that JAX can use, got only: {kinds}") from None
+            how = "; pip install 'jaxae[cuda]' brings what an NVIDIA GPU takes" if device == "gpu" else ""
+            raise InputError(f"expected a {device} that JAX can use, got only: {kinds}{how}") from None
         platforms = f"JAX_PLATFORMS is {jax.config.values['jax_platforms']!r}"
         raise InputError(
             f"expected a device that JAX can use, got none, as {platforms}: {str(error) or 'it has no such platform'}"

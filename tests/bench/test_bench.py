@@ -294,7 +294,7 @@ def test_a_gpu_that_is_not_there():
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    assert "jax: expected a gpu that JAX can use, got only: cpu" in done.stderr
+    assert "jax: expected a gpu that JAX can use, got only: cpu; pip install 'jaxae[cuda]'" in done.stderr
     assert ("torch: expected a gpu that torch can use, got only: cpu" in done.stderr) == (
         find_spec("torch") is not None
     )

@@ -1,6 +1,7 @@
 """Recordings of torch and of Flax, held against each other: what is equal, and where planted mistakes are found."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -324,7 +325,11 @@ def test_inputs_are_of_numbers_and_stay_as_they_are(tmp_path, capsys):
 )
 def test_what_torch_does_not_take_is_refused_in_one_line(argv, said, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "")
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE")
     end = command(monkeypatch, "recorded_torch:make", *argv, "--inputs", "5x2x5x5")
+    # torch is to have a part of a GPU's memory beside JAX.
+    assert os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE") == ("false" if "gpu" in argv else None)
     assert (end.status, end.out) == (2, "")
     assert end.err.startswith(f"error: {said}")
     assert end.err.count("\n") == 1

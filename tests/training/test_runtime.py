@@ -31,7 +31,9 @@ def test_devices_that_cannot_be_are_refused(settings, message):
 def test_more_devices_than_there_are_and_others_are_refused():
     with pytest.raises(InputError, match="expected 99 cpu devices, got 4 present"):
         runtime.make_mesh(devices=99)
-    with pytest.raises(InputError, match="expected a gpu that JAX can use, got only: cpu"):
+    with pytest.raises(
+        InputError, match=r"expected a gpu that JAX can use, got only: cpu; pip install 'jaxae\[cuda\]'"
+    ):
         runtime.make_mesh(device="gpu")
 
 
