@@ -21,12 +21,16 @@ from jaxae.config import (
     ComputeDtype,
     Fit,
     LearningRateSchedule,
+    Likelihood,
     Reading,
     Reduction,
     Replay,
     RunConfig,
+    Scale,
+    ScaleValue,
     Side,
     TrainConfig,
+    VAEConfig,
     read_config,
 )
 from jaxae.ending import carry_out
@@ -304,3 +308,23 @@ class KLFlags(Checked):
 
 
 KL_DEFAULTS = KLFlags()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodFlags(Checked):
+    """Flags of what a VAE takes pixels for.
+
+    Attributes:
+        likelihood: Distribution of a pixel; discretized-logistic is one of 256 grey values, whose cost is told in bits
+            per dimension too.
+        scale: Origin of the Gaussian's standard deviation or the logistic's scale: fixed, learned as one number, or the
+            decoder's for each pixel.
+        scale_value: That scale, or the one that a learned one starts from, for pixels from 0 to 1.
+    """
+
+    likelihood: Likelihood = VAEConfig.likelihood
+    scale: Scale = VAEConfig.scale
+    scale_value: ScaleValue = VAEConfig.scale_value
+
+
+LIKELIHOOD_DEFAULTS = LikelihoodFlags()

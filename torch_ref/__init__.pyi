@@ -13,6 +13,7 @@ from .data import Split as Split
 from .data import load_arrays as load_arrays
 from .data import load_idx as load_idx
 from .data import to_float as to_float
+from .dense_vae import DenseVariationalAutoencoder as DenseVariationalAutoencoder
 from .errors import InputError as InputError
 from .loops import Evaluation as Evaluation
 from .loops import evaluate as evaluate
@@ -26,7 +27,6 @@ from .losses import kl_divergence as kl_divergence
 from .losses import reconstruction_target as reconstruction_target
 from .models import Autoencoder as Autoencoder
 from .models import ConditionalVariationalAutoencoder as ConditionalVariationalAutoencoder
-from .models import DenseVariationalAutoencoder as DenseVariationalAutoencoder
 from .models import VariationalAutoencoder as VariationalAutoencoder
 from .models import to_onehot as to_onehot
 from .models import with_condition as with_condition

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from .conv_vae import ConvVariationalAutoencoder
 from .declared import check_declared
+from .dense_vae import DenseVariationalAutoencoder
 from .errors import InputError
-from .models import Autoencoder, ConditionalVariationalAutoencoder, DenseVariationalAutoencoder, VariationalAutoencoder
+from .models import Autoencoder, ConditionalVariationalAutoencoder, VariationalAutoencoder
 
 MODELS: dict[str, Callable[..., Autoencoder | VariationalAutoencoder]] = {
     kind.__name__: kind

@@ -28,6 +28,9 @@ class ConvVariationalAutoencoder(VariationalAutoencoder):
         num_classes: int = 0,
         *,
         activation: str = "relu",
+        likelihood: str = "bernoulli",
+        scale: str = "learned",
+        scale_value: float = 0.1,
     ):
         super().__init__()
         check_sizes(num_latent, num_classes)
@@ -44,6 +47,9 @@ class ConvVariationalAutoencoder(VariationalAutoencoder):
             "num_latent": num_latent,
             "num_classes": num_classes,
             "activation": activation,
+            "likelihood": likelihood,
+            "scale": scale,
+            "scale_value": scale_value,
         }
         self.image_shape = (channels, height, width)
         self.num_latent = num_latent
@@ -60,6 +66,7 @@ class ConvVariationalAutoencoder(VariationalAutoencoder):
         self.z_mean = torch.nn.Linear(features + num_classes, num_latent)
         self.z_log_var = torch.nn.Linear(features + num_classes, num_latent)
         self.dec_linear_1 = torch.nn.Linear(num_latent + num_classes, features)
+        sizes[0] = self.take_pixels_for(likelihood, scale, scale_value, channels=channels)
         for index in reversed(range(self.num_layers)):
             # A side that was odd lost a row when it was halved.
             odd = ((height >> index) % 2, (width >> index) % 2)
@@ -75,9 +82,9 @@ class ConvVariationalAutoencoder(VariationalAutoencoder):
             x = self.activation(getattr(self, f"enc_conv_{index}")(x))
         return self._with_onehot(x.flatten(1), targets)
 
-    def decoder(self, encoded: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Pixel probabilities [B, C, H, W] of codes [B, num_latent] and labels [B]."""
+    def decoded_logits(self, encoded: Tensor, targets: Tensor | None) -> Tensor:
+        """Logits of pixels [B, C, H, W], and perhaps C planes of their log scales, of codes and labels [B]."""
         x = self.activation(self.dec_linear_1(self._with_onehot(encoded, targets))).view(-1, *self.inner_shape)
         for index in range(1, self.num_layers):
             x = self.activation(getattr(self, f"dec_deconv_{index}")(x))
-        return torch.sigmoid(getattr(self, f"dec_deconv_{self.num_layers}")(x))
+        return getattr(self, f"dec_deconv_{self.num_layers}")(x)

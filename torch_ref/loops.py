@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .data import to_float
 from .errors import InputError
-from .losses import autoencoder_cost, cvae_cost, kl_divergence, reconstruction_target
+from .losses import autoencoder_cost, kl_divergence, reconstruction_target
 from .models import Autoencoder, VariationalAutoencoder
 
 EVALUATION_SEED = 0
@@ -63,9 +63,10 @@ def train_step_cvae(
 
     Without `eps` [B, num_latent] the noise is drawn as the post draws it.
     """
-    z_mean, z_log_var, _, decoded = model(features, targets, eps)
+    z_mean, z_log_var, encoded = model.encoder(features, targets, eps)
     target = reconstruction_target(model, features, targets)
-    cost = cvae_cost(z_mean, z_log_var, decoded, target, beta)
+    pixel_cost = model.pixel_cost(*model.pixels(encoded, targets), target)
+    cost = beta * kl_divergence(z_mean, z_log_var) + pixel_cost
     optimizer.zero_grad()
     cost.backward()
     optimizer.step()
@@ -185,14 +186,14 @@ def evaluate(
             features = to_float(images[batch]).to(parameter)
             if isinstance(model, Autoencoder):
                 target = features.flatten(1)
-                decoded = model(target)
+                reconstruction += F.binary_cross_entropy(model(target), target, reduction="sum").item()
             else:
                 targets = None if labels is None else labels[batch].to(parameter.device)
                 noise = None if eps is None else eps[batch]
-                z_mean, z_log_var, _, decoded = model(features, targets, noise)
+                z_mean, z_log_var, encoded = model.encoder(features, targets, noise)
                 target = reconstruction_target(model, features, targets)
                 kl += kl_divergence(z_mean, z_log_var).item()
-            reconstruction += F.binary_cross_entropy(decoded, target, reduction="sum").item()
+                reconstruction += model.pixel_cost(*model.pixels(encoded, targets), target).item()
     count = len(images)
     return Evaluation((reconstruction + beta * kl) / count, reconstruction / count, kl / count)
 

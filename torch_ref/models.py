@@ -1,4 +1,4 @@
-"""The post's two networks in PyTorch, its attribute names, draws and quirks; and the literature's dense VAE.
+"""The post's two networks in PyTorch, its attribute names, draws and quirks.
 
 The post is "All about Autoencoders"; it derives from the autoencoder notebooks of
 rasbt/deeplearning-models. Where its prose and its code part, the code is followed.
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import InputError
+from .likelihood import PixelLikelihood
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"leaky_relu": F.leaky_relu, "relu": F.relu, "tanh": torch.tanh}
 INITIALIZATIONS = ("post", "intended", "torch")
@@ -86,7 +87,7 @@ class Autoencoder(torch.nn.Module):
         return self.decoder(self.encoder(features))
 
 
-class VariationalAutoencoder(torch.nn.Module, ABC):
+class VariationalAutoencoder(PixelLikelihood, ABC):
     """What the VAEs share: a code from the posterior, and the pass through both halves.
 
     A VAE has layers `z_mean` and `z_log_var`, `features` before and `decoder` after them; its
@@ -106,8 +107,16 @@ class VariationalAutoencoder(torch.nn.Module, ABC):
         """What `z_mean` and `z_log_var` are given, [B, width], of images [B, C, H, W] and labels [B]."""
 
     @abstractmethod
+    def decoded_logits(self, encoded: Tensor, targets: Tensor | None) -> Tensor:
+        """What the decoder's last layer says [B, C, H, W] of codes [B, num_latent] and labels [B]."""
+
     def decoder(self, encoded: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Pixel probabilities [B, 1, 28, 28] of codes [B, num_latent] and labels [B]."""
+        """Pixel probabilities, or means of pixels, [B, C, H, W] of codes [B, num_latent] and labels [B]."""
+        return self.pixels(encoded, targets)[0]
+
+    def pixels(self, encoded: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Those means, and the log scales [B, C, H, W] or [1] about them; None of Bernoulli pixels."""
+        return self.pixels_of(self.decoded_logits(encoded, targets))
 
     def reparameterize(self, z_mu: Tensor, z_log_var: Tensor, eps: Tensor | None = None) -> Tensor:
         """z_mu + eps exp(z_log_var / 2), each [B, num_latent].
@@ -227,8 +236,8 @@ class ConditionalVariationalAutoencoder(VariationalAutoencoder):
         x = F.leaky_relu(self.enc_conv_3(x))
         return x.view(-1, 64 * 2 * 2)
 
-    def decoder(self, encoded: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Pixel probabilities [B, 1, 28, 28] of codes [B, num_latent] and labels [B].
+    def decoded_logits(self, encoded: Tensor, targets: Tensor | None) -> Tensor:
+        """Logits of pixels [B, 1, 28, 28] of codes [B, num_latent] and labels [B].
 
         With `reconstruct_condition` the class planes follow as further channels.
         """
@@ -236,65 +245,7 @@ class ConditionalVariationalAutoencoder(VariationalAutoencoder):
         x = F.leaky_relu(self.dec_deconv_1(x))
         x = F.leaky_relu(self.dec_deconv_2(x))
         x = self.dec_deconv_3(x)
-        if self.output_leaky_relu:
-            x = F.leaky_relu(x)
-        return torch.sigmoid(x)
-
-
-class DenseVariationalAutoencoder(VariationalAutoencoder):
-    """Fully connected VAE, by default 784-200-200-50 and back: `enc_linear_1`, ..., `dec_linear_1`, ...
-
-    The VAE of Burda et al. 2016 (arXiv:1509.00519), with torch's own initial weights. The class, if
-    any, enters as a one-hot vector behind the pixels and behind the code.
-
-    `settings` holds the constructor's arguments. Raises InputError for sizes that cannot be.
-    """
-
-    def __init__(
-        self,
-        num_latent: int = 50,
-        num_classes: int = 0,
-        hidden: Sequence[int] = (200, 200),
-        *,
-        activation: str = "tanh",
-    ):
-        super().__init__()
-        check_sizes(num_latent, num_classes)
-        if not hidden or min(hidden) < 1:
-            raise InputError(f"expected layer sizes of at least one, got {list(hidden)}")
-        self.settings = {
-            "num_latent": num_latent,
-            "num_classes": num_classes,
-            "hidden": list(hidden),
-            "activation": activation,
-        }
-        self.num_latent = num_latent
-        self.num_classes = num_classes
-        self.activation = activation_of(activation)
-        self.num_hidden = len(hidden)
-
-        into = [28 * 28 + num_classes, *hidden]
-        out_of = [num_latent + num_classes, *reversed(hidden), 28 * 28]
-        for index in range(self.num_hidden):
-            setattr(self, f"enc_linear_{index + 1}", torch.nn.Linear(into[index], into[index + 1]))
-        self.z_mean = torch.nn.Linear(hidden[-1], num_latent)
-        self.z_log_var = torch.nn.Linear(hidden[-1], num_latent)
-        for index in range(self.num_hidden + 1):
-            setattr(self, f"dec_linear_{index + 1}", torch.nn.Linear(out_of[index], out_of[index + 1]))
-
-    def features(self, images: Tensor, targets: Tensor | None) -> Tensor:
-        """The last hidden layer [B, hidden[-1]] of images [B, 1, 28, 28] and labels [B]."""
-        x = self._with_onehot(images.flatten(1), targets)
-        for index in range(1, self.num_hidden + 1):
-            x = self.activation(getattr(self, f"enc_linear_{index}")(x))
-        return x
-
-    def decoder(self, encoded: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Pixel probabilities [B, 1, 28, 28] of codes [B, num_latent] and labels [B]."""
-        x = self._with_onehot(encoded, targets)
-        for index in range(1, self.num_hidden + 1):
-            x = self.activation(getattr(self, f"dec_linear_{index}")(x))
-        return torch.sigmoid(getattr(self, f"dec_linear_{self.num_hidden + 1}")(x)).view(-1, 1, 28, 28)
+        return F.leaky_relu(x) if self.output_leaky_relu else x
 
 
 def check_sizes(num_latent: int, num_classes: int) -> None:

@@ -18,16 +18,10 @@ import torch
 from .batches import shuffled_batches
 from .checkpoint import check_writable, save_checkpoint
 from .data import Dataset, load_arrays, load_idx
+from .dense_vae import DenseVariationalAutoencoder
 from .errors import InputError
 from .loops import evaluate, train_autoencoder, train_cvae
-from .models import (
-    ACTIVATIONS,
-    INITIALIZATIONS,
-    Autoencoder,
-    ConditionalVariationalAutoencoder,
-    DenseVariationalAutoencoder,
-    VariationalAutoencoder,
-)
+from .models import ACTIVATIONS, INITIALIZATIONS, Autoencoder, ConditionalVariationalAutoencoder, VariationalAutoencoder
 
 
 class _Parser(argparse.ArgumentParser):

@@ -6,8 +6,11 @@ from .models import ConditionalVAEConfig as ConditionalVAEConfig
 from .models import ConvVAEConfig as ConvVAEConfig
 from .models import DenseVAEConfig as DenseVAEConfig
 from .models import Initialization as Initialization
+from .models import Likelihood as Likelihood
 from .models import Lowering as Lowering
 from .models import ModelConfig as ModelConfig
+from .models import Scale as Scale
+from .models import ScaleValue as ScaleValue
 from .models import VAEConfig as VAEConfig
 from .reading import AS_FOUND as AS_FOUND
 from .reading import Fit as Fit

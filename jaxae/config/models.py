@@ -2,13 +2,17 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from jaxae.bounds import Checked, Count, CountOrZero, Widths, require
+from jaxae.bounds import Checked, Count, CountOrZero, Range, Widths, require
 
 Activation = Literal["leaky_relu", "relu", "tanh"]
 Initialization = Literal["post", "intended", "torch"]
 Lowering = Literal["auto", "plain", "matmul"]
+Likelihood = Literal["bernoulli", "gaussian", "discretized-logistic"]
+Scale = Literal["fixed", "learned", "per-pixel"]
+# Of pixels in [0, 1]: far below a grey level to far above all of them.
+ScaleValue = Annotated[float, Range(1e-6, 1e6)]
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,37 @@ class VAEConfig(Checked, ABC):
         num_classes: Number of classes of the condition; 0 makes the plain VAE.
         lowering: Form of the layers as XLA operations; the function computed is the same. "auto" takes what was
             measured to be the fastest on the backend.
+        likelihood: Distribution of a pixel: "bernoulli", whose cross-entropy stands for grey values too; "gaussian", a
+            density of pixels in [0, 1]; or "discretized-logistic", a probability of each of 256 grey values. Its mean
+            (the logistic's location) is the reconstruction.
+        scale: Origin of the Gaussian's standard deviation or the logistic's scale: "fixed", "learned" as one number for
+            all pixels, or "per-pixel", which the decoder says for each pixel of each image.
+        scale_value: The fixed scale, or the one that a learned one starts from, in units of pixels in [0, 1].
     """
 
     num_latent: Count = 50
     num_classes: CountOrZero = 10
     lowering: Lowering = "auto"
+    likelihood: Likelihood = "bernoulli"
+    scale: Scale = "learned"
+    scale_value: ScaleValue = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("scale", "scale_value"):
+            value = getattr(self, name)
+            told = f"no {name} of a Bernoulli likelihood, which has none"
+            require(self.likelihood != "bernoulli" or value == getattr(VAEConfig, name), told, value)
+
+    @property
+    def learns_scale(self) -> bool:
+        """Whether one of the network's parameters is the scale of all pixels."""
+        return self.likelihood != "bernoulli" and self.scale == "learned"
+
+    @property
+    def num_decoded_channels(self) -> int:
+        """Channels that the decoder computes: the reconstruction's, and with scales per pixel as many of these."""
+        return self.num_output_channels * (2 if self.scale == "per-pixel" else 1)
 
     @property
     def code_size(self) -> int:
@@ -96,6 +126,7 @@ class ConditionalVAEConfig(VAEConfig):
             "num_classes above 0 where the condition is reconstructed",
             self.num_classes,
         )
+        require(self.likelihood == "bernoulli", "the post's likelihood, bernoulli, for the post's VAE", self.likelihood)
 
     @property
     def num_output_channels(self) -> int:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from jaxae.bounds import Checked, check, kinds_of, require, told
-from jaxae.config.models import AutoencoderConfig, ConditionalVAEConfig, ConvVAEConfig, DenseVAEConfig, ModelConfig
+from jaxae.config.models import (
+    AutoencoderConfig,
+    ConditionalVAEConfig,
+    ConvVAEConfig,
+    DenseVAEConfig,
+    ModelConfig,
+    VAEConfig,
+)
 from jaxae.config.reading import AS_FOUND, Reading
 from jaxae.config.training import TrainConfig
 from jaxae.errors import InputError, brief
@@ -46,6 +53,9 @@ class RunConfig(Checked):
             for name in ("beta_warmup_epochs", "free_bits"):
                 value = getattr(self.train, name)
                 require(not value, f"no {name} for the plain autoencoder, which has no KL term", value)
+        if isinstance(self.model, VAEConfig) and self.train.binarize:
+            likelihood = self.model.likelihood
+            require(likelihood == "bernoulli", "a bernoulli likelihood where pixels are binarized", likelihood)
 
     def replace(self, **changes: object) -> "RunConfig":
         """This configuration with fields of the model, the training or itself changed by name.

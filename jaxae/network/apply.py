@@ -27,6 +27,7 @@ from jaxae.network.fork import check_not_forked
 from jaxae.network.losses import bce_from_logits, kl_from_standard_normal
 from jaxae.network.models import Autoencoder, Model, with_parameters
 from jaxae.network.parameters import ArrayTree, Parameters, parameters_of
+from jaxae.network.pixel_cost import DecodedPixels, pixel_cost
 from jaxae.network.vae import VAE
 
 Labels = Int[np.ndarray, " n"] | None
@@ -279,7 +280,8 @@ def _score(
     def bound(eps: Array) -> Array:
         drawn = jnp.broadcast_to(eps[None], mean.shape)
         code = model.reparameterize(mean, log_var, drawn)
-        return bce_from_logits(image_of(config, model.decode_logits(code, label)), x)
+        logits, log_scale = model.decode_pixels(code, label)
+        return pixel_cost(model.config, DecodedPixels(image_of(config, logits), log_scale), x)
 
     reconstruction = jax.lax.map(bound, _cast(parameters, eps)).mean(0)
     return reconstruction + kl_from_standard_normal(mean, log_var)

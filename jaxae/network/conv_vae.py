@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -40,6 +41,7 @@ class ConvVAE(VAE):
         self.z_mean = Linear(features + classes, config.num_latent, lowering=lowering, rngs=rngs)
         self.z_log_var = Linear(features + classes, config.num_latent, lowering=lowering, rngs=rngs)
         self.dec_linear_1 = Linear(config.num_latent + classes, features, lowering=lowering, rngs=rngs)
+        channels = (config.num_decoded_channels, *config.widths)
         growing = zip(pairwise(reversed(channels)), reversed(config.sides[:-1]), strict=True)
         for number, ((inputs, outputs), (high, wide)) in enumerate(growing, 1):
             # A side that was odd lost a row when it was halved.
@@ -48,6 +50,8 @@ class ConvVAE(VAE):
                 inputs, outputs, 4, stride=2, padding=1, output_padding=odd, lowering=lowering, rngs=rngs
             )
             setattr(self, f"dec_deconv_{number}", deconv)
+        if config.learns_scale:
+            self.dec_log_scale = nnx.Param(jnp.zeros(1))
 
     def _layers(self) -> list[Linear | Conv | ConvTranspose]:
         return [*self._encoder(), self.z_mean, self.z_log_var, self.dec_linear_1, *self._decoder()]
@@ -59,7 +63,7 @@ class ConvVAE(VAE):
             x = self._activate(layer(x))
         return self._with_condition(flatten_as_torch(x), label)
 
-    def _logits(self, code: Float[Array, "batch latent_classes"]) -> Float[Array, "batch h w c"]:
+    def _outputs(self, code: Float[Array, "batch latent_classes"]) -> Float[Array, "batch h w decoded"]:
         *inner, last = self._decoder()
         x = unflatten_as_torch(self._activate(self.dec_linear_1(code)), *self.config.sides[-1])
         for layer in inner:

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -29,7 +30,11 @@ class DenseVAE(VAE):
     def __init__(self, config: DenseVAEConfig | None = None, *, rngs: nnx.Rngs):
         self.config = config = config or DenseVAEConfig()
         into = (28 * 28 + config.num_classes, *config.hidden)
-        out_of = (config.num_latent + config.num_classes, *reversed(config.hidden), 28 * 28)
+        out_of = (
+            config.num_latent + config.num_classes,
+            *reversed(config.hidden),
+            28 * 28 * config.num_decoded_channels,
+        )
 
         def add(name: str, inputs: int, outputs: int) -> None:
             setattr(self, name, Linear(inputs, outputs, lowering=config.lowering, rngs=rngs))
@@ -40,6 +45,8 @@ class DenseVAE(VAE):
         add("z_log_var", config.hidden[-1], config.num_latent)
         for number, sizes in enumerate(pairwise(out_of), 1):
             add(f"dec_linear_{number}", *sizes)
+        if config.learns_scale:
+            self.dec_log_scale = nnx.Param(jnp.zeros(1))
 
     def _layers(self) -> list[Linear | Conv | ConvTranspose]:
         return [*self._encoder(), self.z_mean, self.z_log_var, *self._decoder()]
@@ -52,7 +59,7 @@ class DenseVAE(VAE):
             x = self._activate(layer(x))
         return x
 
-    def _logits(self, code: Float[Array, "batch latent_classes"]) -> Float[Array, "batch 28 28 1"]:
+    def _outputs(self, code: Float[Array, "batch latent_classes"]) -> Float[Array, "batch 28 28 decoded"]:
         *inner, last = self._decoder()
         for layer in inner:
             code = self._activate(layer(code))

@@ -15,12 +15,12 @@ from jaxae.config import VAEConfig
 from jaxae.data.pixels import check_images
 from jaxae.errors import InputError
 from jaxae.network.fork import check_not_forked
-from jaxae.network.losses import bce_from_logits
 from jaxae.network.models import with_parameters
 from jaxae.network.parameters import Parameters, parameters_of
+from jaxae.network.pixel_cost import pixel_cost
 from jaxae.network.vae import VAE, Input, as_floats
 
-Pixels = Literal["binarized", "drawn", "continuous", "cross-entropy"]
+Pixels = Literal["binarized", "drawn", "continuous", "cross-entropy", "own"]
 
 
 def importance_weighted_log_likelihood(
@@ -48,7 +48,8 @@ def importance_weighted_log_likelihood(
             the probability, as most of the literature has them; one key draws the same for any model. "continuous":
             they are continuous Bernoulli on [0, 1], a density, which may exceed 1 (Loaiza-Ganem and Cunningham 2019,
             arXiv:1907.06845). "cross-entropy": what training maximises, the Bernoulli formula at grey values; no
-            distribution of pixels, for comparing costs alone.
+            distribution of pixels, for comparing costs alone. "own": the model's, where that is not Bernoulli: a
+            density of Gaussian pixels, a probability of discretised logistic ones.
 
     Raises:
         InputError: If `num_samples` is below 1 or beyond memory, `pixels` unknown, images or labels are not the
@@ -59,11 +60,15 @@ def importance_weighted_log_likelihood(
     check_fits("samples", num_samples * len(images) * 4)
     images = as_floats(images)
     if not isinstance(images, Tracer):
-        check_images(images)
+        check_images(images, model.config.image_shape)
     if pixels not in get_args(Pixels):
         raise InputError(f"expected pixels of {', '.join(get_args(Pixels))}, got {pixels!r}")
     if model.config.num_output_channels > model.config.image_shape[2]:
         raise InputError("expected a model of images alone, got one that reconstructs its condition")
+    if (model.config.likelihood != "bernoulli") != (pixels == "own"):
+        raise InputError(
+            f"expected pixels 'own' exactly where they are not Bernoulli, got {pixels!r} for {model.config.likelihood}"
+        )
     if pixels == "binarized":
         images = jnp.round(images)
     if pixels == "drawn":
@@ -89,10 +94,10 @@ def _estimate(
     def log_weight(key: Array) -> Array:
         eps = jax.random.normal(key, mean.shape, mean.dtype)
         code = model.reparameterize(mean, log_var, eps)
-        logits = model.decode_logits(code, labels)
-        log_likelihood = -bce_from_logits(logits, images)
+        decoded = model.decode_pixels(code, labels)
+        log_likelihood = -pixel_cost(config, decoded, images)
         if pixels == "continuous":
-            log_likelihood += _log_normaliser(logits).reshape(len(logits), -1).sum(1)
+            log_likelihood += _log_normaliser(decoded.logits).reshape(len(images), -1).sum(1)
         # The normalising constants of prior and posterior cancel.
         log_prior = -0.5 * (code**2).sum(1)
         log_posterior = -0.5 * (eps**2 + log_var).sum(1)

@@ -1,4 +1,4 @@
-"""The terms of the two costs: binary cross-entropy in two forms, KL divergence, beta-ELBO.
+"""The terms of the costs: binary cross-entropy in two forms, other likelihoods of pixels, KL divergence, beta-ELBO.
 
 Every function returns one value an example, in nats, summed over pixels or latent dimensions; how examples are
 reduced to a cost is the training step's business. Targets are data: no gradient flows into them.
@@ -9,6 +9,7 @@ from logits costs 20 with a gradient of 1. A replay uses the first, to repeat to
 second.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -50,6 +51,43 @@ def bce_from_logits(logits: Float[Array, "batch ..."], targets: Float[Array, "ba
     """
     _check_alike(logits, targets)
     return _sum_pixels(_stable_bce, logits, targets)
+
+
+def gaussian_cost(
+    mean: Float[Array, "batch ..."], log_scale: Float[Array, "..."], targets: Float[Array, "batch ..."]
+) -> Float[Array, " batch"]:
+    """Negative log density of pixels under Gaussians of these means and log standard deviations.
+
+    The log scales are those of each pixel, or one for all, of one element along each axis.
+
+    Raises:
+        InputError: If the shapes differ, or one holds no floats.
+    """
+    _check_alike(mean, targets)
+    _check_scale(log_scale, targets)
+    return _sum_pixels(_gaussian, mean, jax.lax.stop_gradient(targets), log_scale)
+
+
+def discretized_logistic_cost(
+    location: Float[Array, "batch ..."], log_scale: Float[Array, "..."], targets: Float[Array, "batch ..."]
+) -> Float[Array, " batch"]:
+    """Negative log probability of pixels of 256 grey values, k / 255, under discretised logistic distributions.
+
+    A grey value has what the logistic distribution has within 1 / 510 of it, 0 and 1 all that is beyond them too
+    (Kingma et al. 2016, arXiv:1606.04934; Salimans et al. 2017, arXiv:1701.05517, eq. 2). So the 256 probabilities add
+    up to 1. Targets are rounded to the nearest grey value. The log scales are as in `gaussian_cost`.
+
+    Raises:
+        InputError: If the shapes differ, or one holds no floats.
+    """
+    _check_alike(location, targets)
+    _check_scale(log_scale, targets)
+    return _sum_pixels(_discretized_logistic, location, targets, log_scale)
+
+
+def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Compute log(1 + exp(x)), stable at any x, with gradient `sigmoid(x)`."""
+    return _stable_bce(x, jnp.zeros_like(x))
 
 
 def kl_from_standard_normal(
@@ -141,6 +179,23 @@ def _stable_bce_value(logits: Array, targets: Array) -> Array:
     return jnp.maximum(logits, 0) - logits * targets + _log1p_to_1(decay)
 
 
+def _gaussian(mean: Array, targets: Array, log_scale: Array) -> Array:
+    return log_scale + 0.5 * ((targets - mean) * jnp.exp(-log_scale)) ** 2 + 0.5 * math.log(2 * math.pi)
+
+
+def _discretized_logistic(location: Array, targets: Array, log_scale: Array) -> Array:
+    level = jnp.round(255 * targets)
+    steepness = jnp.exp(-log_scale)
+    above = ((level + 0.5) / 255 - location) * steepness
+    below = ((level - 0.5) / 255 - location) * steepness
+    # sigmoid(above) - sigmoid(below) = sigmoid(above) sigmoid(-below) (1 - exp(below - above)): no difference of two
+    # numbers that are nearly one, and above - below does not depend on the pixel.
+    between = -jnp.log(-jnp.expm1(-steepness / 255))
+    first, last = level == 0, level == 255
+    cost = jnp.where(last, 0, softplus(-above)) + jnp.where(first, 0, softplus(below))
+    return cost + jnp.where(first | last, 0, between)
+
+
 def _log1p_to_1(x: Array) -> Array:
     """Compute log(1 + x) for x from 0 to 1, in float32 within 2e-7 of it."""
     if x.dtype != jnp.float32:
@@ -160,18 +215,28 @@ _LOG1P_RATIO = (
 
 
 def _sum_pixels(
-    cost: Callable[[Array, Array], Array], outputs: Float[Array, "batch ..."], targets: Float[Array, "batch ..."]
+    cost: Callable[..., Array], outputs: Float[Array, "batch ..."], *others: Float[Array, "..."]
 ) -> Float[Array, " batch"]:
     if outputs.ndim == 4:
         # As the layers' fast lowering keeps images in memory: no transpose comes between.
-        return cost(to_rows(outputs), to_rows(targets)).sum(0)
-    return cost(outputs, targets).reshape(len(outputs), -1).sum(1)
+        return cost(to_rows(outputs), *map(to_rows, others)).sum(0)
+    return cost(outputs, *others).reshape(len(outputs), -1).sum(1)
 
 
 def _check_alike(first: Array, second: Array) -> None:
     # Broadcasting would turn [batch, 1] against [batch] into a silent [batch, batch].
     if first.shape != second.shape:
         raise InputError(f"expected two arrays of one shape, got {first.shape} and {second.shape}")
-    for one in (first, second):
+    _check_floats(first, second)
+
+
+def _check_scale(log_scale: Array, targets: Array) -> None:
+    if log_scale.shape not in (targets.shape, (1,) * targets.ndim):
+        raise InputError(f"expected log scales of {targets.shape} or of one element, got {log_scale.shape}")
+    _check_floats(log_scale)
+
+
+def _check_floats(*arrays: Array) -> None:
+    for one in arrays:
         if not jnp.issubdtype(one.dtype, jnp.floating):
             raise InputError(f"expected arrays of floats, got {one.dtype}")

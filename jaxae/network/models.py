@@ -182,7 +182,7 @@ class ConditionalVAE(VAE):
         x = self._activate(self.enc_conv_3(x))
         return flatten_as_torch(x)
 
-    def _logits(self, code: Float[Array, "batch latent_classes"]) -> Float[Array, "batch 28 28 c"]:
+    def _outputs(self, code: Float[Array, "batch latent_classes"]) -> Float[Array, "batch 28 28 c"]:
         x = unflatten_as_torch(self.dec_linear_1(code), 2, 2)
         x = self._activate(self.dec_deconv_1(x))
         x = self._activate(self.dec_deconv_2(x))

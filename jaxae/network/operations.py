@@ -3,7 +3,7 @@
 Images are channels first between operations, and weights in torch's layout: what other runtimes have.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -90,12 +90,14 @@ def operations_of(model: Model) -> Operations:
             Operation("unflatten", settings={"shape": shape}),
         ]
         decoder = [*inner, *_interleaved(_numbered(model, "dec_deconv"), own.activation, last=False)]
+        decoder[-1] = _first_outputs(decoder[-1], own.channels)
     else:
         assert isinstance(model, DenseVAE)
         activation = model.config.activation
         encoder = [Operation("flatten"), *vector, *_interleaved(_numbered(model, "enc_linear"), activation)]
         back = _interleaved(_numbered(model, "dec_linear"), activation, last=False)
         height, width, channels = config.image_shape
+        back[-1] = _first_outputs(back[-1], height * width * channels)
         decoder = [*back, Operation("unflatten", settings={"shape": (channels, height, width)})]
     heads = {"mean": [_layer(model.z_mean)], "log_var": [_layer(model.z_log_var)]}
     ends = [Operation("sigmoid"), Operation("channels_last")]
@@ -124,6 +126,14 @@ def _interleaved(layers: list[Any], activation: OperationKind, *, last: bool = T
     """Layers with the activation after each, or after each but the last."""
     found = [one for layer in layers for one in (_layer(layer), Operation(activation))]
     return found if last else found[:-1]
+
+
+def _first_outputs(operation: Operation, count: int) -> Operation:
+    """The last layer of a decoder without the scales of pixels that it may say behind their means."""
+    assert operation.weight is not None
+    assert operation.bias is not None
+    weight = operation.weight[:, :count] if operation.kind == "deconv" else operation.weight[:count]
+    return replace(operation, weight=np.ascontiguousarray(weight), bias=operation.bias[:count])
 
 
 def _layer(layer: Linear | Conv | ConvTranspose) -> Operation:

@@ -19,6 +19,7 @@ from jaxae.config import VAEConfig
 from jaxae.data.pixels import check_labels
 from jaxae.errors import InputError
 from jaxae.network.layers import Conv, ConvTranspose, Linear
+from jaxae.network.pixel_cost import DecodedPixels, decoded_pixels
 from jaxae.torch_rng.generator import Generator
 
 # What a model is given: arrays on devices, tracers, and arrays of NumPy.
@@ -50,7 +51,8 @@ def as_codes(code: Input, size: int) -> Array:
 class VAEOutput(NamedTuple):
     """A forward pass: the Gaussian posterior's mean and log variance, and a code drawn from it.
 
-    The reconstruction lies in [0, 1] and is the sigmoid of the logits.
+    The reconstruction lies in [0, 1] and is the sigmoid of the logits; it is the mean of the pixels' distributions (the
+    logistic's location), whose log scales stand beside it where they have any.
     """
 
     mean: Float[Array, "batch latent"]
@@ -58,6 +60,7 @@ class VAEOutput(NamedTuple):
     code: Float[Array, "batch latent"]
     reconstruction: Float[Array, "batch h w c"]
     logits: Float[Array, "batch h w c"]
+    log_scale: Float[Array, "..."] | None = None
 
 
 class VAE(nnx.Module):
@@ -71,16 +74,20 @@ class VAE(nnx.Module):
         config: Settings of the network.
         z_mean: Layer of the posterior's mean.
         z_log_var: Layer of the posterior's log variance.
+        dec_log_scale: Log of the scale of all pixels over the one that it starts from, where it is learned.
     """
 
     config: VAEConfig
     z_mean: Linear
     z_log_var: Linear
+    dec_log_scale: nnx.Param
 
     def reset_parameters(self, generator: Generator) -> None:
         """Redraw the parameters from torch's stream, in the order of the torch module's constructor."""
         for layer in self._layers():
             layer.reset_parameters(generator)
+        if self.config.learns_scale:
+            self.dec_log_scale.set_value(jnp.zeros(1))
 
     @abstractmethod
     def _layers(self) -> list[Linear | Conv | ConvTranspose]:
@@ -93,8 +100,11 @@ class VAE(nnx.Module):
         """What the posterior's two layers are given, of images and perhaps their labels."""
 
     @abstractmethod
-    def _logits(self, code: Float[Array, "batch latent_classes"]) -> Float[Array, "batch h w c"]:
-        """Reconstructions before the sigmoid, of codes with the one-hot class behind them."""
+    def _outputs(self, code: Float[Array, "batch latent_classes"]) -> Float[Array, "batch h w decoded"]:
+        """What the decoder's last layer computes of codes with the one-hot class behind them.
+
+        Reconstructions before the sigmoid and, of scales per pixel, as many channels of these.
+        """
 
     def encode(
         self, x: Float[Input, "batch h w channels"], label: Int[Input, " batch"] | None = None
@@ -134,8 +144,20 @@ class VAE(nnx.Module):
         Raises:
             InputError: If a label is missing, not wanted or of no class.
         """
+        return self.decode_pixels(code, label).logits
+
+    def decode_pixels(
+        self, code: Float[Input, "batch latent"], label: Int[Input, " batch"] | None = None
+    ) -> DecodedPixels:
+        """Distributions of the pixels of codes.
+
+        Raises:
+            InputError: If a label is missing, not wanted or of no class.
+        """
         label = self._checked_label(label, code)
-        return self._logits(self._with_condition(as_codes(code, self.config.num_latent), label))
+        outputs = self._outputs(self._with_condition(as_codes(code, self.config.num_latent), label))
+        learned = self.dec_log_scale[...] if self.config.learns_scale else None
+        return decoded_pixels(self.config, outputs, learned)
 
     def decode(
         self, code: Float[Input, "batch latent"], label: Int[Input, " batch"] | None = None
@@ -153,8 +175,8 @@ class VAE(nnx.Module):
         """Encode images in [0, 1], draw their codes by the given noise, decode these."""
         mean, log_var = self.encode(x, label)
         code = self.reparameterize(mean, log_var, eps)
-        logits = self.decode_logits(code, label)
-        return VAEOutput(mean, log_var, code, jax.nn.sigmoid(logits), logits)
+        pixels = self.decode_pixels(code, label)
+        return VAEOutput(mean, log_var, code, jax.nn.sigmoid(pixels.logits), *pixels)
 
     def sample(
         self, label: Int[Input, " batch"] | int | None = None, *, key: Key[Array, ""], count: int = 1

@@ -36,7 +36,13 @@ def recognise(source: WeightSource) -> ModelConfig:
         raise InputError(f"expected tensors alone among the weights, got {brief(', '.join(strange), 200)}")
     shapes = _in_flax(source)
     said = _said(source)
-    config = _autoencoder(shapes) or _conv_vae(shapes, said) or _conditional_vae(shapes) or _dense_vae(shapes)
+    pixels = {name: said[name] for name in ("likelihood", "scale", "scale_value") if name in said}
+    config = (
+        _autoencoder(shapes)
+        or _conv_vae(shapes, said, pixels)
+        or _conditional_vae(shapes)
+        or _dense_vae(shapes, pixels)
+    )
     if config is None or _expected(config) != shapes:
         names = brief(", ".join(sorted(shapes)[:4]), 160)
         raise InputError(
@@ -89,8 +95,11 @@ def _conditional_vae(shapes: Shapes) -> ConditionalVAEConfig | None:
     return ConditionalVAEConfig(code[0], first[2] - 1, reconstruct_condition=last[2] > 1)
 
 
-def _conv_vae(shapes: Shapes, said: Mapping[str, Any]) -> ConvVAEConfig | None:
-    """Kernels of 4 by 4 alone; the sides are what the file says, else those of a square that never was odd."""
+def _conv_vae(shapes: Shapes, said: Mapping[str, Any], pixels: dict[str, Any]) -> ConvVAEConfig | None:
+    """Kernels of 4 by 4 alone; the sides are what the file says, else those of a square that never was odd.
+
+    What pixels are taken for is what the file says, else the preset's.
+    """
     kernels = [shapes.get(f"enc_conv_{number}.kernel", ()) for number in range(1, len(shapes) + 1)]
     kernels = [kernel for kernel in kernels if len(kernel) == 4]
     code, linear = shapes.get("z_mean.bias", ()), shapes.get("dec_linear_1.kernel", ())
@@ -104,16 +113,17 @@ def _conv_vae(shapes: Shapes, said: Mapping[str, Any]) -> ConvVAEConfig | None:
     if min(height, width) >> len(widths) < 1 or linear[0] < code[0]:
         return None
     classes = linear[0] - code[0]
-    return ConvVAEConfig(code[0], classes, height=height, width=width, channels=kernels[0][2], widths=widths)
+    sizes = {"height": height, "width": width, "channels": kernels[0][2], "widths": widths}
+    return ConvVAEConfig(code[0], classes, **sizes, **pixels)
 
 
-def _dense_vae(shapes: Shapes) -> DenseVAEConfig | None:
+def _dense_vae(shapes: Shapes, pixels: dict[str, Any]) -> DenseVAEConfig | None:
     biases = [shapes.get(f"enc_linear_{number}.bias", ()) for number in range(1, len(shapes) + 1)]
     hidden = tuple(bias[0] for bias in biases if len(bias) == 1)
     code, first = shapes.get("z_mean.bias", ()), shapes.get("enc_linear_1.kernel", ())
     if not hidden or len(code) != 1 or len(first) != 2 or first[0] < 28 * 28:
         return None
-    return DenseVAEConfig(code[0], first[0] - 28 * 28, hidden=hidden)
+    return DenseVAEConfig(code[0], first[0] - 28 * 28, hidden=hidden, **pixels)
 
 
 def _said(source: WeightSource) -> dict[str, Any]:

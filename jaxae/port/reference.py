@@ -1,6 +1,6 @@
 """The `torch_ref` module that a configuration describes."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, ConvVAEConfig, DenseVAEConfig, ModelConfig
 
@@ -19,9 +19,11 @@ def reference_module(config: ModelConfig) -> "torch.nn.Module":
         return torch_ref.Autoencoder(
             config.num_features, config.hidden, activation=config.activation, initialization=config.initialization
         )
+    if isinstance(config, DenseVAEConfig | ConvVAEConfig):
+        pixels: Any = {name: getattr(config, name) for name in ("likelihood", "scale", "scale_value")}
     if isinstance(config, DenseVAEConfig):
         return torch_ref.DenseVariationalAutoencoder(
-            config.num_latent, config.num_classes, config.hidden, activation=config.activation
+            config.num_latent, config.num_classes, config.hidden, activation=config.activation, **pixels
         )
     if isinstance(config, ConvVAEConfig):
         return torch_ref.ConvVariationalAutoencoder(
@@ -32,6 +34,7 @@ def reference_module(config: ModelConfig) -> "torch.nn.Module":
             config.num_latent,
             config.num_classes,
             activation=config.activation,
+            **pixels,
         )
     assert isinstance(config, ConditionalVAEConfig)
     return torch_ref.ConditionalVariationalAutoencoder(

@@ -1,7 +1,7 @@
 """Verification of a port between files: the networks of both, run on the same random input."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -94,13 +94,13 @@ def _run_flax(config: ModelConfig, source: WeightSource, inputs: _Inputs) -> lis
             return [model(jnp.asarray(x, dtype)).reconstruction]
         labels = None if label is None else jnp.asarray(label)
         out = model(jnp.asarray(x, dtype), labels, eps=jnp.asarray(eps, dtype))
-    return [out.mean, out.log_var, out.reconstruction]
+    return [out.mean, out.log_var, out.reconstruction, *([] if out.log_scale is None else [out.log_scale.ravel()])]
 
 
 def _run_torch(config: ModelConfig, source: WeightSource, inputs: _Inputs) -> list[np.ndarray]:
     x, label, eps = inputs
     torch = import_torch(Path(source.origin))
-    net = reference_module(config)
+    net: Any = reference_module(config)
     names = own_names(source.tensors, net.state_dict()).items()
     state = {short: to_tensor(from_tensor(full, source.tensors[full])) for short, full in names}
     dtype = next(iter(state.values())).dtype
@@ -111,5 +111,7 @@ def _run_torch(config: ModelConfig, source: WeightSource, inputs: _Inputs) -> li
             return [net(torch.from_numpy(x).to(dtype)).double().numpy()]
         pixels = torch.from_numpy(np.moveaxis(x, -1, 1).copy()).to(dtype)
         labels = None if label is None else torch.from_numpy(label)
-        mean, log_var, _, image = net(pixels, labels, torch.from_numpy(eps).to(dtype))
-    return [one.double().numpy() for one in (mean, log_var, image.permute(0, 2, 3, 1))]
+        mean, log_var, code = net.encoder(pixels, labels, torch.from_numpy(eps).to(dtype))
+        image, scale = net.pixels(code, labels)
+    scales = [] if scale is None else [(scale.permute(0, 2, 3, 1) if scale.ndim == 4 else scale).ravel()]
+    return [one.double().numpy() for one in (mean, log_var, image.permute(0, 2, 3, 1), *scales)]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from jaxae.config import AutoencoderConfig
+from jaxae.config import AutoencoderConfig, VAEConfig
 from jaxae.network.feature_major import pixels
 from jaxae.network.losses import (
     bce_from_logits,
@@ -20,6 +20,8 @@ from jaxae.network.losses import (
 )
 from jaxae.network.models import Autoencoder, Model, with_parameters
 from jaxae.network.parameters import Parameters
+from jaxae.network.pixel_cost import DecodedPixels, pixel_cost
+from jaxae.network.vae import VAEOutput
 from jaxae.training.placement import sum_over_devices
 from jaxae.training.plan import Plan
 from jaxae.training.program import Program
@@ -132,9 +134,14 @@ def _terms(
             shape = (*target.shape[:3], model.config.num_classes)
             planes = jnp.broadcast_to(planes[:, None, None, :], shape)
             target = jnp.concatenate([target, planes], axis=-1)
+    logits = output.logits.astype(dtype)
+    if isinstance(output, VAEOutput) and output.log_scale is not None:
+        assert isinstance(program.model, VAEConfig)
+        pixels = DecodedPixels(logits, output.log_scale.astype(dtype))
+        return pixel_cost(program.model, pixels, target), kl, *counted
     if program.from_probabilities:
         return bce_from_probabilities(output.reconstruction.astype(dtype), target), kl, *counted
-    return bce_from_logits(output.logits.astype(dtype), target), kl, *counted
+    return bce_from_logits(logits, target), kl, *counted
 
 
 def _with_free_bits(

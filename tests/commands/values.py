@@ -31,6 +31,18 @@ TRAINING = EVERYWHERE | {
     "--weight-decay": ("", "0.1"),
     "--warmup-steps": ("", "0"),  # a training of more than the one step has them: tests/training/test_course.py
 }
+# A training of pixels that are not Bernoulli brings its scale along.
+LIKELIHOOD = {
+    "--likelihood": (
+        "",
+        "--likelihood gaussian",
+        "--likelihood gaussian --scale fixed --scale-value 0.3",
+        "--likelihood discretized-logistic --scale learned",
+        "--likelihood discretized-logistic --scale per-pixel",
+    ),
+    "--scale": (),
+    "--scale-value": (),
+}
 KL = {"--beta": ("", "0"), "--beta-warmup-epochs": ("0", "1"), "--free-bits": ("", "0.1")}
 USE_CASE = EVERYWHERE | {
     "--epochs": ("1", "0", "2"),
@@ -48,13 +60,13 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "train_ae": TRAINING | {"--hidden": ("", "6 3"), "--data": (*DATA, "{pictures}", "{csv}")},
     "train_cvae": TRAINING | {**KL, "--num-latent": ("", "1"), "--num-classes": ("", "0", "10", "12")},
     "train_dense_vae": TRAINING
-    | {**KL, "--num-latent": ("", "1"), "--num-classes": ("", "10"), "--hidden": ("", "6 3")},
+    | {**KL, **LIKELIHOOD, "--num-latent": ("", "1"), "--num-classes": ("", "10"), "--hidden": ("", "6 3")},
     "train_conv_vae": TRAINING
     | {
         "--data": (*DATA, "{pictures} --size 16"),
         "--size": ("",),
         "--widths": ("4", "3 5"),
-        **{**KL, "--num-latent": ("", "1"), "--num-classes": ("", "10")},
+        **{**KL, **LIKELIHOOD, "--num-latent": ("", "1"), "--num-classes": ("", "10")},
     },
     "published": EVERYWHERE
     | {
@@ -250,6 +262,14 @@ REFUSED: dict[str, dict[str, str]] = {
         f"{flag} & --replay {replay}": "expected no [a-z_]+ in a replay"
         for flag in ("--beta-warmup-epochs 1", "--free-bits 0.1")
         for replay in ("torch-1", "torch")
+    },
+    "train_conv_vae, train_dense_vae": {
+        **{
+            f"--binarize & {value}": "expected a bernoulli likelihood where pixels are binarized"
+            for value in LIKELIHOOD["--likelihood"][1:]
+        },
+        "--likelihood bernoulli --scale fixed": "expected no scale of a Bernoulli likelihood",
+        "--likelihood bernoulli --scale-value 0.3": "expected no scale_value of a Bernoulli likelihood",
     },
     "anomaly": {"--pretrained ae-mnist": "expected a run directory with a config.json, got no "},
     "benchmark": {

@@ -21,6 +21,7 @@ from jaxae.errors import InputError
 from jaxae.network.models import build
 from jaxae.port import file_to_file, torch_file
 from jaxae.port.file_to_file import make_module, port_file
+from jaxae.port.project_models import recognise, settings_of
 from jaxae.port.source import read_source
 from jaxae.port.verify import verify
 from torch_ref.models import Autoencoder as TorchAutoencoder
@@ -181,6 +182,36 @@ def test_every_model_can_be_verified(tmp_path, config):
     other = replace(two, tensors={**two.tensors, first: np.asarray(two.tensors[first]) + np.float32(0.01)})
     with pytest.raises(InputError, match="expected networks that agree"):
         verify(config, one, other)
+
+
+@pytest.mark.parametrize(
+    ("config", "tensor"),
+    [
+        (ConvVAEConfig(3, height=9, width=13, widths=(4, 5), likelihood="gaussian"), "dec_log_scale"),
+        (DenseVAEConfig(3, hidden=(6,), likelihood="discretized-logistic", scale="per-pixel"), "dec_linear_2.bias"),
+    ],
+)
+def test_scales_of_pixels_port_both_ways_and_are_verified(tmp_path, config, tensor):
+    model: Any = build(config, rngs=nnx.Rngs(0))
+    again = build(config, rngs=nnx.Rngs(1))
+    if config.learns_scale:
+        model.dec_log_scale.set_value(np.full(1, 0.7, np.float32))
+    flax, path = tmp_path / "a.safetensors", tmp_path / "b.pt"
+    port.save(flax, model, model=settings_of(config))
+    source = read_source(flax)
+    _, found = port_file(source, path, again, model=config, verified=True)
+    assert found is not None
+    assert found.difference <= 1e-6 * found.largest
+    back = read_source(path)
+    assert recognise(back) == config
+    port_file(back, tmp_path / "c.safetensors", build(config, rngs=nnx.Rngs(2)), model=config, verified=True)
+    kept = read_source(tmp_path / "c.safetensors").tensors
+    assert all(np.array_equal(kept[name], value) for name, value in source.tensors.items())
+    # A tensor's last number is of the last pixel's scale, or all there is of it.
+    changed = np.array(source.tensors[tensor])
+    changed[-1] += 0.01
+    with pytest.raises(InputError, match="expected networks that agree"):
+        verify(config, replace(source, tensors={**source.tensors, tensor: changed}), back)
 
 
 def test_script_inspects_a_users_module_and_writes_nothing(tmp_path, script, capsys, factory):

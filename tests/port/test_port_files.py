@@ -504,6 +504,9 @@ def test_a_file_of_another_layout_or_net(tmp_path):
         DenseVAEConfig(3, 4, hidden=(6, 5, 7), activation="relu"),
         ConvVAEConfig(),
         ConvVAEConfig(3, 2, height=9, width=13, channels=2, widths=(4, 5), activation="tanh"),
+        ConvVAEConfig(3, height=9, width=13, widths=(4, 5), likelihood="gaussian", scale_value=0.3),
+        ConvVAEConfig(3, height=9, width=13, widths=(4,), likelihood="discretized-logistic", scale="per-pixel"),
+        DenseVAEConfig(3, hidden=(6,), likelihood="gaussian", scale="per-pixel"),
     ],
 )
 def test_own_models_are_known_by_their_tensors(tmp_path, config):

@@ -40,6 +40,9 @@ MODELS = {
     "convolutional": CONV_VAE.replace(
         num_latent=3, num_classes=4, height=9, width=14, widths=(4, 5), activation="leaky_relu"
     ),
+    "scales per pixel": CONV_VAE.replace(
+        num_latent=3, height=9, width=14, widths=(4,), likelihood="gaussian", scale="per-pixel"
+    ),
 }
 
 
