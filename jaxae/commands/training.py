@@ -174,6 +174,8 @@ def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures,
         terms = f"reconstruction {last['test_reconstruction']:.2f}"
         if isinstance(config.model, VAEConfig):
             terms += f", KL divergence {last['test_kl']:.2f}"
+        if "test_bits_per_dimension" in last:
+            terms += f"; {last['test_bits_per_dimension']:.3f} bits per dimension"
         lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms})")
     lines.append(f"kept in {folder}: weights.safetensors, config.json, metrics.jsonl, checkpoints/")
     lines += [f"figures: {', '.join(figures.names)}", "try next:"]

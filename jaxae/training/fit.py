@@ -16,6 +16,7 @@ from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.network.models import Model, with_parameters
+from jaxae.network.pixel_cost import bits_per_dimension
 from jaxae.training.checkpoint import Checkpoints
 from jaxae.training.checks import check_training
 from jaxae.training.course import course_of
@@ -244,6 +245,8 @@ class _Run:
     def _evaluate(self, epoch: int) -> None:
         test = self.trainer.evaluate(self.test_set, self.test_plan)
         values = {f"test_{name}": float(value) for name, value in test._asdict().items()}
+        if (bits := bits_per_dimension(self.config.model, *test[1:])) is not None:
+            values["test_bits_per_dimension"] = float(bits)
         self._write({"epoch": epoch + 1, "step": (epoch + 1) * self.steps_per_epoch, **values})
 
     def _write(self, line: MetricsLine) -> None:

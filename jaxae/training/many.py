@@ -15,6 +15,7 @@ from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters
+from jaxae.network.pixel_cost import bits_per_dimension
 from jaxae.storage.files import whole_or_absent_folder
 from jaxae.training.checks import check_training
 from jaxae.training.course import course_of
@@ -142,9 +143,12 @@ def _write_many(folder: Path, result: ManyResult, seeds: Sequence[int]) -> None:
     kept = RunFolder(folder)
     kept.write_config(result.config)
     lines = []
+    tests = result.test._asdict()
+    if (bits := bits_per_dimension(result.config.model, *result.test[1:])) is not None:
+        tests["bits_per_dimension"] = np.asarray(bits)
     for epoch in range(result.test.cost.shape[1]):
         line: dict[str, Any] = {"epoch": epoch + 1, "seeds": list(seeds)}
-        for name, values in result.test._asdict().items():
+        for name, values in tests.items():
             line[f"test_{name}_mean"] = float(values[:, epoch].mean())
             line[f"test_{name}_deviation"] = _deviation(values[:, epoch])
             line[f"test_{name}"] = values[:, epoch].tolist()
