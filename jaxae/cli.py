@@ -111,6 +111,10 @@ def _defaults_of_file(main: Callable[..., None]) -> dict[str, Any]:
             found[name] = TrainFlags.of_file(path, config)
         elif isinstance(value, KLFlags):
             found[name] = KLFlags(**{one: getattr(config.train, one) for one in kinds_of(KLFlags)})
+        elif isinstance(value, LikelihoodFlags):
+            found[name] = LikelihoodFlags(
+                **{one: getattr(config.model, one, getattr(value, one)) for one in kinds_of(LikelihoodFlags)}
+            )
         else:  # of another model it may have no such setting, which the training then refuses
             found[name] = getattr(config.model, name, value)
     return found

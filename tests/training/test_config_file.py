@@ -15,6 +15,7 @@ from jaxae.training.run_folder import RunFolder
 
 READ = {"data": "mine/pictures", "reading": Reading(size=20, fit="pad", grey=True, test_share=0.25)}
 TRAINED = {"epochs": 3, "batch_size": 7, "seed": 5, "grad_clip_norm": 2.0, "schedule": "linear", "dtype": "bfloat16"}
+PIXELS = {"likelihood": "gaussian", "scale": "per-pixel", "scale_value": 0.2}
 KL = {"beta": 0.5, "beta_warmup_epochs": 2, "free_bits": 0.1}
 # With settings that are flags of the one command alone, and one that is no flag.
 RUNS = {
@@ -26,7 +27,16 @@ RUNS = {
         hidden=(4,), activation="relu", num_classes=10, lowering="plain", **TRAINED, **KL, **READ
     ),
     "train_conv_vae.py": CONV_VAE.replace(
-        widths=(2, 3), num_latent=3, height=20, width=20, channels=1, lowering="plain", **TRAINED, **KL, **READ
+        widths=(2, 3),
+        num_latent=3,
+        height=20,
+        width=20,
+        channels=1,
+        lowering="plain",
+        **PIXELS,
+        **TRAINED,
+        **KL,
+        **READ,
     ),
 }
 
