@@ -117,7 +117,12 @@ class Command:
         return cover(domains, wanted, forbidden)
 
     def good_jobs(self, *, whole: bool) -> list[Job]:
-        """Jobs that must succeed; one that resumes comes after the one that it resumes."""
+        """Jobs that must succeed; one that resumes comes after the one that it resumes.
+
+        A command whose first values are refused takes packages that are not here.
+        """
+        if any(frozenset((value,)) in self.refused for value in self.base.values()):
+            return []
         jobs = []
         for row in self.rows(whole=whole):
             values = dict(zip(self._typed_flags, row, strict=True))

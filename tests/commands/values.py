@@ -291,7 +291,7 @@ REFUSED: dict[str, dict[str, str]] = {
     },
     "compare": {"--steps 2 & --dtype bfloat16": "expected no --steps in bfloat16"},
     # Which takes packages of an environment of their own: tests/bench/test_compile_for.py.
-    "compile_for": {"--programs nothing": "expected programs out of train ae, .*, got 'nothing'"},
+    "compile_for": {"--programs nothing": "expected programs .* begin with train, .*, got 'nothing'"},
     "denoise": {
         "--image {character} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",
         "--image {sheet} --out clean.png & --corruption all": "expected the --corruption that --image suffers from",

@@ -58,7 +58,8 @@ def run(settings: CompileSettings, log: Callable[[str], None]) -> str:
     for name in ("",) if settings.programs is None else settings.programs:
         found = {name} & set(known) or {one for one in known if one.startswith(name)}
         if not found:
-            raise InputError(f"expected programs out of {', '.join(known)}, got {name!r}")
+            kinds = ", ".join(dict.fromkeys(one.split()[0] for one in known))
+            raise InputError(f"expected programs that docs/gpu.md lists, which begin with {kinds}, got {name!r}")
         wanted |= found
     mesh, rows = described_mesh(H100), []
     for name, program in known.items():
