@@ -20,6 +20,7 @@ from jaxae.bounds import Amount, Checked, Count, CountOrZero, PositiveAmount, Se
 from jaxae.config import (
     ComputeDtype,
     Fit,
+    Keep,
     LearningRateSchedule,
     Likelihood,
     Reading,
@@ -238,6 +239,9 @@ class TrainFlags(DataFlags):
         weight_decay: Weight decay as AdamW has it: a step takes learning rate times this off each parameter.
         schedule: Course of the learning rate: constant, or down to 0 along a line or half a cosine.
         warmup_steps: Number of steps before that, in which the learning rate rises from 0 along a line.
+        keep: Epoch whose weights are kept: the last, or the one of the least test cost.
+        patience: Number of epochs without a better test cost that end the training, with the best kept; 0 is without
+            end.
     """
 
     epochs: CountOrZero
@@ -260,6 +264,8 @@ class TrainFlags(DataFlags):
     weight_decay: Amount = 0.0
     schedule: LearningRateSchedule = "constant"
     warmup_steps: CountOrZero = 0
+    keep: Keep = "last"
+    patience: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -169,14 +169,17 @@ def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures,
 
     folder, seconds = figures.folder, time.perf_counter() - figures.begun
     lines = [f"trained in {duration(seconds)}, {figures.seconds:.1f} s of it for figures"]
-    last = next((line for line in reversed(metrics) if "test_cost" in line), None)
-    if last is not None:
+    tests = {line["epoch"]: line for line in metrics if "test_cost" in line}
+    if tests:
+        last = tests[max(tests)]
+        last = tests[last.get("best_epoch") or last["epoch"]]
         terms = f"reconstruction {last['test_reconstruction']:.2f}"
         if isinstance(config.model, VAEConfig):
             terms += f", KL divergence {last['test_kl']:.2f}"
         if "test_bits_per_dimension" in last:
             terms += f"; {last['test_bits_per_dimension']:.3f} bits per dimension"
-        lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms})")
+        of = f" after epoch {last['epoch']}, the best" if "best_epoch" in last else ""
+        lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms}){of}")
     lines.append(f"kept in {folder}: weights.safetensors, config.json, metrics.jsonl, checkpoints/")
     lines += [f"figures: {', '.join(figures.names)}", "try next:"]
     classes = figures.dataset.num_classes

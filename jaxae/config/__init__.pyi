@@ -23,6 +23,7 @@ from .run import DENSE_VAE as DENSE_VAE
 from .run import RunConfig as RunConfig
 from .run import read_config as read_config
 from .training import ComputeDtype as ComputeDtype
+from .training import Keep as Keep
 from .training import LearningRateSchedule as LearningRateSchedule
 from .training import Reduction as Reduction
 from .training import Replay as Replay

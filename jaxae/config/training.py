@@ -9,6 +9,7 @@ ComputeDtype = Literal["float32", "bfloat16", "float64"]
 Replay = Literal["no", "torch-1", "torch"]
 Reduction = Literal["post", "sum", "batch_mean"]
 LearningRateSchedule = Literal["constant", "linear", "cosine"]
+Keep = Literal["last", "best"]
 
 # Settings that the post's own trainings have, and so a replay of them; all others are ours.
 _REPLAYED = frozenset(
@@ -44,6 +45,9 @@ class TrainConfig(Checked):
             is that of the whole beta all along.
         free_bits: KL divergence that a latent dimension has for free, in nats: in a step's cost its mean over the batch
             counts as no less, so that it has no reason to fall below (arXiv:1606.04934). The test set's cost has none.
+        keep: Epoch whose parameters are the trained ones: the last, or the one of the least test cost ("best").
+        patience: Number of epochs without a better test cost after which training ends; the best is then kept,
+            whatever `keep` says. 0 ends none before its time.
     """
 
     epochs: CountOrZero
@@ -61,6 +65,8 @@ class TrainConfig(Checked):
     warmup_steps: CountOrZero = 0
     beta_warmup_epochs: CountOrZero = 0
     free_bits: Amount = 0.0
+    keep: Keep = "last"
+    patience: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,6 +81,11 @@ class TrainConfig(Checked):
     def has_an_end(self) -> bool:
         """Whether a step depends on how many there will be: more epochs are then another training."""
         return self.schedule != "constant"
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the parameters of the best epoch are the trained ones, rather than those of the last."""
+        return self.keep == "best" or self.patience > 0
 
     @property
     def from_probabilities(self) -> bool:

@@ -56,7 +56,9 @@ def check_training(config: RunConfig, dataset: Dataset, mesh: Mesh | None = None
                 f"expected labels of the model's {classes} classes, got a data set of {dataset.num_classes}"
             )
     if mesh is not None:
-        check_memory(program_of(config, mesh), batch_size=size, models=models, images=[dataset.train, dataset.test])
+        kept = int(config.train.keeps_best)
+        images = [dataset.train, dataset.test]
+        check_memory(program_of(config, mesh), batch_size=size, models=models, images=images, kept=kept)
 
 
 def check_split(model: ModelConfig, split: Pair, num_classes: int) -> None:
@@ -87,11 +89,14 @@ def _how_to_fit(shape: tuple[int, ...], side: int) -> str:
     return f"; {typed} (load(..., {', '.join(flags)})) makes them fit"
 
 
-def check_memory(program: Program, *, batch_size: int, models: int = 1, images: Sequence[Pair] = ()) -> None:
+def check_memory(
+    program: Program, *, batch_size: int, models: int = 1, images: Sequence[Pair] = (), kept: int = 0
+) -> None:
     """Refuse models whose training certainly does not fit into memory.
 
-    What cannot be done without: of each model on each device that trains it, parameters and Adam's two moments, and
-    of the batch a value of each layer's outputs; the data. What a compiled program needs beside these is left out.
+    What cannot be done without: of each model on each device that trains it, parameters and Adam's two moments, as
+    many parameters more as are kept, and of the batch a value of each layer's outputs; the data. What a compiled
+    program needs beside these is left out.
 
     Raises:
         InputError: If that is more than the host, or a device of another kind, has.
@@ -103,7 +108,7 @@ def check_memory(program: Program, *, batch_size: int, models: int = 1, images: 
     groups = dict(mesh.shape).get(MODEL_AXIS, math.gcd(mesh.size, models))
     data = sum(np.asarray(array).nbytes for split in images for array in split)
     # A group of devices has its own models, a batch is shared; on a CPU all devices have one memory.
-    state = 3 * size * -(-models // groups)
+    state = (3 + kept) * size * -(-models // groups)
     shared = -(-batch_size * outputs * groups // mesh.size)
     nbytes = program.float_dtype.itemsize * (state + shared)
     device = mesh.devices.flat[0]

@@ -17,6 +17,7 @@ from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.pixel_cost import bits_per_dimension
+from jaxae.training.best import out_of_patience
 from jaxae.training.checkpoint import Checkpoints
 from jaxae.training.checks import check_training
 from jaxae.training.course import course_of
@@ -74,7 +75,7 @@ def fit(
         corrupt: Function of a key and an image, whose result the network is shown in the image's place (denoising).
 
     Returns:
-        The trained model, its last state, and the metrics.
+        The trained model, of the last epoch or the best; the last state; and the metrics.
 
     Raises:
         InputError: If the data does not suit the model or the run directory.
@@ -105,7 +106,7 @@ def fit(
         run.train(show_progress=show_progress, stop=stop)
         # A signal that comes now is too late to stop anything: the weights are written.
         with telling_how_to_go_on():
-            save_weights(folder.weights_file, config, run.trainer.state.parameters)
+            save_weights(folder.weights_file, config, run.trainer.trained)
     return run.result()
 
 
@@ -164,6 +165,7 @@ class _Run:
             dataset.train,
             hyperparameters_of(config),
             course_of(config, count),
+            keep_best=config.train.keeps_best,
         )
         self.test_set = put_examples(program, *dataset.test)
         self.test_plan = self.trainer.place(evaluation_plan(len(dataset.test.labels)))
@@ -190,21 +192,37 @@ class _Run:
         start = time.perf_counter()
         first = self.steps_taken
         total = train.epochs * self.steps_per_epoch
+        epochs, more = divmod(first, self.steps_per_epoch)
+        if epochs and not more and "test_cost" not in self.metrics[-1]:
+            self._evaluate(epochs - 1)  # the log's reader went away between the epoch's last step and its test
         with Progress(total, first, train.batch_size, shown=show_progress) as progress:
-            for epoch in range(first // self.steps_per_epoch, train.epochs):
+            for epoch in range(epochs, train.epochs):
+                if self._is_over(epoch):
+                    why = f"{train.patience} epochs without a better test cost"
+                    self._tell(f"Stopped after epoch {epoch:03d}/{train.epochs:03d} | {why}")
+                    break
                 self._train_epoch(epoch, progress, stop)
                 self._evaluate(epoch)
-                self._save(force=epoch + 1 == train.epochs)
+                self._save(force=self._is_over(epoch + 1))
                 if self.after_epoch is not None:
-                    self.after_epoch(self.result().model, self.metrics)
+                    model = with_parameters(self.config.model, self.trainer.state.parameters)
+                    self.after_epoch(model, self.metrics)
                 self._tell(f"Time elapsed: {(time.perf_counter() - start) / 60:.2f} min")
                 self._stop_if_asked(stop)
+        best = self.trainer.state.best
+        if best is not None and best.epoch:
+            self._tell(f"Best epoch: {int(best.epoch):03d}/{train.epochs:03d} | Test cost: {float(best.cost):.4f}")
         self._tell(f"Total Training Time: {(time.perf_counter() - start) / 60:.2f} min")
 
     def result(self) -> FitResult:
         """The trained model with what was recorded."""
-        state = self.trainer.state
-        return FitResult(with_parameters(self.config.model, state.parameters), state, self.metrics)
+        model = with_parameters(self.config.model, self.trainer.trained)
+        return FitResult(model, self.trainer.state, self.metrics)
+
+    def _is_over(self, epoch: int) -> bool:
+        """Whether no epoch comes after so many."""
+        train = self.config.train
+        return epoch >= train.epochs or out_of_patience(self.trainer.state.best, epoch, train.patience)
 
     def _train_epoch(self, epoch: int, progress: Progress, stop: StopSignal) -> None:
         plan = self.schedule.plan(epoch)
@@ -244,9 +262,12 @@ class _Run:
 
     def _evaluate(self, epoch: int) -> None:
         test = self.trainer.evaluate(self.test_set, self.test_plan)
-        values = {f"test_{name}": float(value) for name, value in test._asdict().items()}
+        values: MetricsLine = {f"test_{name}": float(value) for name, value in test._asdict().items()}
         if (bits := bits_per_dimension(self.config.model, *test[1:])) is not None:
             values["test_bits_per_dimension"] = float(bits)
+        self.trainer.keep_better(test, epoch + 1, self.config.train.patience)
+        if self.trainer.state.best is not None:
+            values["best_epoch"] = int(self.trainer.state.best.epoch)
         self._write({"epoch": epoch + 1, "step": (epoch + 1) * self.steps_per_epoch, **values})
 
     def _write(self, line: MetricsLine) -> None:

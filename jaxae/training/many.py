@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxae.config import RunConfig, read_config
 from jaxae.data.dataset import Dataset
@@ -17,6 +17,7 @@ from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters
 from jaxae.network.pixel_cost import bits_per_dimension
 from jaxae.storage.files import whole_or_absent_folder
+from jaxae.training.best import out_of_patience
 from jaxae.training.checks import check_training
 from jaxae.training.course import course_of
 from jaxae.training.placement import put_examples
@@ -37,12 +38,14 @@ class ManyResult(NamedTuple):
         parameters: Parameters of the models, each leaf with a leading axis of models.
         train: Cost and terms at each step, [models, steps].
         test: Cost and terms on the test set after each epoch, in nats per image, [models, epochs].
+        best: Epoch of the best test cost up to each epoch, [models, epochs], where the best parameters are kept.
     """
 
     config: RunConfig
     parameters: Parameters
     train: Metrics
     test: Metrics
+    best: Int[np.ndarray, "models epochs"] | None = None
 
     def model(self, index: int) -> Model:
         """One of the models."""
@@ -103,16 +106,24 @@ def fit_many(
         dataset.train,
         jax.tree.map(lambda *values: jnp.array(values), *map(hyperparameters_of, configs)),
         course_of(config, len(dataset.train.labels)),
+        keep_best=train.keeps_best,
     )
     test_set = put_examples(program, *dataset.test)
     test_plan = trainer.place(evaluation_plan(len(dataset.test.labels)))
     # Without any epoch, these stand alone.
     costs, tests = ([Metrics(*[np.empty((len(seeds), 0), np.float32)] * len(Metrics._fields))] for _ in range(2))
+    best = [np.empty((len(seeds), 0), np.int32)]
     for epoch in range(train.epochs):
+        if out_of_patience(trainer.state.best, epoch, train.patience):
+            break
         plan = stack_plans([schedule.plan(epoch) for schedule in schedules])
         costs.append(jax.device_get(trainer.take(trainer.place(plan))))
         _check_finite(costs[-1], seeds, int(plan.first_step))
-        test = jax.device_get(trainer.evaluate(test_set, test_plan))
+        found = trainer.evaluate(test_set, test_plan)
+        trainer.keep_better(found, epoch + 1, train.patience)
+        if trainer.state.best is not None:
+            best.append(np.array(trainer.state.best.epoch)[:, None])
+        test = jax.device_get(found)
         tests.append(Metrics(*(values[:, None] for values in test)))
         if log:
             log(
@@ -120,10 +131,18 @@ def fit_many(
                 f"{test.cost.mean():.4f} ± {_deviation(test.cost):.4f} nats per image "
                 f"(mean and deviation of {len(seeds)} seeds)"
             )
+    kept = trainer.state.best
+    if log and kept is not None and len(best) > 1:
+        costs_kept = np.asarray(kept.cost)
+        log(
+            f"Best epochs: {', '.join(map(str, best[-1][:, 0]))} | Test cost: "
+            f"{costs_kept.mean():.4f} ± {_deviation(costs_kept):.4f} nats per image"
+        )
     return ManyResult(
         config,
-        trainer.state.parameters,
+        trainer.trained,
         *(Metrics(*(np.concatenate(parts, 1) for parts in zip(*each, strict=True))) for each in (costs, tests)),
+        best=np.concatenate(best, 1) if train.keeps_best else None,
     )
 
 
@@ -152,6 +171,8 @@ def _write_many(folder: Path, result: ManyResult, seeds: Sequence[int]) -> None:
             line[f"test_{name}_mean"] = float(values[:, epoch].mean())
             line[f"test_{name}_deviation"] = _deviation(values[:, epoch])
             line[f"test_{name}"] = values[:, epoch].tolist()
+        if result.best is not None:
+            line["best_epoch"] = result.best[:, epoch].tolist()
         lines.append(line)
     kept.write_metrics(lines)
     for index, seed in enumerate(seeds):

@@ -19,7 +19,7 @@ from jaxae.network.platform import traced_for
 from jaxae.training.plan import Noise, Plan
 from jaxae.training.program import Program
 from jaxae.training.runtime import DATA_AXIS, MODEL_AXIS
-from jaxae.training.state import Examples, TrainState
+from jaxae.training.state import Best, Examples, TrainState
 
 # PartitionSpecs in the form of what they place.
 Specs = Any
@@ -29,11 +29,12 @@ Made = TypeVar("Made")
 WHOLE, BY_MODEL = PartitionSpec(), PartitionSpec(MODEL_AXIS)
 
 
-def init_state(program: Program, parameters: Parameters) -> TrainState:
+def init_state(program: Program, parameters: Parameters, *, keep_best: bool = False) -> TrainState:
     """The state before the first step, on the program's devices."""
     parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, program.float_dtype), parameters)
     adam: Any = optax.adam(0.0).init(parameters)
-    return put_state(program, TrainState(parameters, adam, jnp.int32(0)))
+    best = Best(parameters, jnp.asarray(jnp.inf, program.float_dtype), jnp.int32(0)) if keep_best else None
+    return put_state(program, TrainState(parameters, adam, jnp.int32(0), best))
 
 
 def put_state(program: Program, state: TrainState) -> TrainState:

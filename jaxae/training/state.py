@@ -10,12 +10,34 @@ from jaxae.config import RunConfig
 from jaxae.network.parameters import Parameters
 
 
+class Best(NamedTuple):
+    """The parameters of the best epoch so far; of many models, each one's own, along a leading axis.
+
+    Attributes:
+        parameters: Parameters after that epoch.
+        cost: Their test cost in nats per image; infinite before the first epoch.
+        epoch: Number of epochs up to there.
+    """
+
+    parameters: Parameters
+    cost: Float[Array, "*models"]
+    epoch: Int32[Array, "*models"]
+
+
 class TrainState(NamedTuple):
-    """What a step changes: parameters, Adam's state, and the number of steps taken."""
+    """What a training goes on from, and a checkpoint holds.
+
+    Attributes:
+        parameters: Parameters of the network.
+        optimizer: Adam's state.
+        step: Number of steps taken.
+        best: The best epoch so far, where it is kept; steps leave it alone.
+    """
 
     parameters: Parameters
     optimizer: tuple[optax.ScaleByAdamState, optax.EmptyState]
     step: Int32[Array, ""]
+    best: Best | None = None
 
 
 class Hyperparameters(NamedTuple):

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, Num
 
 from jaxae.network.parameters import Parameters
+from jaxae.training.best import better_of
 from jaxae.training.course import CONSTANT, Course
 from jaxae.training.placement import init_state, put_examples, put_many_states, put_plan
 from jaxae.training.plan import Plan, part_of
@@ -41,12 +44,15 @@ class Trainer:
         split: tuple[Num[np.ndarray, "n ..."], Int[np.ndarray, " n"]],
         hyperparameters: Hyperparameters,
         course: Course = CONSTANT,
+        *,
+        keep_best: bool = False,
     ) -> "Trainer":
         """A training before its first step, from the parameters of one model or of many."""
+        start = partial(init_state, program, keep_best=keep_best)
         if isinstance(parameters, dict):
-            state = init_state(program, parameters)
+            state = start(parameters)
         else:
-            state = put_many_states(program, [init_state(program, one) for one in parameters])
+            state = put_many_states(program, [start(one) for one in parameters])
         return cls(program, state, put_examples(program, *split), hyperparameters, course)
 
     @property
@@ -70,7 +76,9 @@ class Trainer:
         hyperparameters = self.course.at(
             self.hyperparameters, int(placed.first_step), num_steps, self.program.float_dtype
         )
-        self.state, metrics = train(self.state, self.examples, placed, until, hyperparameters, program=self.program)
+        best, state = self.state.best, self.state._replace(best=None)
+        state, metrics = train(state, self.examples, placed, until, hyperparameters, program=self.program)
+        self.state = state._replace(best=best)
         return metrics
 
     def evaluate(self, examples: Examples, placed: Plan) -> Metrics:
@@ -78,3 +86,14 @@ class Trainer:
         run = evaluate_many if self.of_many else evaluate
         beta = self.hyperparameters.beta
         return run(self.state.parameters, examples, placed, beta, program=self.program)
+
+    def keep_better(self, test: Metrics, epoch: int, patience: int) -> None:
+        """Keep the parameters as they are, if their test cost is the best so far; see `better_of`."""
+        if self.state.best is not None:
+            best = better_of(self.state.best, self.state.parameters, jnp.asarray(test.cost), epoch, patience)
+            self.state = self.state._replace(best=best)
+
+    @property
+    def trained(self) -> Parameters:
+        """Parameters that the training has led to: the best ones, where they are kept."""
+        return self.state.parameters if self.state.best is None else self.state.best.parameters

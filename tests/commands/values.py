@@ -29,6 +29,7 @@ TRAINING = EVERYWHERE | {
     "--seeds": ("1", "2", "3"),
     "--grad-clip-norm": ("", "0.5"),
     "--weight-decay": ("", "0.1"),
+    "--patience": ("", "1"),
     "--warmup-steps": ("", "0"),  # a training of more than the one step has them: tests/training/test_course.py
 }
 # A training of pixels that are not Bernoulli brings its scale along.
@@ -249,7 +250,10 @@ REFUSED: dict[str, dict[str, str]] = {
         "--binarize & --replay torch": "expected no replay where pixels are binarized",
         **{
             f"{flag} & --replay {replay}": "expected no [a-z_]+ in a replay"
-            for flag in ("--grad-clip-norm 0.5", "--weight-decay 0.1", "--schedule linear", "--schedule cosine")
+            for flag in (
+                *("--grad-clip-norm 0.5", "--weight-decay 0.1", "--schedule linear", "--schedule cosine"),
+                *("--keep best", "--patience 1"),
+            )
             for replay in ("torch-1", "torch")
         },
         "--tensorboard & --seeds 2": "expected one seed with --tensorboard",
