@@ -28,7 +28,7 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
     """Train one of the post's models as the flags say, and keep the run.
 
     Figures are drawn after the first epoch and renewed while they take a fiftieth of the time; a summary on standard
-    error ends the training.
+    error ends the training. Of processes that train together the first does all this, the others train alone.
 
     Args:
         name: Name of the model in the run folder's default path.
@@ -41,13 +41,21 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
         DivergenceError: If a cost or gradient is not finite.
         StoppedError: If SIGINT, SIGTERM or SIGHUP came.
     """
+    with flags.joined():
+        _train(name, preset, flags, **settings)
+
+
+def _train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -> None:
     from jaxae.training.fit import fit
+    from jaxae.training.processes import process_index
     from jaxae.training.run_folder import default_path
 
+    first = not process_index()
     config = _beginning(preset, flags.config).replace(**flags.settings())
     config = config.replace(**{key: value for key, value in settings.items() if value is not None})
-    _check_trackers(flags)
-    dataset = flags.load(original_order=config.train.replay != "no")
+    if first:
+        _check_trackers(flags)
+    dataset = flags.load(original_order=config.train.replay != "no", quietly=not first)
     if "num_classes" in settings and settings["num_classes"] is None:
         config = config.replace(num_classes=dataset.num_classes)
     config = _of_the_images(config, dataset)
@@ -70,6 +78,8 @@ def train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) -
             show_progress=True,
             after_epoch=figures.renew,
         )
+        if not first:
+            return
         figures.draw(result.model, result.metrics)
     finally:
         figures.close()

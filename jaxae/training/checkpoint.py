@@ -52,9 +52,15 @@ class Checkpoints:
         # Saving in the background would read arrays that the next step overwrites in place; and a damaged checkpoint's
         # own record of when it was made would end the manager before an older one can be tried.
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=False, lightweight_initialize=True
+            max_to_keep=keep,
+            create=False,
+            enable_async_checkpointing=False,
+            lightweight_initialize=True,
+            # Of processes that train together each has the whole state, and the first keeps it: no folder is shared.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
         )
         with _quiet_orbax(), refuse_unwritable(folder, "a folder of checkpoints"):
+            folder.mkdir(exist_ok=True)
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def save(self, state: TrainState, meta: dict[str, Any]) -> None:

@@ -111,10 +111,13 @@ def check_memory(
     state = (3 + kept) * size * -(-models // groups)
     shared = -(-batch_size * outputs * groups // mesh.size)
     nbytes = program.float_dtype.itemsize * (state + shared)
-    device = mesh.devices.flat[0]
+    # Of processes that train together, each has its own memory, and here looks after its own devices.
+    device = mesh.local_devices[0]
     on_host = device.platform == "cpu"
     there = None if on_host else (device.memory_stats() or {}).get("bytes_limit")
     if on_host or there:
         check_fits(
-            f"{models} models" if models > 1 else "a model", nbytes * (mesh.size if on_host else 1) + data, there
+            f"{models} models" if models > 1 else "a model",
+            nbytes * (len(mesh.local_devices) if on_host else 1) + data,
+            there,
         )

@@ -17,15 +17,17 @@ from jaxae.data.dataset import Dataset
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.pixel_cost import bits_per_dimension
+from jaxae.training.agreement import agreed, check_alike, from_first
 from jaxae.training.best import out_of_patience
 from jaxae.training.checkpoint import Checkpoints
 from jaxae.training.checks import check_training
 from jaxae.training.course import course_of
-from jaxae.training.placement import put_examples, put_state
+from jaxae.training.placement import here, put_examples, put_state
 from jaxae.training.plan import evaluation_plan
+from jaxae.training.processes import process_count, process_index
 from jaxae.training.program import Corruption, Program, program_of
 from jaxae.training.progress import Progress
-from jaxae.training.run_folder import Circumstances, MetricsLine, RunFolder, save_weights, telling_how_to_go_on
+from jaxae.training.run_folder import Circumstances, MetricsLine, RunFolder, flat, save_weights, telling_how_to_go_on
 from jaxae.training.runtime import make_mesh
 from jaxae.training.schedule import make_schedule
 from jaxae.training.state import Metrics, TrainState, hyperparameters_of
@@ -60,6 +62,9 @@ def fit(
 ) -> FitResult:
     """Train a model as configured, evaluating on the test set after each epoch.
 
+    Of processes that train together (`jaxae.training.processes`) each calls this with the same arguments; process 0
+    alone logs, calls `after_epoch`, and has the run directory.
+
     Args:
         config: Model, training and the name of the data; a preset, perhaps with `replace`.
         dataset: Data set to train on, as `jaxae.load` returns it.
@@ -78,7 +83,8 @@ def fit(
         The trained model, of the last epoch or the best; the last state; and the metrics.
 
     Raises:
-        InputError: If the data does not suit the model or the run directory.
+        InputError: If the data does not suit the model or the run directory, or other processes train with other
+            arguments.
         DivergenceError: If a cost or gradient is not finite.
         StoppedError: If SIGINT, SIGTERM or SIGHUP came; the run directory then holds a checkpoint.
     """
@@ -91,9 +97,21 @@ def fit(
         raise InputError("expected no corruption in a replay, whose random stream has none, got one")
     log = log or (lambda line: None)
     program = program_of(config, mesh, corrupt)
+    if process_count() > 1:
+        arguments = {"run_dir": run_dir is not None, "resume": resume, "log_every": log_every}
+        # The data by their digest: the same have other paths on other machines.
+        check_alike({**flat(config.replace(data="").to_json()), **arguments, **Circumstances(dataset, program).alike()})
+    if process_index():
+        log, after_epoch, show_progress = lambda line: None, None, False
     if run_dir is None:
         run = _Run(config, dataset, program, log, log_every, after_epoch)
         run.train(show_progress=show_progress)
+        return run.result()
+    if process_index():
+        with stop_signals() as stop:
+            run = _Run(config, dataset, program, log, log_every, after_epoch)
+            run.begin(resume=resume)
+            run.train(show_progress=show_progress, stop=agreed(stop, mesh))
         return run.result()
     with (
         RunFolder.open(Path(run_dir), config, resume=resume) as folder,
@@ -103,10 +121,10 @@ def fit(
         keeper = _Keeper(folder, checkpoints, checkpoint_seconds, config, Circumstances(dataset, program))
         run = _Run(config, dataset, program, log, log_every, after_epoch, keeper)
         run.begin(resume=resume)
-        run.train(show_progress=show_progress, stop=stop)
+        run.train(show_progress=show_progress, stop=agreed(stop, mesh))
         # A signal that comes now is too late to stop anything: the weights are written.
         with telling_how_to_go_on():
-            save_weights(folder.weights_file, config, run.trainer.trained)
+            save_weights(folder.weights_file, config, run.trainer.state.trained)
     return run.result()
 
 
@@ -179,11 +197,12 @@ class _Run:
 
     def begin(self, *, resume: bool) -> None:
         """Go back to the run folder's newest checkpoint, or begin its metrics anew."""
-        assert self.keeper is not None
-        if resume and (kept := self.keeper.resume(self.trainer.state)):
+        like = self.trainer.state
+        kept = self.keeper.resume(like) if resume and self.keeper else None
+        if resume and (kept := from_first(kept, like)):
             state, self.metrics = kept
             self.trainer.state = put_state(self.trainer.program, state)
-        if not self.metrics:
+        if not self.metrics and self.keeper:
             self.keeper.folder.write_metrics([])
 
     def train(self, *, show_progress: bool, stop: StopSignal = lambda: None) -> None:
@@ -205,7 +224,7 @@ class _Run:
                 self._evaluate(epoch)
                 self._save(force=self._is_over(epoch + 1))
                 if self.after_epoch is not None:
-                    model = with_parameters(self.config.model, self.trainer.state.parameters)
+                    model = with_parameters(self.config.model, here(self.trainer.state.parameters))
                     self.after_epoch(model, self.metrics)
                 self._tell(f"Time elapsed: {(time.perf_counter() - start) / 60:.2f} min")
                 self._stop_if_asked(stop)
@@ -216,8 +235,8 @@ class _Run:
 
     def result(self) -> FitResult:
         """The trained model with what was recorded."""
-        model = with_parameters(self.config.model, self.trainer.trained)
-        return FitResult(model, self.trainer.state, self.metrics)
+        state = here(self.trainer.state)
+        return FitResult(with_parameters(self.config.model, state.trained), state, self.metrics)
 
     def _is_over(self, epoch: int) -> bool:
         """Whether no epoch comes after so many."""
@@ -289,11 +308,12 @@ class _Run:
 
     def _stop_if_asked(self, stop: StopSignal) -> None:
         number = stop()
-        if number is None or self.keeper is None:
+        if number is None:
             return
         self._save(force=True)
+        where = self.keeper.folder.path if self.keeper else "process 0's run directory"
         raise StoppedError(
             f"stopped by {signal.Signals(number).name} after step {self.steps_taken}, "
-            f"which is saved in {self.keeper.folder.path}; --resume continues from there",
+            f"which is saved in {where}; --resume continues from there",
             number,
         )

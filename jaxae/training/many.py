@@ -140,7 +140,7 @@ def fit_many(
         )
     return ManyResult(
         config,
-        trainer.trained,
+        trainer.state.trained,
         *(Metrics(*(np.concatenate(parts, 1) for parts in zip(*each, strict=True))) for each in (costs, tests)),
         best=np.concatenate(best, 1) if train.keeps_best else None,
     )

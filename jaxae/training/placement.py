@@ -40,7 +40,7 @@ def init_state(program: Program, parameters: Parameters, *, keep_best: bool = Fa
 def put_state(program: Program, state: TrainState) -> TrainState:
     """A state as one copy on each of the program's devices."""
     # A copy first: a NumPy array's memory may be shared, and training donates what it is given.
-    return jax.device_put(jax.tree.map(jnp.array, state), NamedSharding(program.mesh, WHOLE))
+    return _put(jax.tree.map(jnp.array, state), NamedSharding(program.mesh, WHOLE))
 
 
 def put_many_states(program: Program, states: Sequence[TrainState]) -> TrainState:
@@ -52,7 +52,7 @@ def put_many_states(program: Program, states: Sequence[TrainState]) -> TrainStat
 def put_examples(program: Program, images: Num[np.ndarray, "n ..."], labels: Int[np.ndarray, " n"]) -> Examples:
     """A split as one copy on each of the program's devices."""
     examples = Examples(_aligned(images), _aligned(np.asarray(labels, np.int32)))
-    return jax.device_put(examples, NamedSharding(program.mesh, WHOLE))
+    return _put(examples, NamedSharding(program.mesh, WHOLE))
 
 
 def put_plan(program: Program, plan: Plan) -> Plan:
@@ -64,10 +64,10 @@ def put_plan(program: Program, plan: Plan) -> Plan:
     share = NamedSharding(program.mesh, plan_specs(plan).order)
     devices = program.mesh.shape[DATA_AXIS]
     fill = [(0, 0)] * (plan.order.ndim - 1) + [(0, -plan.order.shape[-1] % devices)]
-    order = jax.device_put(np.pad(plan.order, fill, constant_values=-1), share)
+    order = _put(np.pad(plan.order, fill, constant_values=-1), share)
     noise = plan.noise
     if noise.eps is not None:
-        noise = Noise.given(jax.device_put(np.pad(noise.eps, [*fill, (0, 0)]), share))
+        noise = Noise.given(_put(np.pad(noise.eps, [*fill, (0, 0)]), share))
     return Plan(order, noise, plan.first_step)
 
 
@@ -106,6 +106,24 @@ def for_each_model(program: Program, function: Callable[[Any], Made], arguments:
     if program.platform == "cpu":
         return jax.lax.map(function, arguments)
     return jax.vmap(function)(arguments)
+
+
+def here(tree: Made) -> Made:
+    """What every device has whole, as arrays that this process alone computes with; donated with it."""
+    return jax.tree.map(lambda leaf: leaf if leaf.is_fully_addressable else leaf.addressable_data(0), tree)
+
+
+def _put(tree: Made, sharding: NamedSharding) -> Made:
+    """Arrays on devices; where some are another process's, this one puts its own part, and each has the whole."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def put(leaf: Any) -> jax.Array:
+        # By device_put each process would first ask all others for their copy.
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(put, tree)
 
 
 def _aligned(array: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:

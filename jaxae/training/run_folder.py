@@ -33,6 +33,7 @@ from jaxae.network.models import Model, parameter_shapes, with_parameters
 from jaxae.network.parameters import Parameters, named_leaves
 from jaxae.storage import safetensors
 from jaxae.storage.files import partial_files, refuse_unwritable, write_bytes, write_text
+from jaxae.training.processes import process_count
 from jaxae.training.program import Program
 from jaxae.training.runtime import usable_cores
 
@@ -178,7 +179,7 @@ class RunFolder:
         # More epochs continue the same training where nothing in it depends on how many there will be.
         before = earlier if earlier.train.has_an_end else earlier.replace(epochs=config.train.epochs)
         # The data are held against what each checkpoint has of them, wherever they are now and however read.
-        then, now = (_flat(one.replace(data_dir=None, reading=AS_FOUND).to_json()) for one in (before, config))
+        then, now = (flat(one.replace(data_dir=None, reading=AS_FOUND).to_json()) for one in (before, config))
         differing = [
             f"{name} is {now.get(name)!r}, was {then.get(name)!r}"
             for name in sorted(then | now)
@@ -230,6 +231,7 @@ class Circumstances:
         self._environment = {
             "device": program.mesh.devices.flat[0].device_kind,
             "devices": program.mesh.size,
+            "processes": process_count(),
             "cores": usable_cores(),
             "jax": jax.__version__,
         }
@@ -237,6 +239,10 @@ class Circumstances:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, for a checkpoint."""
         return {"data_digest": self._data_digest, "environment": self._environment}
+
+    def alike(self) -> dict[str, Any]:
+        """What processes that train together must have in common."""
+        return {"the digest of the data": self._data_digest, "devices": self._environment["devices"]}
 
     def check(self, meta: dict[str, Any], folder: Path) -> None:
         """Hold a checkpoint's circumstances against these; other devices or versions are warned of.
@@ -246,11 +252,11 @@ class Circumstances:
         """
         if meta["data_digest"] != self._data_digest:
             raise InputError(f"expected the data that {folder} was trained on, got other data")
+        before = {"processes": 1, **meta["environment"]}
         for what, here in self._environment.items():
-            if meta["environment"][what] != here:
+            if before[what] != here:
                 warnings.warn(
-                    f"resuming with {what} {here}, not {meta['environment'][what]}: "
-                    "results may differ in the last bits",
+                    f"resuming with {what} {here}, not {before[what]}: results may differ in the last bits",
                     stacklevel=4,
                 )
 
@@ -324,7 +330,8 @@ def _is_metric(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def _flat(document: dict[str, Any]) -> dict[str, Any]:
+def flat(document: dict[str, Any]) -> dict[str, Any]:
+    """The settings of all parts of a configuration's document, by their own names."""
     return {
         name if not isinstance(value, dict) else inner: leaf
         for name, value in document.items()

@@ -13,6 +13,7 @@ from jaxae.config import ComputeDtype
 from jaxae.data.cache import cache_folder
 from jaxae.errors import InputError
 from jaxae.network.fork import check_not_forked
+from jaxae.training.processes import process_count
 
 DATA_AXIS, MODEL_AXIS = "data", "model"
 
@@ -37,7 +38,8 @@ def configure(
 ) -> Mesh:
     """Set up JAX for a script, before its first operation, and make the mesh to train on.
 
-    A CPU process makes as many host devices as share a batch. Compiled programs are kept on disk.
+    A CPU process makes as many host devices as share a batch. Compiled programs are kept on disk. Of processes that
+    train together each has so many devices.
 
     Raises:
         InputError: If the device or so many of them are not there.
@@ -50,7 +52,7 @@ def configure(
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     set_xla_flags()
-    wanted = devices or default_device_count(batch_size, usable_cores(), models)
+    wanted = devices or default_device_count(-(-batch_size // process_count()), usable_cores(), models)
     # Where the process has used JAX already, make_mesh tells whether its devices suffice.
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", wanted)
@@ -72,6 +74,8 @@ def set_xla_flags() -> None:
 def make_mesh(*, device: str = "auto", devices: int | None = None, batch_size: int = 1 << 30, models: int = 1) -> Mesh:
     """A one-dimensional mesh, named "data", of the devices that share a batch.
 
+    Of processes that train together it has so many devices of each.
+
     Raises:
         InputError: If the device or so many of them are not there, or this process was forked from one in which JAX
             had started.
@@ -89,10 +93,14 @@ def make_mesh(*, device: str = "auto", devices: int | None = None, batch_size: i
         raise InputError(
             f"expected a device that JAX can use, got none, as {platforms}: {str(error) or 'it has no such platform'}"
         ) from error
-    count = devices or default_device_count(batch_size, len(present), models)
-    if count > len(present):
-        raise InputError(f"expected {count} {present[0].platform} devices, got {len(present)} present")
-    return Mesh(present[:count], (DATA_AXIS,), axis_types=(AxisType.Auto,))
+    own = [[device for device in present if device.process_index == index] for index in range(process_count())]
+    least = min(map(len, own))
+    count = devices or default_device_count(-(-batch_size // len(own)), least, models)
+    if count > least:
+        of_each = " in each process" if len(own) > 1 else ""
+        raise InputError(f"expected {count} {present[0].platform} devices{of_each}, got {least} present")
+    taken = [device for group in own for device in group[:count]]
+    return Mesh(taken, (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 
 def divide_by_models(mesh: Mesh, models: int) -> Mesh:

@@ -39,6 +39,11 @@ class TrainState(NamedTuple):
     step: Int32[Array, ""]
     best: Best | None = None
 
+    @property
+    def trained(self) -> Parameters:
+        """Parameters that the training has led to: the best ones, where they are kept."""
+        return self.parameters if self.best is None else self.best.parameters
+
 
 class Hyperparameters(NamedTuple):
     """Numbers that a compiled program takes as arguments; what is None, it has not.

@@ -92,8 +92,3 @@ class Trainer:
         if self.state.best is not None:
             best = better_of(self.state.best, self.state.parameters, jnp.asarray(test.cost), epoch, patience)
             self.state = self.state._replace(best=best)
-
-    @property
-    def trained(self) -> Parameters:
-        """Parameters that the training has led to: the best ones, where they are kept."""
-        return self.state.parameters if self.state.best is None else self.state.best.parameters

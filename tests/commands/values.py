@@ -31,6 +31,8 @@ TRAINING = EVERYWHERE | {
     "--weight-decay": ("", "0.1"),
     "--patience": ("", "1"),
     "--warmup-steps": ("", "0"),  # a training of more than the one step has them: tests/training/test_course.py
+    # Of several processes: tests/training/test_processes.py.
+    **dict.fromkeys(("--coordinator", "--num-processes", "--process-id"), ("",)),
 }
 # A training of pixels that are not Bernoulli brings its scale along.
 LIKELIHOOD = {
@@ -258,6 +260,7 @@ REFUSED: dict[str, dict[str, str]] = {
         },
         "--tensorboard & --seeds 2": "expected one seed with --tensorboard",
         "--tensorboard & --seeds 3": "expected one seed with --tensorboard",
+        "--distributed auto": "expected (one seed in several processes|to join the other processes), got ",
         "--resume & --seeds 2": "expected one seed with --resume",
         "--resume & --seeds 3": "expected one seed with --resume",
         "--batch-size 201": "expected a batch size of at most the 200 training examples, got 201",

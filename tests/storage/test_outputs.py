@@ -444,7 +444,7 @@ OTHERWISE = {
     "jaxae/storage/safetensors.py: open": "the file that is read",
     "jaxae/port/torch_file.py: save": "into a temporary file",
     "jaxae/training/run_folder.py: open": "metrics.jsonl, which alone is appended to",
-    "jaxae/cli.py: open": "the null device",
+    "jaxae/cli/command_line.py: open": "the null device",
     "jaxae/bench/worker.py: open": "the pipe to the process that asked",
     "torch_ref/record.py: savez": "into memory",
     "torch_ref/checkpoint.py: save": "into memory",

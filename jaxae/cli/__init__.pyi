@@ -1,0 +1,12 @@
+from .command_line import bind as bind
+from .command_line import run as run
+from .data_flags import DataFlags as DataFlags
+from .data_flags import ReadingFlags as ReadingFlags
+from .flag import Flags as Flags
+from .flag import Switch as Switch
+from .flag import default as default
+from .training_flags import KL_DEFAULTS as KL_DEFAULTS
+from .training_flags import LIKELIHOOD_DEFAULTS as LIKELIHOOD_DEFAULTS
+from .training_flags import KLFlags as KLFlags
+from .training_flags import LikelihoodFlags as LikelihoodFlags
+from .training_flags import TrainFlags as TrainFlags
