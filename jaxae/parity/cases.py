@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, DENSE_VAE, RunConfig
+from jaxae.config import AUTOENCODER, CONDITIONAL_VAE, CONV_VAE, DENSE_VAE, RunConfig
 
 Precision = Literal["float64", "float32"]
 PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
@@ -14,4 +14,6 @@ CASES: dict[str, RunConfig] = {
     "VAE": CONDITIONAL_VAE.replace(num_classes=0),
     # A replay draws no pixels: the ladder feeds grey values to both frameworks.
     "DenseVAE": DENSE_VAE.replace(binarize=False),
+    # Neither square nor grey, and of sides that lose a row as they are halved.
+    "ConvVAE, 22 by 13 in colour": CONV_VAE.replace(num_latent=50, height=22, width=13, channels=3, widths=(8, 12)),
 }

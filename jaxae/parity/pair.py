@@ -94,11 +94,20 @@ class Pair:
         own = replace(self, dtype=dtype or self.dtype)
         return replace(own, reference=copy.deepcopy(self.reference).to(own.torch_dtype))
 
+    def pictures(self, digits: UInt8[np.ndarray, "n 28 28 1"]) -> UInt8[np.ndarray, "n h w c"]:
+        """Digits as images that the network takes: their middle, in each further channel moved aside and darker."""
+        model = self.config.model
+        height, width, channels = model.image_shape if isinstance(model, VAEConfig) else digits.shape[1:]
+        top, left = (28 - height) // 2, (28 - width) // 2
+        planes = [np.roll(digits, 2 * k, 2) // (k + 1) for k in range(channels)]
+        return np.concatenate(planes, -1)[:, top : top + height, left : left + width]
+
     def batch(self, feed: Feed, step: int) -> TorchBatch:
         """What torch is given at a step."""
         rows = feed.order[step][feed.order[step] >= 0]
-        images = torch.from_numpy(feed.images[rows]).reshape(-1, 1, 28, 28)
-        pixels = torch_ref.to_float(images).to(self.torch_dtype)
+        # Copied, where one channel would keep strides of channels last, by which torch convolves otherwise.
+        images = np.moveaxis(self.pictures(feed.images[rows]), -1, 1).copy()
+        pixels = torch_ref.to_float(torch.from_numpy(images)).to(self.torch_dtype)
         if not self.is_vae:
             return TorchBatch(pixels.flatten(1), None, None)
         labels = torch.from_numpy(feed.labels[rows].astype(np.int64))

@@ -56,8 +56,8 @@ def _each(costs: np.ndarray) -> dict[str, float]:
 def torch_run(pair: Pair, config: RunConfig, data: Dataset) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
     """The cost of every step, and the final weights, of the post's script."""
     train = config.train
-    images = torch.from_numpy(data.train.images).reshape(-1, 1, 28, 28)
-    split = torch_ref.Split(images, torch.from_numpy(data.train.labels.astype(np.int64)))
+    pictures = np.moveaxis(pair.pictures(data.train.images), -1, 1).copy()
+    split = torch_ref.Split(torch.from_numpy(pictures), torch.from_numpy(data.train.labels.astype(np.int64)))
     assert train.replay != "no"
     batches = torch_ref.shuffled_batches(split, train.batch_size, train.replay)
     torch.manual_seed(train.seed)
@@ -79,7 +79,8 @@ def torch_run(pair: Pair, config: RunConfig, data: Dataset) -> tuple[np.ndarray,
 def jax_run(pair: Pair, config: RunConfig, data: Dataset) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The cost of every step, and the final weights by torch's names, of jaxae's replay."""
     schedule = make_schedule(config, len(data.train.labels))
-    trainer = Trainer.start(pair.program, schedule.init_parameters(), data.train, hyperparameters_of(config))
+    examples = (pair.pictures(data.train.images), data.train.labels)
+    trainer = Trainer.start(pair.program, schedule.init_parameters(), examples, hyperparameters_of(config))
     costs = []
     for epoch in range(config.train.epochs):
         metrics = trainer.take(trainer.place(schedule.plan(epoch)))

@@ -51,7 +51,9 @@ def torch_snapshot(network: torch.nn.Module, optimizer: torch.optim.Optimizer, c
 
 def jax_steps(pair: Pair, feed: Feed, *, moments: bool = True) -> Iterator[Snapshot]:
     """Train the twin by the project's compiled step, one step per call; the moments are empty where not asked for."""
-    trainer = Trainer.start(pair.program, pair.parameters, (feed.images, feed.labels), hyperparameters_of(pair.config))
+    trainer = Trainer.start(
+        pair.program, pair.parameters, (pair.pictures(feed.images), feed.labels), hyperparameters_of(pair.config)
+    )
     noise = feed.noise if pair.is_vae else feed.noise[..., :0]
     plan = trainer.place(Plan(feed.order, Noise.given(noise), 0))
     for step in range(len(feed.order)):
