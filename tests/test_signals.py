@@ -391,3 +391,14 @@ def test_scripts_outlive_their_output(name, argv, shell, status, tmp_path):
     assert done.stderr.count("\n") == (status == 2), done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_job_that_ends_by_itself_after_a_signal_keeps_its_status():
+    def job() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        sys.exit(3)
+
+    with pytest.raises(SystemExit) as ended:
+        ending.carry_out(job)
+    assert ended.value.code == 3

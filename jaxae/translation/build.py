@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 import torch
 
 from jaxae.port.names import join
-from jaxae.translation.graph import Body, Graph, Op, refs
+from jaxae.translation.graph import Body, Graph, Op, Ref, Tree, refs
 from jaxae.translation.modes import all_ops, differing, wanted_last
 from jaxae.translation.modules import attended, is_container, is_list, is_plain_sequence, is_sequence, ties
 from jaxae.translation.places import Places
@@ -164,7 +164,7 @@ class Builder:
 
     def _sequence_unit(self, unit: Unit, body: Body, root: bool) -> None:
         elements = self.chain(unit, body)
-        (given,), (gave,) = list(refs(body.inputs)), list(refs(body.result))
+        (given,), gave = list(refs(body.inputs)), self._one(body.result)
         if root and self.last[gave.index]:
             elements.append((f"lambda x: {TO_PLAIN.format('x')}", None))
             self.last[gave.index] = False
@@ -296,9 +296,8 @@ class Builder:
             name = f"{op.target} ({type(self.modules[op.target]).__name__})"
             self.refusals.append(f"{op.where}: {name} {error}")
             out = Out("x")
-        (gave,) = list(refs(op.result)) or [None]
-        if gave is None or not isinstance(out, Out):
-            raise RefusedError("a sequence whose layers give several tensors")
+        gave = self._one(op.result)
+        assert isinstance(out, Out)
         out = self.settled(gave.index, out)
         self.last[gave.index] = out.last
         if "__self__" not in out.code:
@@ -310,6 +309,13 @@ class Builder:
         if before or after:
             links.append((as_function(f"{before}x{after}"), None))
         return links
+
+    def _one(self, result: Tree) -> Ref:
+        """The one tensor that a layer of a sequence gives."""
+        found = list(refs(result))
+        if len(found) != 1:
+            raise RefusedError("a sequence whose layers give several tensors")
+        return found[0]
 
     def settled(self, index: int, out: Out) -> Out:
         """An expression in the layout that its value is to have: with channels at the end, where layers ask for it."""

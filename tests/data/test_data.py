@@ -3,6 +3,7 @@ import gzip
 import http.client
 import logging
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -271,16 +272,16 @@ class TestIdx:
         [
             ({"shape": (32, 32)}, "expected images of shape Nx28x28x1, got 6x32x32x1"),
             ({"shape": (28, 27)}, "got 6x28x27x1"),
-            ({"counts": (6, 5, 3, 3)}, "each of 6 images, got . in the train split"),
-            ({"counts": (6, 6, 3, 4)}, "each of 3 images, got . in the test split"),
-            ({"counts": (0, 0, 3, 3)}, "expected at least one image, got none in the train split"),
-            ({"counts": (6, 6, 0, 0)}, "expected at least one image, got none in the test split"),
+            ({"counts": (6, 5, 3, 3)}, "each of 6 images, got . in the train"),
+            ({"counts": (6, 6, 3, 4)}, "each of 3 images, got . in the test"),
+            ({"counts": (0, 0, 3, 3)}, "expected at least one image, got none in the train"),
+            ({"counts": (6, 6, 0, 0)}, "expected at least one image, got none in the test"),
             ({"first_label": 5}, "expected labels from 0 to 9, got 10"),
         ],
     )
     def test_unfit_sets_are_refused(self, tmp_path: Path, options: dict, message: str) -> None:
         write_idx(tmp_path, **options)
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=rf"{message}.* split of {re.escape(str(tmp_path))}$"):
             load("mnist", tmp_path)
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:

@@ -541,3 +541,10 @@ class TestNames:
         (kept,) = (cache / "data").iterdir()
         npz.write(kept, {**npz.read(kept), "train_images": np.zeros((3, 28, 28, 1), np.uint8)})
         np.testing.assert_array_equal(jaxae.load(tmp_path / "a.csv").train.images, first.train.images)
+
+
+def test_splits_of_two_shapes_are_refused_by_the_files_name(tmp_path: Path) -> None:
+    path = tmp_path / "two.npz"
+    np.savez(path, x_train=IMAGES, y_train=LABELS, x_test=IMAGES[:4, :14], y_test=LABELS[:4])
+    with pytest.raises(InputError, match=r"got 4x14x28x1 in the test split of .*two"):
+        load(path)

@@ -212,3 +212,17 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path):
     for path in full:
         assert (path / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
         assert {one.name for one in path.iterdir()} == {one.name for one in whole.iterdir()}
+
+
+def test_a_new_folder_whose_settings_cannot_be_written_is_not_left(tmp_path, monkeypatch):
+    """One that was there stays."""
+
+    def refuse(self, config):
+        raise InputError("expected room on the disk, got none")
+
+    monkeypatch.setattr(RunFolder, "write_config", refuse)
+    (tmp_path / "there").mkdir()
+    for name in ("there", "new"):
+        with pytest.raises(InputError, match=r"^expected room on the disk, got none$"):
+            opened(tmp_path / name, CONFIG)
+    assert [one.name for one in tmp_path.iterdir()] == ["there"]

@@ -191,3 +191,13 @@ class TestFile:
         before = jax.tree.map(np.array, parameters_of(model))
         self.run(tmp_path, picture, model)
         jax.tree.map(np.testing.assert_array_equal, before, parameters_of(model))
+
+
+def test_what_cannot_train_is_refused_before_anything_is_computed(digits, settings, monkeypatch):
+    def compute(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("jaxae.usecases.denoise.principal_components", compute)
+    wide = Dataset("wide", *(Split(np.repeat(one.images, 2, 2), one.labels) for one in (digits.train, digits.test)), 10)
+    with pytest.raises(InputError, match=r"^expected examples of 784 features, got \[28, 56, 1\]"):
+        denoise(wide, settings, {"gaussian": Gaussian(0.5)})

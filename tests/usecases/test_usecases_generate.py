@@ -12,7 +12,7 @@ from jaxae.network.apply import decode
 from jaxae.network.models import ConditionalVAE, build
 from jaxae.usecases.classifier import Judge, frechet_distance, train_judge
 from jaxae.usecases.gallery import draw_gallery
-from jaxae.usecases.generate import check_request, compare_generation, generate_file
+from jaxae.usecases.generate import GenerateSettings, check_request, compare_generation, generate_file, run
 from jaxae.usecases.picture import read_pixels
 from jaxae.usecases.samplers import Posteriors, RejectionSampler, draw_codes
 
@@ -164,3 +164,9 @@ def test_the_script_refuses_in_one_line(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: expected a label from 0 to 9, got 12\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_more_samples_than_memory_has_room_for_are_refused_before_data_are_read(tmp_path):
+    settings = GenerateSettings(data=str(tmp_path / "none.npz"), count=2**31 - 1)
+    with pytest.raises(InputError, match=r"^expected samples within "):
+        run(settings)

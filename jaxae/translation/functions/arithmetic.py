@@ -172,8 +172,6 @@ def rounded(w: Writer, input: Tensor, *, decimals: int = 0) -> Out:
 
 @function("clamp", "clip")
 def clamp(w: Writer, input: Tensor, min: Any = None, max: Any = None) -> Out:
-    if min is None and max is None:
-        raise w.refuse("has no bound")
     if max is None:
         return w.elementwise("jnp.maximum({}, {})", input, min)
     if min is None:

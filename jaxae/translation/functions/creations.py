@@ -11,11 +11,9 @@ from jaxae.translation.writer import Out, Tensor, Writer, static
 
 def _filled(name: str, code: str) -> None:
     def rule(
-        w: Writer, *size: Any, dtype: Dtype | None = None, names: Any = None, pinned: Any = None, **more: Any
+        w: Writer, *given: Any, size: Any = None, dtype: Dtype | None = None, names: Any = None, pinned: Any = None
     ) -> Out:
-        sizes = numbers(size) if size else numbers([more.pop("size")])
-        if more:
-            raise w.refuse(f"has {', '.join(more)}")
+        sizes = numbers(given or [size])
         return Out(f"jnp.{code}({sizes_code(w, sizes)}{said(w, dtype)})")
 
     def like(w: Writer, input: Tensor, *, dtype: Dtype | None = None) -> Out:

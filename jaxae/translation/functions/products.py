@@ -51,18 +51,21 @@ def cholesky(w: Writer, input: Tensor, upper: bool = False) -> Out:
     return Out(f"jnp.linalg.cholesky({w.plain(input)}{more})")
 
 
-@function("cross", "linalg.cross")
-def cross(w: Writer, input: Tensor, other: Tensor, dim: int | None = -1) -> Out:
+@function("cross")
+def cross(w: Writer, input: Tensor, other: Tensor, dim: int | None = None) -> Out:
     if dim is None:
         raise w.refuse("looks for the first axis of size 3; name it by dim")
+    return linalg_cross(w, input, other, dim)
+
+
+@function("linalg.cross")
+def linalg_cross(w: Writer, input: Tensor, other: Tensor, dim: int = -1) -> Out:
     more = "" if dim == -1 else f", axis={w.literal(dim, 'axis')}"
     return Out(f"jnp.cross({w.plain(input)}, {w.plain(other)}{more})")
 
 
 @function("einsum")
 def einsum(w: Writer, equation: str, *operands: Any) -> Out:
-    if not isinstance(equation, str):
-        raise w.refuse("has axes as lists of numbers; write an equation")
     several = operands[0] if len(operands) == 1 and isinstance(operands[0], tuple | list) else operands
     return Out(f"jnp.einsum({w.literal(equation)}, {', '.join(w.plain(one) for one in several)})")
 

@@ -153,8 +153,6 @@ def instance_norm(
         return batch_norm(w, input, running_mean, running_var, weight, bias, False, momentum, eps)
     if running_mean is not None:
         raise w.refuse("changes the statistics that it is given")
-    if input.ndim < 3:
-        raise w.refuse("takes a batch")
     axes = tuple(range(1, input.ndim - 1))
     where = w.literal(axes[0] if len(axes) == 1 else axes)
     code = f"{w.piece('standardised')}({w.last(input)}, {where}, {w.literal(eps, 'eps')})"

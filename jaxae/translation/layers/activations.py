@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxae.translation.rules import FUNCTIONS, LayerCode, layer
-from jaxae.translation.writer import Holes, RefusedError, Tensor, Writer
+from jaxae.translation.writer import Holes, Tensor, Writer
 
 _NEEDED: Any = object()  # stands for the default of an attribute that is always said
 
@@ -34,7 +34,7 @@ def _as_called(kinds: str, name: str, settings_of: Callable[[Any], dict[str, Any
     """Layers that call a function with settings of their own."""
 
     def rule(_: Holes, module: Any) -> LayerCode:
-        kind, settings = _function(name), settings_of(module)
+        kind, settings = FUNCTIONS[name], settings_of(module)
 
         def call(w: Writer, _: str, *args: Any) -> Any:
             return kind.write(w, *args, **settings)
@@ -44,17 +44,11 @@ def _as_called(kinds: str, name: str, settings_of: Callable[[Any], dict[str, Any
     layer(*kinds.split())(rule)
 
 
-def _function(name: str) -> Any:
-    if name not in FUNCTIONS:
-        raise RefusedError(f"is {name}, an operation without a rule")
-    return FUNCTIONS[name]
-
-
 def _over_axis(kinds: str, name: str) -> None:
     """A softmax: without `dim` torch takes the first axis or the second, by their number."""
 
     def rule(_: Holes, module: Any) -> LayerCode:
-        kind = _function(name)
+        kind = FUNCTIONS[name]
 
         def call(w: Writer, _: str, input: Tensor) -> Any:
             dim = module.dim if module.dim is not None else 0 if input.ndim in (0, 1, 3) else 1
