@@ -13,7 +13,7 @@ from conftest import REPOSITORY
 from mutants.arithmetic import find_arithmetic, sample
 from mutants.excused import stale
 from mutants.guards import find_guards
-from mutants.hook import Recorder
+from mutants.hook import NOTES, Recorder
 from mutants.mutant import Source
 from mutants.named import named_mutants
 from mutants.survey import read_sources
@@ -39,7 +39,8 @@ def refuse_missing():
         raise ValueError("no") from error
 
 def in_a_branch(value):
-    if value: raise ValueError("no")
+    if value:
+        raise ValueError("no")
 
 def of_another(value):
     try:
@@ -111,7 +112,7 @@ def test_a_guard_of_each_kind_is_found_noted_and_taken_out(tmp_path, monkeypatch
     found = find_guards([source])
     assert {(one.scope, one.kind) for one in found} == {*OUTCOMES, ("require", "raise"), ("refuse_missing", "raise")}
     recorder = Recorder(str(tmp_path / "notes"))
-    for name in ("fired", "caught", "called", "some", "around"):
+    for name in NOTES:
         monkeypatch.setattr(builtins, f"__{name}__", getattr(recorder, name), raising=False)
     for number, one in enumerate(found, 1):
         if (one.scope, one.kind) not in OUTCOMES:

@@ -123,11 +123,16 @@ def _be_child(files: Sequence[str], job: Path | None, tests: Sequence[str] | Non
         import pytest
 
         chosen = _Chosen(tests, recorder)
+        plugins: list[object] = [chosen]
+        if job and recorder and (switch := json.loads(job.read_text()).get("switch")):
+            from .switched import Switches
+
+            plugins.append(Switches(switch, recorder))
         options = ["-q", "--tb=line", "-p", "no:cacheprovider", f"--basetemp={folder / 'base'}", f"--rootdir={root}"]
         options += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
         options += ["--hypothesis-seed=0"] if "hypothesis" in sys.modules else []
         options += ["-x"] if tests is not None else []
-        status = int(pytest.main([*options, *files], plugins=[chosen]))
+        status = int(pytest.main([*options, *files], plugins=plugins))
     except BaseException:  # pytest's own too: what a red test leaves open may break its last step
         traceback.print_exc()
         status = 1 if chosen and chosen.red else status

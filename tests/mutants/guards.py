@@ -81,7 +81,7 @@ class _Guards(Walk):
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if dotted(node.target)[-1:] == ["problems"]:
-            noted = self.source.around(node.value, "__some__({}, ", ")")
+            noted = self.source.around(node.value, "__added__({}, ", ")")
             self.add(node, "problem", self.told(node), [self.source.instead(node, "pass")], noted)
         self.generic_visit(node)
 
@@ -115,7 +115,7 @@ class _Guards(Walk):
             self.add(node, "context", self.told(node), [self.source.instead(node, _NOTHING)], noted)
 
     def _statement(self, node: ast.stmt, kind: str, instead: str) -> None:
-        noted = self.source.around(node, "__fired__({}); ")
+        noted = self.source.around(node, f"if __{'passed' if instead == 'raise' else 'fired'}__({{}}): ")
         self.add(node, kind, self.told(node), [self.source.instead(node, instead)], noted)
 
     def _reason(self, node: ast.expr | None) -> None:

@@ -18,20 +18,26 @@ from types import TracebackType
 from typing import Any
 
 JOB = "JAXAE_MUTANTS"
+OFF = "JAXAE_MUTANTS_OFF"  # the number of the guard that is switched off, here and in processes that a test starts
 REPOSITORY = Path(__file__).resolve().parents[2]
 _PATHS = [str(Path(__file__).parent / "startup"), str(REPOSITORY)]
 _write = os.write  # tests put others in its place
 
 
+NOTES = ("fired", "passed", "caught", "called", "some", "added", "around")  # what noted text calls, between "__"
+
+
 class Recorder:
-    """Notes the mutants that a test comes by, each once: number and test, a line of JSON.
+    """Notes the mutants that a test comes by, each once: number and test, a line of JSON; switches a guard off.
 
     Attributes:
         test: The running test; in a process that a test started, that one.
+        off: Number of the guard that does nothing; 0 for none.
     """
 
     def __init__(self, file: str):
         self.test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+        self.off = int(os.environ.get(OFF, "0"))
         self._seen: set[int] = set()
         self._waiting = b""
         self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -42,25 +48,38 @@ class Recorder:
         self._seen.clear()
         self._flush()
 
-    def fired(self, number: int) -> None:
-        """Note a mutant; a negative number, that its check was called, whether or not it refused."""
-        if number in self._seen:
-            return
-        self._seen.add(number)
-        self._waiting += json.dumps([number, self.test]).encode() + b"\n"
-        self._flush()
+    def switch(self, number: int) -> None:
+        """Switch one guard off and all others on."""
+        self.off = number
+        os.environ[OFF] = str(number)
+
+    def fired(self, number: int) -> bool:
+        """Note a mutant; a negative number, that its check was called, whether or not it refused. Whether it is on."""
+        if number not in self._seen:
+            self._seen.add(number)
+            self._waiting += json.dumps([number, self.test]).encode() + b"\n"
+            self._flush()
+        return number != self.off
+
+    def passed(self, number: int) -> bool:
+        """Note a guard that makes another error of the one at hand, which goes its way if it is off."""
+        if self.fired(number):
+            return True
+        raise
 
     def caught(self, number: int, kinds: Any) -> Any:
         """Note that a handler takes the error at hand."""
         error = sys.exc_info()[1]
         if error is not None and isinstance(error, kinds):
-            self.fired(number)
+            return kinds if self.fired(number) else ()
         return kinds
 
     def called(self, number: int, function: Callable[..., Any]) -> Callable[..., Any]:
         """Note that a function is called, and that it raises."""
 
         def call(*positional: Any, **named: Any) -> Any:
+            if number == self.off:
+                return None
             self.fired(-number)
             try:
                 return function(*positional, **named)
@@ -72,12 +91,16 @@ class Recorder:
 
     def some(self, number: int, value: Any) -> Any:
         """Note that a value is not empty."""
-        if value:
-            self.fired(number)
-        return value
+        return value if not value or self.fired(number) else None
 
-    def around(self, number: int, inner: AbstractContextManager[Any]) -> "_Noted":
+    def added(self, number: int, value: Any) -> Any:
+        """Note that there is something to add to a list."""
+        return value if not value or self.fired(number) else ()
+
+    def around(self, number: int, inner: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
         """Note that a `with` makes something of an error."""
+        if number == self.off:
+            return contextlib.nullcontext()
         return _Noted(self, number, inner)
 
     def _flush(self) -> None:
@@ -132,6 +155,7 @@ def install(job: str) -> Recorder | None:
     def start_with_job(self: subprocess.Popen, *positional: Any, env: Any = None, **named: Any) -> None:
         if env is not None:
             test = {name: os.environ[name] for name in ("PYTEST_CURRENT_TEST",) if name in os.environ}
+            test |= {OFF: os.environ[OFF]} if OFF in os.environ else {}
             env = {**env, **test, **_for_children(env.get("PYTHONPATH", ""), job)}
         start(self, *positional, env=env, **named)
 
@@ -139,7 +163,7 @@ def install(job: str) -> Recorder | None:
     if not told.get("notes"):
         return None
     recorder = Recorder(told["notes"])
-    for name in ("fired", "caught", "called", "some", "around"):
+    for name in NOTES:
         setattr(builtins, f"__{name}__", getattr(recorder, name))
     return recorder
 

@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ import pytest
 from together_data import AE, DATA, REPLAY, VAE
 
 from jaxae import InputError, fit
+from jaxae.cli import TrainFlags
 from jaxae.network.parameters import named_leaves
 from jaxae.training import joining, native_lines
 from jaxae.training.agreement import differences
@@ -22,6 +24,7 @@ from jaxae.training.runtime import make_mesh
 
 COUNT = 2
 GAP = 1e-9
+JOINING = {"coordinator": "node0:1234", "num_processes": 2, "process_id": 0}
 
 
 @dataclass(frozen=True)
@@ -198,3 +201,20 @@ def test_the_runtime_s_last_words_become_one_line(words, told):
 def test_other_native_lines_stay():
     lines = ["W1128 03:40:51.436868    5900 gemm.cc:12] slow\n", "of two lines\n", "plain\n"]
     assert list(native_lines.retell(lines)) == lines
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"num_processes": 2}, "expected --coordinator, --num-processes and --process-id together, got '1 of them'"),
+        ({**JOINING, "distributed": "auto"}, "expected --coordinator or --distributed auto, got 'both'"),
+        ({**JOINING, "seeds": 2}, "expected one seed in several processes, got 2"),
+        ({"distributed": "auto", "seeds": 2}, "expected one seed in several processes, got 2"),
+        ({**JOINING, "coordinator": "node0"}, "expected a coordinator HOST:PORT, got 'node0'"),
+        ({**JOINING, "coordinator": "node0:70000"}, "expected a coordinator HOST:PORT, got 'node0:70000'"),
+        ({**JOINING, "process_id": 2}, "expected a process id below the number of processes, got 2"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(flags, told):
+    with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
+        replace(TrainFlags.of(AE), **flags)

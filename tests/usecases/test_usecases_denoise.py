@@ -198,6 +198,7 @@ def test_what_cannot_train_is_refused_before_anything_is_computed(digits, settin
         raise AssertionError
 
     monkeypatch.setattr("jaxae.usecases.denoise.principal_components", compute)
-    wide = Dataset("wide", *(Split(np.repeat(one.images, 2, 2), one.labels) for one in (digits.train, digits.test)), 10)
+    train, test = (Split(np.repeat(one.images, 2, 2), one.labels) for one in (digits.train, digits.test))
+    wide = Dataset("wide", train, test, 10)
     with pytest.raises(InputError, match=r"^expected examples of 784 features, got \[28, 56, 1\]"):
         denoise(wide, settings, {"gaussian": Gaussian(0.5)})
