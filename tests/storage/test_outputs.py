@@ -52,6 +52,7 @@ INPUTS = {
     "--image": [("{character}", "{character}")],
     "--log": [("{log}", "{log}")],
     "--compare": [("{benchmark}", "{benchmark}")],
+    "--config": [("{run}/config.json", "{run}/config.json")],
     "--like": [("{net}", "{net}")],
     "--weights": [("{net}", "{net}")],
     "networks": [("{npz} package:make", "{npz}")],
@@ -73,7 +74,8 @@ POSITIONAL = {
     "src": "{run}",
     "dst": "new.safetensors",
 }
-FOLDERS = {"--keep"}  # of runs that are made; as is --run-dir of a training: never one that holds anything
+# Of runs that are made, and of traces: as is --run-dir of a training, never one that holds anything.
+FOLDERS = {"--keep", "--trace"}
 
 
 class Case(NamedTuple):
@@ -101,7 +103,8 @@ class Case(NamedTuple):
 
 def outputs_of(command: Command) -> list[str]:
     """Flags of files to write; a page is a new folder."""
-    return [flag.name for flag in command.flags if flag.name in OUTPUTS and command.script != "explore"]
+    named = {*OUTPUTS} - FOLDERS
+    return [flag.name for flag in command.flags if flag.name in named and command.script != "explore"]
 
 
 def cases() -> Iterator[Case]:
@@ -446,6 +449,9 @@ OTHERWISE = {
     "jaxae/training/run_folder.py: open": "metrics.jsonl, which alone is appended to",
     "jaxae/cli/command_line.py: open": "the null device",
     "jaxae/bench/worker.py: open": "the pipe to the process that asked",
+    "jaxae/bench/pair/page.py: savefig": "into memory",
+    "jaxae/commands/bench.py: save": "a result's own, by the one writer",
+    "jaxae/training/native_lines.py: open": "a descriptor of its own to a standard stream",
     "torch_ref/record.py: savez": "into memory",
     "torch_ref/checkpoint.py: save": "into memory",
     "torch_ref/checkpoint.py: open": "the temporary file, or a device",
