@@ -19,7 +19,6 @@ OUTPUTS = (
     "--onnx",
     "--page",
     "--stablehlo",
-    "--trace",
     "destination",
     "dst",
 )

@@ -214,7 +214,7 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--threads": ("", "1"),
         "--plot": ("", "plot.png"),
         "--compare": ("", "{benchmark}"),
-        "--trace": ("", "traces"),
+        "--trace": ("",),  # a new folder: tests/bench/test_pair.py
         # A network of one's own: tests/bench/test_pair.py
         **dict.fromkeys(("--pair", "--pair-contenders", "--tolerance", "--bfloat16-tolerance", "--page"), ("",)),
     },

@@ -103,8 +103,7 @@ class Case(NamedTuple):
 
 def outputs_of(command: Command) -> list[str]:
     """Flags of files to write; a page is a new folder."""
-    named = {*OUTPUTS} - FOLDERS
-    return [flag.name for flag in command.flags if flag.name in named and command.script != "explore"]
+    return [flag.name for flag in command.flags if flag.name in OUTPUTS and command.script != "explore"]
 
 
 def cases() -> Iterator[Case]:

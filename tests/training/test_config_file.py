@@ -46,7 +46,7 @@ def trained(command, monkeypatch, tmp_path):
     """The settings that a command trains with, where the training itself is left out."""
     came: list[RunConfig] = []
 
-    def read(flags: TrainFlags, *, original_order: bool = False):
+    def read(flags: TrainFlags, *, original_order: bool = False, quietly: bool = False):
         size = flags.size or 28
         return dataclasses.replace(load("digits", size=size), class_names=())
 
