@@ -15,7 +15,6 @@ from jaxae.bench.runner import Task
 from jaxae.bench.settings import BenchmarkSettings
 from jaxae.bench.statistics import Spread, largest_gap, times_faster
 from jaxae.bench.worker import Worker, WorkerError
-from jaxae.errors import InputError
 
 GATE_STEPS = 20
 
@@ -101,9 +100,7 @@ class Case:
             try:
                 worker.ask("write", path=self._problem, model=self.model, batch_size=self.batch_size, **chosen)
             except WorkerError as error:
-                if error.kind == "input":
-                    raise InputError(error.reason) from None
-                raise InputError(f"expected a problem for all contenders, got {error.reason}") from None
+                raise error.refusal("a problem for all contenders") from None
 
     def _start(self, contender: Contender) -> Worker:
         # Compiled anew by each contender, so that the time it takes is its own.

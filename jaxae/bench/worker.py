@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxae.ending import end_with_parent
+from jaxae.errors import InputError
 
 # What JSON has: each question has its own fields, each handler its own answer.
 JSONValue = Any
@@ -39,6 +40,10 @@ class WorkerError(Exception):
         super().__init__(f"{kind}: {reason}")
         self.kind: Trouble = kind
         self.reason = reason
+
+    def refusal(self, expected: str) -> InputError:
+        """What a user is told: the refusal that it was in the worker, else that this was expected."""
+        return InputError(self.reason if self.kind == "input" else f"expected {expected}, got {self.reason}")
 
 
 class Worker(contextlib.AbstractContextManager["Worker"]):

@@ -1,9 +1,11 @@
 """Measure how fast PyTorch and JAX train the post's models, or a network of your own, on this machine."""
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -15,6 +17,9 @@ from jaxae.errors import InputError
 from jaxae.storage.figures import figure_format
 from jaxae.storage.files import check_writable
 
+Result = TypeVar("Result", bench.BenchmarkResult, bench.PairResult)
+# Where each is to be written, if anywhere, and by what.
+Files = Sequence[tuple[Path | None, Callable[[Result, Path], None]]]
 DEFAULTS = bench.BenchmarkSettings()
 NOTHING = default("no file", "PATH")
 # Settings that a pair has too; the others are of the post's models.
@@ -75,17 +80,7 @@ def main(
             raise InputError(f"expected --pair beside --{flag}, got none")
     earlier = None if compare is None else bench.read(compare)
     result = bench.run(settings, log=_log)
-    # A reader who leaves early loses no file, a disk that is full no table.
-    try:
-        if json is not None:
-            bench.save(result, json)
-        if plot is not None:
-            bench.plot(result, plot)
-    finally:
-        bench.print_report(result, earlier)
-        print(result.to_json(), flush=True)
-    if result.interrupted:
-        raise KeyboardInterrupt
+    _tell(result, [(json, bench.save), (plot, bench.plot)], partial(bench.print_report, result, earlier))
     _end(result.retraced)
 
 
@@ -112,23 +107,27 @@ def _measure_pair(
     page: Path | None,
 ) -> None:
     result = bench.compare_file(pair, settings, log=_log)
-    try:
-        if json is not None:
-            result.save(json)
-        if plot is not None:
-            bench.plot_pair(result, plot)
-        if page is not None:
-            bench.write_page(result, page)
-    finally:
-        bench.print_pair(result, earlier)
-        print(result.to_json(), flush=True)
-    if result.interrupted:
-        raise KeyboardInterrupt
+    files = [(json, bench.PairResult.save), (plot, bench.plot_pair), (page, bench.write_page)]
+    _tell(result, files, partial(bench.print_pair, result, earlier))
     if not result.compared:
         reasons = [f"{row.label}: {row.reason}" for row in result.rows if row.reason]
         print(f"error: expected times of both frameworks, got {'; '.join(reasons[:1])}", file=sys.stderr)
         sys.exit(1)
     _end(result.retraced)
+
+
+def _tell(result: Result, files: Files[Result], print_tables: Callable[[], None]) -> None:
+    """Write a result's files, and print its tables and its JSON; then end, if it was interrupted."""
+    # A reader who leaves early loses no file, a disk that is full no table.
+    try:
+        for path, write in files:
+            if path is not None:
+                write(result, path)
+    finally:
+        print_tables()
+        print(result.to_json(), flush=True)
+    if result.interrupted:
+        raise KeyboardInterrupt
 
 
 def _log(line: str) -> None:

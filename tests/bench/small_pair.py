@@ -58,7 +58,7 @@ def square(result: Any, x: Any) -> Any:
 
 
 def sgd(rate: float) -> Any:
-    return (lambda parameters: torch.optim.SGD(parameters, rate, momentum=0.9), optax.sgd(0.1, momentum=0.9))
+    return (lambda parameters: torch.optim.SGD(parameters, rate, momentum=0.9), optax.sgd(rate, momentum=0.9))
 
 
 PAIR = NetworkPair(

@@ -449,7 +449,6 @@ OTHERWISE = {
     "jaxae/cli/command_line.py: open": "the null device",
     "jaxae/bench/worker.py: open": "the pipe to the process that asked",
     "jaxae/bench/pair/page.py: savefig": "into memory",
-    "jaxae/commands/bench.py: save": "a result's own, by the one writer",
     "jaxae/training/native_lines.py: open": "a descriptor of its own to a standard stream",
     "torch_ref/record.py: savez": "into memory",
     "torch_ref/checkpoint.py: save": "into memory",

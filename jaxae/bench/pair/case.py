@@ -16,7 +16,6 @@ from jaxae.bench.rounds import Answering, time_in_turns, trace_all
 from jaxae.bench.runner import FrameworkInfo
 from jaxae.bench.statistics import interval, largest_gap, times_faster
 from jaxae.bench.worker import JSONValue, WorkerError
-from jaxae.errors import InputError
 
 
 class Living(Answering, Protocol):
@@ -136,9 +135,7 @@ class PairCase:
                 info = FrameworkInfo(*worker.ask("describe", device=self.settings.device))
             except WorkerError as error:
                 worker.close()
-                if error.kind == "input":
-                    raise InputError(error.reason) from None
-                raise InputError(f"expected {contender.framework} to start, got {error.reason}") from None
+                raise error.refusal(f"{contender.framework} to start") from None
             self.frameworks[contender.framework] = info
         return worker
 

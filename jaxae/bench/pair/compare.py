@@ -13,7 +13,6 @@ from jaxae.bench.pair.result import PairEnvironment, PairResult
 from jaxae.bench.pair.settings import PairSettings
 from jaxae.bench.result import Gate
 from jaxae.bench.worker import Worker, WorkerError
-from jaxae.errors import InputError
 from jaxae.storage.files import check_new_folder
 
 if TYPE_CHECKING:
@@ -136,9 +135,7 @@ def compare_file(name: str, settings: PairSettings = _SETTINGS, *, log: Log = la
             try:
                 proof, batch = worker.ask("prepare", name=name, folder=folder)
             except WorkerError as error:
-                if error.kind == "input":
-                    raise InputError(error.reason) from None
-                raise InputError(f"expected {name} to make a pair, got {error.reason}") from None
+                raise error.refusal(f"{name} to make a pair") from None
 
         def start(contender: PairContender) -> Worker:
             return _worker(contender, folder, settings, cores)
