@@ -229,15 +229,17 @@ def with_parameters(config: ModelConfig, parameters: Parameters) -> Model:
         InputError: If this process was forked from one in which JAX had started.
     """
     check_not_forked()
-    graphdef, _ = nnx.split(_shapes(config))
+    graphdef, _ = nnx.split(_shapes(config, jnp.result_type(float)))
     return nnx.merge(graphdef, parameters)
 
 
 def parameter_shapes(config: ModelConfig) -> Parameters:
     """The shapes and dtypes of a model's parameters, as a nested dict; nothing is computed."""
-    return parameters_of(_shapes(config))
+    return parameters_of(_shapes(config, jnp.result_type(float)))
 
 
 @cache
-def _shapes(config: ModelConfig) -> Model:
+def _shapes(config: ModelConfig, dtype: jnp.dtype) -> Model:
+    """An abstract model; `dtype` is what JAX makes of a float now: a change of x64 is not answered from before it."""
+    del dtype
     return nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))

@@ -11,7 +11,7 @@ import torch_ref
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig, DenseVAEConfig
 from jaxae.errors import InputError
 from jaxae.network.dense_vae import DenseVAE
-from jaxae.network.models import Autoencoder, ConditionalVAE, build, init_parameters, with_parameters
+from jaxae.network.models import Autoencoder, ConditionalVAE, build, init_parameters, parameter_shapes, with_parameters
 from jaxae.network.parameters import parameters_of
 from jaxae.port import from_torch, to_torch
 from jaxae.port.reference import reference_module
@@ -153,6 +153,13 @@ def test_parameters_are_the_same_bits_however_they_are_compiled(config):
     alone = init_parameters(config, jax.random.key(4))
     within = jax.jit(lambda key: init_parameters(config, key))(jax.random.key(4))
     assert jax.tree.all(jax.tree.map(np.array_equal, alone, within))
+
+
+@pytest.mark.parametrize("config", [AutoencoderConfig(), ConditionalVAEConfig()], ids=["ae", "cvae"])
+def test_shapes_follow_a_change_of_x64(config):
+    for enabled, dtype in [(True, "float64"), (False, "float32"), (True, "float64")]:
+        with jax.enable_x64(enabled):
+            assert {str(leaf.dtype) for leaf in jax.tree.leaves(parameter_shapes(config))} == {dtype}
 
 
 @pytest.mark.parametrize(
