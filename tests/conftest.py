@@ -45,6 +45,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RESTING_BYTES = 1_500_000_000  # resident memory of a worker, above which what it compiled is dropped between two tests
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--processes 4` has four processes train together in tests/training/test_processes.py."""
+    parser.addoption("--processes", type=int, default=2, help="number of processes that train together (default: 2)")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def no_programs_kept() -> Iterator[None]:
     """Drop a file's compiled programs when it ends: a worker that keeps all takes gigabytes."""

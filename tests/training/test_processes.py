@@ -22,7 +22,6 @@ from jaxae.training.agreement import differences
 from jaxae.training.fit import FitResult
 from jaxae.training.runtime import make_mesh
 
-COUNT = 2
 GAP = 1e-9
 JOINING = {"coordinator": "node0:1234", "num_processes": 2, "process_id": 0}
 
@@ -66,7 +65,13 @@ def alone() -> FitResult:
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory) -> Together:
+def count(request: pytest.FixtureRequest) -> int:
+    """How many processes train together: two, or as many as pytest's `--processes` says."""
+    return int(request.config.getoption("--processes"))
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory, count) -> Together:
     folder = tmp_path_factory.mktemp("together")
 
     def stop(model, metrics):
@@ -82,13 +87,13 @@ def together(tmp_path_factory) -> Together:
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     started = [
         subprocess.Popen(
-            [sys.executable, script, str(folder), address, str(COUNT), str(index)],
+            [sys.executable, script, str(folder), address, str(count), str(index)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
         )
-        for index in range(COUNT)
+        for index in range(count)
     ]
     try:
         ended = [one.communicate(timeout=400) for one in started]
@@ -99,48 +104,48 @@ def together(tmp_path_factory) -> Together:
 
 
 @pytest.mark.parametrize(("name", "config"), [("ae", AE), ("vae", VAE), ("replay", REPLAY)])
-def test_they_train_what_one_process_trains(together, name, config):
-    assert together.found(0)["devices"] == COUNT
+def test_they_train_what_one_process_trains(together, count, name, config):
+    assert together.found(0)["devices"] == count
     result = train_alone(config)
     assert_same(result, together.weights(name))
     costs = [line["test_cost"] for line in result.metrics if "test_cost" in line]
     assert together.found(0)[name]["costs"] == pytest.approx(costs, rel=GAP)
-    for index in range(1, COUNT):
+    for index in range(1, count):
         others = together.weights(name, index)
         assert all(np.array_equal(leaf, others[key]) for key, leaf in together.weights(name).items())
 
 
-def test_the_first_alone_writes(together):
+def test_the_first_alone_writes(together, count):
     assert together.found(0)["told"] > 0
-    assert together.found(1)["told"] == 0
-    assert together.out == [""] * COUNT
+    assert [together.found(index)["told"] for index in range(1, count)] == [0] * (count - 1)
+    assert together.out == [""] * count
     assert (together.folder / "ae" / "weights.safetensors").exists()
 
 
-def test_they_resume_what_one_process_began(together, alone):
+def test_they_resume_what_one_process_began(together, alone, count):
     assert_same(alone, together.weights("resumed-from-one"))
-    lines = {together.found(index)["resumed-from-one"]["lines"] for index in range(COUNT)}
+    lines = {together.found(index)["resumed-from-one"]["lines"] for index in range(count)}
     assert lines == {together.found(0)["ae"]["lines"]}
 
 
 @pytest.mark.parametrize("name", ["stopped", "lost"])
-def test_one_process_resumes_what_they_began(together, alone, name):
+def test_one_process_resumes_what_they_began(together, alone, count, name):
     assert list((together.folder / name / "checkpoints").iterdir())
-    with pytest.warns(UserWarning, match="resuming with (processes|devices) 1, not 2"):
+    with pytest.warns(UserWarning, match=f"resuming with (processes|devices) 1, not {count}"):
         result = train_alone(AE, run_dir=together.folder / name, log_every=4, resume=True)
     assert_same(result, {key: np.asarray(leaf) for key, leaf in named_leaves(alone.state.parameters).items()})
 
 
-def test_a_signal_to_one_stops_all_at_the_same_step(together):
-    told = [together.found(index)["stopped"] for index in range(COUNT)]
+def test_a_signal_to_one_stops_all_at_the_same_step(together, count):
+    told = [together.found(index)["stopped"] for index in range(count)]
     assert {number for number, _ in told} == {15}
     assert len({line.partition(", which")[0] for _, line in told}) == 1
 
 
-def test_other_settings_in_one_are_refused_in_all(together):
-    for index in range(COUNT):
+def test_other_settings_in_one_are_refused_in_all(together, count):
+    for index in range(count):
         assert together.found(index)["unlike"] == (
-            "expected the same in all processes, got learning_rate 0.02 in process 1, 0.01 in 0"
+            f"expected the same in all processes, got learning_rate 0.02 in process {count - 1}, 0.01 in 0"
         )
 
 
