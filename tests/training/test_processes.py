@@ -67,7 +67,7 @@ def alone() -> FitResult:
 @pytest.fixture(scope="module")
 def count(request: pytest.FixtureRequest) -> int:
     """How many processes train together: two, or as many as pytest's `--processes` says."""
-    return int(request.config.getoption("--processes"))
+    return request.config.option.processes
 
 
 @pytest.fixture(scope="module")
