@@ -27,7 +27,7 @@ from jaxae.training.runtime import configure
 from jaxae.training.state import Hyperparameters
 from jaxae.training.trainer import Trainer
 
-STEPS, TAKES = 100, 5  # steps of a program's call, and timed calls
+STEPS, TAKES = 40, 5  # steps of a program's call, and timed calls
 
 
 @dataclass(frozen=True)
