@@ -50,7 +50,8 @@ def main(
         plot: PNG file to draw the figure to.
         compare: JSON file of an earlier result, to print beside this one.
         pair: Function that makes a network of your own, FILE.py:make or package.module:make: it returns a torch module,
-            an NNX module, inputs, a torch loss, a JAX loss, and perhaps a torch and an optax optimizer.
+            an NNX or Linen module or (function, parameters), inputs, a torch loss, a JAX loss, and perhaps a torch and
+            an optax optimizer.
         pair_contenders: Names of the contenders on a pair, out of torch_eager, torch_compile, torch_fullgraph,
             torch_reduce_overhead, torch_max_autotune, jax_jit, jax_donated, jax_scan, torch_bfloat16,
             torch_compile_bfloat16, jax_bfloat16 and jax_scan_bfloat16.

@@ -1,7 +1,9 @@
 """Small networks in both frameworks, with what their training takes."""
 
+from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -10,6 +12,7 @@ from flax import linen, nnx
 
 from jaxae.bench import PairSettings
 from jaxae.bench.pair.networks import NetworkPair
+from jaxae.port import LinenView
 
 IMAGES = np.random.default_rng(0).normal(size=(8, 2, 5, 4))
 LABELS = np.random.default_rng(1).integers(0, 3, 8)
@@ -83,3 +86,40 @@ def layers() -> NetworkPair:
 
     ours: Any = nnx.bridge.ToNNX(Net(), rngs=nnx.Rngs(0)).lazy_init(jnp.zeros((2, 4)))
     return NetworkPair(Layer(), ours, (5, 4), square, square)
+
+
+def linen_net() -> NetworkPair:
+    """Images, and a call of one's own, in a Linen module that has no variables yet."""
+
+    class Net(linen.Module):
+        @linen.compact
+        def __call__(self, x: Any, scale: float) -> Any:
+            x = jnp.tanh(scale * linen.Conv(3, (3, 2), padding="VALID", name="conv")(x))
+            return linen.Dense(3, name="head")(x.transpose(0, 3, 1, 2).reshape(len(x), -1))
+
+    return replace(PAIR, torch_module=_without_norm(), nnx_module=Net(), nnx_call=lambda module, x: module(x, 1.0))
+
+
+def function_net() -> NetworkPair:
+    """A function of parameters and images."""
+    conv: Any = nnx.Conv(2, 3, (3, 2), padding="VALID", rngs=nnx.Rngs(0))
+    head: Any = nnx.Linear(27, 3, rngs=nnx.Rngs(0))
+    parameters = {
+        name: {"kernel": layer.kernel[...], "bias": layer.bias[...]} for name, layer in (("conv", conv), ("head", head))
+    }
+
+    view = LinenView(parameters, layers={"conv": linen.Conv(3, (3, 2), padding="VALID")})
+
+    def apply(parameters: Any, x: Any) -> Any:
+        window = ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(x, parameters["conv"]["kernel"], (1, 1), "VALID", dimension_numbers=window)
+        x = jnp.tanh(x + parameters["conv"]["bias"][None, None, None]).transpose(0, 3, 1, 2).reshape(len(x), -1)
+        return x @ parameters["head"]["kernel"] + parameters["head"]["bias"][None]
+
+    return replace(PAIR, torch_module=_without_norm(), nnx_module=(apply, view))
+
+
+def _without_norm() -> TorchNet:
+    module: Any = TorchNet()
+    module.norm = torch.nn.Identity()
+    return module

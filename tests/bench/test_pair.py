@@ -16,7 +16,20 @@ import optax
 import pytest
 import torch
 from flax import nnx
-from small_pair import IMAGES, LABELS, PAIR, SETTINGS, Layer, jax_loss, layers, sgd, square, torch_loss
+from small_pair import (
+    IMAGES,
+    LABELS,
+    PAIR,
+    SETTINGS,
+    Layer,
+    function_net,
+    jax_loss,
+    layers,
+    linen_net,
+    sgd,
+    square,
+    torch_loss,
+)
 
 from jaxae import bench
 from jaxae.bench import PairResult, PairRow
@@ -129,6 +142,13 @@ def test_every_way_to_compile_sees_the_whole_network(monkeypatch):
 def test_a_looser_tolerance_lets_it_through():
     rows = measured(replace(PAIR, jax_loss=lambda *given: 1.001 * jax_loss(*given)), "jax_jit", tolerance=1e-2)
     assert {row.status for row in rows.values()} == {"ok"}
+
+
+@pytest.mark.parametrize("make", [linen_net, function_net])
+def test_a_linen_module_and_a_function_of_parameters_are_timed_too(make):
+    """With torch's weights, images with channels last, and in bfloat16."""
+    rows = measured(make(), "jax_jit", "jax_scan", "jax_bfloat16", rounds=1)
+    assert {row.status for row in rows.values()} == {"ok"}, [row.reason for row in rows.values()]
 
 
 def test_a_linen_module_is_run_through_its_bridge(tmp_path):

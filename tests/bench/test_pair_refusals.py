@@ -11,7 +11,7 @@ import optax
 import pytest
 import torch
 from conftest import REPOSITORY
-from flax import nnx
+from flax import linen, nnx
 from small_pair import IMAGES, PAIR, FlaxNet, jax_loss, sgd, torch_loss
 
 from jaxae.bench import PairSettings
@@ -26,7 +26,10 @@ from jaxae.port import from_torch
     ("change", "told"),
     [
         ({"torch_module": torch_loss}, "expected a torch.nn.Module first, got function"),
-        ({"nnx_module": jax_loss}, "expected an nnx.Module second, got function"),
+        ({"nnx_module": jax_loss}, "expected an nnx.Module, a linen.Module, or a function and .* second, got function"),
+        ({"nnx_module": (jax_loss, [1])}, "a function and a dict of parameters second, got tuple"),
+        ({"nnx_module": (jax_loss, {"w": np.zeros(3)})}, "expected "),
+        ({"nnx_module": linen.Dense(3, dtype="none")}, "a Linen module that makes its variables .*, got TypeError: "),
         (
             {"torch_loss": lambda result, *_: result},
             r"a torch loss that returns a scalar .*, got a tensor of shape \(8, 3\)",
@@ -93,7 +96,7 @@ NET = """
 import numpy as np
 import optax
 import torch
-from flax import nnx
+from flax import linen, nnx
 
 from layers import WIDTH
 
@@ -144,7 +147,7 @@ def test_a_pair_of_a_file_runs_in_processes_of_its_own(tmp_path, command):
 DRAWN = """
 import numpy as np
 import torch
-from flax import nnx
+from flax import linen, nnx
 
 calls = 0
 

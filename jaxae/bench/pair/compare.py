@@ -18,9 +18,8 @@ from jaxae.storage.files import check_new_folder
 if TYPE_CHECKING:
     import optax
     import torch
-    from flax import nnx
 
-    from jaxae.bench.pair.networks import TorchOptimizer
+    from jaxae.bench.pair.networks import JaxNetwork, TorchOptimizer
     from jaxae.port.options import PortOptions
     from jaxae.port.trial import Inputs
 
@@ -30,7 +29,7 @@ _SETTINGS = PairSettings()
 
 def compare(
     torch_module: "torch.nn.Module",
-    nnx_module: "nnx.Module",
+    nnx_module: "JaxNetwork",
     inputs: "Inputs",
     torch_loss: "Callable[..., torch.Tensor]",
     jax_loss: Callable[..., object],
@@ -57,7 +56,10 @@ def compare(
 
     Args:
         torch_module: Torch network.
-        nnx_module: Its twin; a `nnx.bridge.ToNNX` of a Linen module that has its variables will do.
+        nnx_module: Its twin: an NNX module; a Linen module, which makes its own variables, or a `nnx.bridge.ToNNX` of
+            one; or a pair of a function of parameters and inputs, and its parameters, a dict of Flax's names
+            ({"layer": {"kernel": ..., "bias": ...}}), or a `jaxae.port.LinenView` of it where shapes leave open which
+            layers they are of.
         inputs: Argument of the torch network, or a tuple of them: arrays, or shapes of arrays of normal numbers.
         torch_loss: Function of torch's result, the inputs and the targets that gives a scalar.
         jax_loss: The same of the twin's result, inputs and targets.
@@ -111,7 +113,7 @@ def compare_file(name: str, settings: PairSettings = _SETTINGS, *, log: Log = la
     Each contender runs in a process of its own, which calls the function again: what it makes must be of the same
     structure each time; its weights, inputs and targets are then those of the first call. Otherwise as `compare`.
 
-    It returns a torch module, an NNX module, inputs, torch's loss and JAX's, and perhaps torch's optimizer and optax's,
+    It returns a torch module, a JAX network, inputs, torch's loss and JAX's, and perhaps torch's optimizer and optax's,
     as a tuple; or a dict of arguments of `compare`, names, flatten and unflatten as its "options".
 
     Args:

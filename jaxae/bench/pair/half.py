@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxae.bench.contenders import Framework
-from jaxae.bench.pair.networks import NetworkPair
+from jaxae.bench.pair.networks import NetworkPair, call
 from jaxae.bench.pair.weights import fill_nnx, fill_torch, write_nnx, write_torch
 from jaxae.errors import InputError, brief
 from jaxae.port.users_code import named
@@ -43,11 +43,6 @@ class Half(NamedTuple):
 Halves = Mapping[Framework, Half]
 
 
-def call(module: Callable[..., object], *inputs: object) -> object:
-    """The usual call of a network; one that torch.compile sees through, as it does not through `operator.call`."""
-    return module(*inputs)
-
-
 def torch_adam(parameters: "Iterable[torch.Tensor]") -> "torch.optim.Optimizer":
     """Torch's usual optimizer."""
     import torch
@@ -66,6 +61,9 @@ def half_of(
         return Half(module, tuple(inputs), tuple(targets), pair.torch_loss, pair.torch_call or call, make_optimizer)
     import optax
 
+    from jaxae.bench.pair.forms import in_nnx
+
+    pair = in_nnx(pair)
     optimizer = optax.adam(LEARNING_RATE) if pair.optimizers is None else pair.optimizers[1]
     return Half(pair.nnx_module, tuple(inputs), tuple(targets), pair.jax_loss, pair.nnx_call or call, optimizer)
 

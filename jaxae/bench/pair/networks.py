@@ -11,11 +11,21 @@ from jaxae.port.trial import Inputs
 if TYPE_CHECKING:
     import optax
     import torch
-    from flax import nnx
+    from flax import linen, nnx
 
-MADE = "torch module, NNX module, inputs, torch loss and JAX loss, and perhaps two optimizers"
+    from jaxae.port import LinenView
+
+    # An NNX module, a Linen module, or a function of parameters and inputs with the parameters.
+    JaxNetwork = nnx.Module | linen.Module | tuple[Callable[..., Any], Mapping[str, Any] | LinenView]
+
+MADE = "torch module, JAX network, inputs, torch loss and JAX loss, and perhaps two optimizers"
 # From parameters to an optimizer.
 TorchOptimizer = Callable[..., "torch.optim.Optimizer"]
+
+
+def call(module: Callable[..., object], *inputs: object) -> object:
+    """The usual call of a network; one that torch.compile sees through, as it does not through `operator.call`."""
+    return module(*inputs)
 
 
 @dataclass(frozen=True)
@@ -23,7 +33,7 @@ class NetworkPair:
     """A network in both frameworks, with what its training takes; the fields are arguments of `jaxae.bench.compare`."""
 
     torch_module: "torch.nn.Module"
-    nnx_module: "nnx.Module"
+    nnx_module: "JaxNetwork"
     inputs: Inputs
     torch_loss: Callable[..., "torch.Tensor"]
     jax_loss: Callable[..., object]

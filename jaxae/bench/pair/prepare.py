@@ -14,8 +14,9 @@ import numpy as np
 from flax import nnx
 
 from jaxae.bench.contenders import Framework
-from jaxae.bench.pair.half import Half, bare, call, half_of, make_pair, read_half, write_halves
-from jaxae.bench.pair.networks import NetworkPair
+from jaxae.bench.pair.forms import in_nnx
+from jaxae.bench.pair.half import Half, bare, half_of, make_pair, read_half, write_halves
+from jaxae.bench.pair.networks import NetworkPair, call
 from jaxae.errors import InputError, brief
 from jaxae.port import from_torch
 from jaxae.port.trial import Inputs, move_channels, read_inputs, taken_by
@@ -61,10 +62,9 @@ def prepare(pair: NetworkPair) -> tuple[Prepared, dict[Framework, Half]]:
 
     if not (hasattr(pair.torch_module, "state_dict") and hasattr(pair.torch_module, "named_modules")):
         raise InputError(f"expected a torch.nn.Module first, got {type(pair.torch_module).__name__}")
-    if not isinstance(pair.nnx_module, nnx.Module):
-        raise InputError(f"expected an nnx.Module second, got {type(pair.nnx_module).__name__}")
+    pair = in_nnx(pair)
     module = copied(bare(pair.torch_module)).cpu().float()
-    twin = nnx.clone(pair.nnx_module)
+    twin: nnx.Module = nnx.clone(pair.nnx_module)  # type: ignore[assignment]  a module, of `in_nnx`
     calls: dict[str, Any] = {"torch_call": pair.torch_call, "nnx_call": pair.nnx_call}
     report = from_torch(
         twin, module, inputs=pair.inputs, nnx_inputs=pair.nnx_inputs, dtype=jnp.float32, **calls, **pair.options

@@ -179,7 +179,8 @@ def viewed(
     given = inputs if nnx_inputs is None else nnx_inputs
     if isinstance(module, LinenView):
         known = module.view__linen
-        runs = given is not None and known.guessed
+        # Without the module there is nothing to run, and what was said of the layers would be forgotten.
+        runs = given is not None and known.guessed and known.module is not None
         return LinenView(module, inputs=given, call=nnx_call) if runs else module
     if isinstance(module, nnx.bridge.ToNNX):
         return LinenView(module, inputs=given, call=nnx_call)
