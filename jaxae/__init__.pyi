@@ -19,6 +19,9 @@ from .data.dataset import Split as Split
 from .data.dataset import load as load
 from .data.pixels import as_unit_float as as_unit_float
 from .data.saving import save_arrays as save_arrays
+from .data.stream.streamed import StreamedDataset as StreamedDataset
+from .data.stream.streamed import stream as stream
+from .data.stream.writing import write_stream as write_stream
 from .errors import DivergenceError as DivergenceError
 from .errors import InputError as InputError
 from .errors import StoppedError as StoppedError

@@ -11,6 +11,7 @@ from jaxae.bounds import Count, check, check_fits
 from jaxae.config import AutoencoderConfig, ModelConfig, RunConfig, VAEConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_array, check_images, check_labels
+from jaxae.data.stream.streamed import StreamedDataset, count_of
 from jaxae.errors import InputError
 from jaxae.network.models import parameter_shapes
 from jaxae.network.parameters import named_leaves
@@ -20,7 +21,9 @@ from jaxae.training.runtime import MODEL_AXIS
 Pair = tuple[Num[np.ndarray, "..."], Int[np.ndarray, "..."]]
 
 
-def check_training(config: RunConfig, dataset: Dataset, mesh: Mesh | None = None, *, models: int = 1) -> None:
+def check_training(
+    config: RunConfig, dataset: Dataset | StreamedDataset, mesh: Mesh | None = None, *, models: int = 1
+) -> None:
     """Refuse a training that cannot come to its end.
 
     Args:
@@ -33,9 +36,10 @@ def check_training(config: RunConfig, dataset: Dataset, mesh: Mesh | None = None
         InputError: If the data do not suit the model or the batch size, there would be more steps than int32 counts or
             none after the warm-up, or parameters, moments and a batch do not fit into memory.
     """
-    for split in (dataset.train, dataset.test):
+    held = [dataset.test] if isinstance(dataset, StreamedDataset) else [dataset.train, dataset.test]
+    for split in held:
         check_split(config.model, split, dataset.num_classes)
-    count, size = len(dataset.train.labels), config.train.batch_size
+    count, size = count_of(dataset), config.train.batch_size
     if size > count:
         raise InputError(f"expected a batch size of at most the {count} training examples, got {size}")
     total = config.train.epochs * -(-count // size)
@@ -57,8 +61,17 @@ def check_training(config: RunConfig, dataset: Dataset, mesh: Mesh | None = None
             )
     if mesh is not None:
         kept = int(config.train.keeps_best)
-        images = [dataset.train, dataset.test]
-        check_memory(program_of(config, mesh), batch_size=size, models=models, images=images, kept=kept)
+        check_memory(program_of(config, mesh), batch_size=size, models=models, images=held, kept=kept)
+
+
+def check_chunk(config: RunConfig, dataset: StreamedDataset, log_every: int) -> None:
+    """Refuse chunks of a streamed training that do not fit into memory: one is trained on, one is read.
+
+    Raises:
+        InputError: If they do not.
+    """
+    nbytes = 2 * log_every * config.train.batch_size * math.prod(dataset.image_shape)
+    check_fits(f"two chunks of {log_every} batches", nbytes)
 
 
 def check_split(model: ModelConfig, split: Pair, num_classes: int) -> None:

@@ -3,8 +3,9 @@
 import signal
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,16 +15,18 @@ from jax.sharding import Mesh
 from jaxae.bounds import Amount, Count, check
 from jaxae.config import RunConfig
 from jaxae.data.dataset import Dataset
+from jaxae.data.stream.streamed import StreamedDataset, StreamedSplit, count_of
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.pixel_cost import bits_per_dimension
 from jaxae.training.agreement import agreed, check_alike, from_first
 from jaxae.training.best import out_of_patience
 from jaxae.training.checkpoint import Checkpoints
-from jaxae.training.checks import check_training
+from jaxae.training.checks import check_chunk, check_training
 from jaxae.training.course import course_of
+from jaxae.training.feed import Chunk, chunks_in_memory, chunks_of_stream
 from jaxae.training.placement import here, put_examples, put_state
-from jaxae.training.plan import evaluation_plan
+from jaxae.training.plan import Plan, evaluation_plan
 from jaxae.training.processes import process_count, process_index
 from jaxae.training.program import Corruption, Program, program_of
 from jaxae.training.progress import Progress
@@ -48,7 +51,7 @@ AfterEpoch = Callable[[Model, list[MetricsLine]], None]
 
 def fit(
     config: RunConfig,
-    dataset: Dataset,
+    dataset: Dataset | StreamedDataset,
     *,
     run_dir: str | Path | None = None,
     resume: bool = False,
@@ -67,7 +70,7 @@ def fit(
 
     Args:
         config: Model, training and the name of the data; a preset, perhaps with `replace`.
-        dataset: Data set to train on, as `jaxae.load` returns it.
+        dataset: Data set to train on, as `jaxae.load` returns it, or `jaxae.stream`, whose training set stays on disk.
         run_dir: Folder for configuration, metrics, checkpoints and weights; else none is written.
         resume: Continue from the run directory's newest checkpoint, to the very bits.
         mesh: Devices that share a batch; by default as many as `make_mesh` gives.
@@ -93,10 +96,12 @@ def fit(
     config = config.replace(class_names=dataset.class_names)
     check("log_every", log_every, Count)
     check("checkpoint_seconds", checkpoint_seconds, Amount)
+    if isinstance(dataset, StreamedDataset):
+        check_chunk(config, dataset, log_every)
     if corrupt is not None and config.train.replay != "no":
         raise InputError("expected no corruption in a replay, whose random stream has none, got one")
     log = log or (lambda line: None)
-    program = program_of(config, mesh, corrupt)
+    program = replace(program_of(config, mesh, corrupt), streams=isinstance(dataset, StreamedDataset))
     if process_count() > 1:
         arguments = {"run_dir": run_dir is not None, "resume": resume, "log_every": log_every}
         # The data by their digest: the same have other paths on other machines.
@@ -163,7 +168,7 @@ class _Run:
     def __init__(
         self,
         config: RunConfig,
-        dataset: Dataset,
+        dataset: Dataset | StreamedDataset,
         program: Program,
         log: Callable[[str], None],
         log_every: int,
@@ -175,12 +180,13 @@ class _Run:
         self.log_every = log_every
         self.after_epoch = after_epoch
         self.keeper = keeper
-        count = len(dataset.train.labels)
+        count = count_of(dataset)
+        self.train_set = dataset.train
         self.schedule = make_schedule(config, count)
         self.trainer = Trainer.start(
             program,
             self.schedule.init_parameters(),
-            dataset.train,
+            None if isinstance(dataset, StreamedDataset) else dataset.train,
             hyperparameters_of(config),
             course_of(config, count),
             keep_best=config.train.keeps_best,
@@ -246,20 +252,24 @@ class _Run:
     def _train_epoch(self, epoch: int, progress: Progress, stop: StopSignal) -> None:
         plan = self.schedule.plan(epoch)
         pending: tuple[int, int, Metrics] | None = None
-        for begin in range(self.steps_taken - int(plan.first_step), self.steps_per_epoch, self.log_every):
-            end = min(begin + self.log_every, self.steps_per_epoch)
-            placed = self.trainer.place(plan, begin, self.log_every)
-            metrics = self.trainer.take(placed, end - begin)
-            # A chunk late: reading the costs of this one would leave the devices idle meanwhile.
-            if pending:
-                self._record(epoch, *pending, progress)
-            pending = (begin, end, metrics)
-            if stop():
-                break
+        with closing(self._chunks(plan, self.steps_taken - int(plan.first_step))) as chunks:
+            for begin, end, placed, examples in chunks:
+                metrics = self.trainer.take(placed, end - begin, examples)
+                # A chunk late: reading the costs of this one would leave the devices idle meanwhile.
+                if pending:
+                    self._record(epoch, *pending, progress)
+                pending = (begin, end, metrics)
+                if stop():
+                    break
         if pending:
             self._record(epoch, *pending, progress)
         if self.steps_taken < plan.first_step + self.steps_per_epoch:
             self._stop_if_asked(stop)
+
+    def _chunks(self, plan: Plan, begin: int) -> Generator[Chunk]:
+        if isinstance(self.train_set, StreamedSplit):
+            return chunks_of_stream(self.trainer.program, self.train_set, plan, begin, self.log_every)
+        return chunks_in_memory(self.trainer, plan, begin, self.log_every)
 
     def _record(self, epoch: int, begin: int, end: int, metrics: Metrics, progress: Progress) -> None:
         costs = np.asarray(metrics.cost)[: end - begin]

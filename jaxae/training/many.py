@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from jaxae.config import RunConfig, read_config
 from jaxae.data.dataset import Dataset
+from jaxae.data.stream.streamed import StreamedDataset
 from jaxae.errors import DivergenceError, InputError
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.parameters import Parameters
@@ -55,7 +56,7 @@ class ManyResult(NamedTuple):
 
 def fit_many(
     config: RunConfig,
-    dataset: Dataset,
+    dataset: Dataset | StreamedDataset,
     *,
     seeds: Sequence[int],
     learning_rates: Sequence[float] | None = None,
@@ -78,9 +79,11 @@ def fit_many(
         log: Function that takes a line per epoch, such as `print`.
 
     Raises:
-        InputError: If the data does not suit the model, or the sequences differ in length.
+        InputError: If the data are streamed or do not suit the model, or the sequences differ in length.
         DivergenceError: If a cost or gradient of any model is not finite.
     """
+    if isinstance(dataset, StreamedDataset):
+        raise InputError("expected data in memory to train many models at once, got streamed ones")
     if not len(seeds):
         raise InputError("expected one seed or more, got none")
     train = config.train

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Int, Num, Shaped
+from jaxtyping import Int, Int32, Num, Shaped, UInt8
 
 from jaxae.network.parameters import Parameters
 from jaxae.network.platform import traced_for
@@ -77,6 +77,33 @@ def plan_specs(plan: Plan) -> Specs:
     share, key = PartitionSpec(*models, None, DATA_AXIS), PartitionSpec(*models)
     noise = Noise._make((key, None) if plan.noise.eps is None else (None, share))
     return Plan._make((share, noise, WHOLE))
+
+
+def examples_spec(program: Program) -> PartitionSpec:
+    """How a training's examples lie on the devices: all on each, or, streamed, each its own."""
+    return PartitionSpec(DATA_AXIS) if program.streams else WHOLE
+
+
+def put_shares(
+    program: Program, shares: Sequence[tuple[UInt8[np.ndarray, "n ..."], Int32[np.ndarray, " n"]]]
+) -> Examples:
+    """Examples of a streamed chunk: to each of this process's devices in the mesh its own."""
+    sharding = NamedSharding(program.mesh, examples_spec(program))
+    devices = [program.mesh.devices.flat[place] for place in own_places(program)]
+
+    def put(parts: Sequence[np.ndarray]) -> jax.Array:
+        shape = (program.mesh.size * len(parts[0]), *parts[0].shape[1:])
+        placed = [jax.device_put(part, device) for part, device in zip(parts, devices, strict=True)]
+        return jax.make_array_from_single_device_arrays(shape, sharding, placed)
+
+    images, labels = zip(*shares, strict=True)
+    return Examples(put(images), put(labels))
+
+
+def own_places(program: Program) -> list[int]:
+    """Places in the mesh of this process's devices."""
+    own = {*program.mesh.local_devices}
+    return [place for place, device in enumerate(program.mesh.devices.flat) if device in own]
 
 
 def on_each_device(

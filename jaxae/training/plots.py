@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_unit_float
+from jaxae.data.stream.streamed import StreamedDataset
 from jaxae.network.apply import decode, encode
 from jaxae.network.models import Autoencoder, Model, with_parameters
 from jaxae.network.parameters import parameters_of
@@ -32,7 +33,12 @@ _AT_ONCE = 128
 
 
 def draw_run(
-    folder: Path, model: Model, metrics: Sequence[Mapping[str, float]], dataset: Dataset, *, whole: bool = True
+    folder: Path,
+    model: Model,
+    metrics: Sequence[Mapping[str, float]],
+    dataset: Dataset | StreamedDataset,
+    *,
+    whole: bool = True,
 ) -> list[str]:
     """Draw what a run directory shows of its model, on the test set; the names of the figures.
 

@@ -26,6 +26,7 @@ class Program:
             it is still to reconstruct the example.
         binarize: Whether an example's pixels are drawn 0 or 1, with the grey values as probabilities.
         reduction: Reduction of a batch's cost, as in `TrainConfig`.
+        streams: Whether steps are fed examples that each device has its own of, rather than the whole training set.
 
     Raises:
         InputError: If this process was forked from one in which JAX had started.
@@ -38,6 +39,7 @@ class Program:
     corrupt: Corruption | None = None
     binarize: bool = False
     reduction: Reduction = "post"
+    streams: bool = False
 
     def __post_init__(self) -> None:
         check_not_forked()

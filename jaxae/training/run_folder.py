@@ -9,7 +9,6 @@ codec.npz            tables of a compression, once the run has been used for one
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import warnings
@@ -26,6 +25,7 @@ import numpy as np
 from jaxae.bounds import check
 from jaxae.config import AS_FOUND, ModelConfig, RunConfig, read_config
 from jaxae.data.dataset import Dataset
+from jaxae.data.stream.streamed import StreamedDataset, digest_of
 from jaxae.ending import keep
 from jaxae.errors import InputError, brief
 from jaxae.network.fork import check_not_forked
@@ -223,11 +223,8 @@ class Circumstances:
     Each checkpoint carries them, and a resumed run is held against them.
     """
 
-    def __init__(self, dataset: Dataset, program: Program):
-        digest = hashlib.sha256()
-        for array in (*dataset.train, *dataset.test):
-            digest.update(np.ascontiguousarray(array).data)
-        self._data_digest = digest.hexdigest()
+    def __init__(self, dataset: Dataset | StreamedDataset, program: Program):
+        self._data_digest = digest_of(dataset)
         self._environment = {
             "device": program.mesh.devices.flat[0].device_kind,
             "devices": program.mesh.size,

@@ -20,7 +20,15 @@ from jaxae.network.fence import fenced
 from jaxae.network.losses import negative_elbo
 from jaxae.network.parameters import Parameters
 from jaxae.training.cost import draw_noise, noise_of_steps, summed_cost, take_batch
-from jaxae.training.placement import BY_MODEL, WHOLE, for_each_model, on_each_device, plan_specs, sum_over_devices
+from jaxae.training.placement import (
+    BY_MODEL,
+    WHOLE,
+    examples_spec,
+    for_each_model,
+    on_each_device,
+    plan_specs,
+    sum_over_devices,
+)
 from jaxae.training.plan import Plan
 from jaxae.training.program import Program
 from jaxae.training.state import Examples, Hyperparameters, Metrics, TrainState
@@ -45,7 +53,7 @@ def train_steps(
         The new state and the metrics of each of the plan's steps, zero for those not taken here. The cost of a
         refused step is NaN or infinite.
     """
-    specs = (WHOLE, WHOLE, plan_specs(plan), WHOLE, WHOLE)
+    specs = (WHOLE, examples_spec(program), plan_specs(plan), WHOLE, WHOLE)
     run = on_each_device(program, partial(_run_steps, program), specs, WHOLE)
     return run(state, data, plan, jnp.asarray(until, jnp.int32), hyperparameters)
 

@@ -25,14 +25,14 @@ class Trainer:
     Attributes:
         program: The program that trains; for many models its mesh is one of `divide_by_models`.
         state: The state as the last step left it; for many models with a leading axis.
-        examples: The training set on the program's devices.
+        examples: The training set on the program's devices; None where it is streamed.
         hyperparameters: Learning rate, beta and the like; for many models one of each.
         course: Course of the learning rate and of beta over the steps; by default both are constant.
     """
 
     program: Program
     state: TrainState
-    examples: Examples
+    examples: Examples | None
     hyperparameters: Hyperparameters
     course: Course = CONSTANT
 
@@ -41,19 +41,20 @@ class Trainer:
         cls,
         program: Program,
         parameters: Parameters | Sequence[Parameters],
-        split: tuple[Num[np.ndarray, "n ..."], Int[np.ndarray, " n"]],
+        split: tuple[Num[np.ndarray, "n ..."], Int[np.ndarray, " n"]] | None,
         hyperparameters: Hyperparameters,
         course: Course = CONSTANT,
         *,
         keep_best: bool = False,
     ) -> "Trainer":
-        """A training before its first step, from the parameters of one model or of many."""
+        """A training before its first step, from the parameters of one model or of many; streamed, of no split."""
         start = partial(init_state, program, keep_best=keep_best)
         if isinstance(parameters, dict):
             state = start(parameters)
         else:
             state = put_many_states(program, [start(one) for one in parameters])
-        return cls(program, state, put_examples(program, *split), hyperparameters, course)
+        examples = None if split is None else put_examples(program, *split)
+        return cls(program, state, examples, hyperparameters, course)
 
     @property
     def of_many(self) -> bool:
@@ -65,8 +66,8 @@ class Trainer:
         part = plan if length is None else part_of(plan, begin, length)
         return put_plan(self.program, part)
 
-    def take(self, placed: Plan, until: int | None = None) -> Metrics:
-        """Take the steps of a placed plan up to (without) its row `until`, or all.
+    def take(self, placed: Plan, until: int | None = None, examples: Examples | None = None) -> Metrics:
+        """Take the steps of a placed plan up to (without) its row `until`, or all, on the training set or on examples.
 
         The metrics are those of `train_steps`; they may be read later, while the devices go on.
         """
@@ -77,7 +78,9 @@ class Trainer:
             self.hyperparameters, int(placed.first_step), num_steps, self.program.float_dtype
         )
         best, state = self.state.best, self.state._replace(best=None)
-        state, metrics = train(state, self.examples, placed, until, hyperparameters, program=self.program)
+        examples = self.examples if examples is None else examples
+        assert examples is not None  # a streamed training brings them
+        state, metrics = train(state, examples, placed, until, hyperparameters, program=self.program)
         self.state = state._replace(best=best)
         return metrics
 
