@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,7 +26,8 @@ from jaxae.config import (
 )
 
 if TYPE_CHECKING:
-    pass
+    from jaxae.data.dataset import Dataset
+    from jaxae.data.stream.streamed import StreamedDataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,8 @@ class TrainFlags(DataFlags):
             (docs/scaling.md); each is started with the same flags but for --process-id.
         num_processes: Number of processes that train together.
         process_id: Number of this process among them, from 0; process 0 writes.
+        stream: Whether the training images are read from disk as they are needed (docs/streaming.md), of a folder that
+            jaxae convert wrote: auto is yes where a training in memory would take more than half of it.
         distributed: Whether the environment that SLURM, Open MPI or Kubernetes sets tells all three (auto).
     """
 
@@ -93,6 +97,7 @@ class TrainFlags(DataFlags):
     coordinator: Annotated[str | None, default("none", "HOST:PORT")] = None
     num_processes: Annotated[Workers | None, default("1", "INT")] = None
     process_id: Annotated[CountOrZero | None, default("0", "INT")] = None
+    stream: Literal["auto", "yes", "no"] = "auto"
     distributed: Literal["no", "auto"] = "no"
 
     def __post_init__(self) -> None:
@@ -115,6 +120,25 @@ class TrainFlags(DataFlags):
                 self.coordinator,
             )
             require(self.process_id < self.num_processes, "a process id below the number of processes", self.process_id)
+
+    def load_or_stream(self, *, original_order: bool = False, quietly: bool = False) -> "Dataset | StreamedDataset":
+        """The data set, in memory or streamed.
+
+        Raises:
+            InputError: If it cannot be had or read, or is streamed and asked to be read otherwise than it is.
+        """
+        from jaxae.data.dataset import check_data_dir
+        from jaxae.data.stream.streamed import is_to_stream, stream
+
+        if not is_to_stream(self.data, self.stream):
+            return self.load(original_order=original_order, quietly=quietly)
+        dataset = stream(self.data)
+        check_data_dir(self.data, self.data_dir)
+        asked = " ".join(self.asked())
+        require(not asked, "records that are streamed to be read as they are (jaxae convert takes such flags)", asked)
+        for note in () if quietly else dataset.notes:
+            print(f"note: {note}", file=sys.stderr)
+        return dataset
 
     def joined(self) -> contextlib.AbstractContextManager[None]:
         """In whose block this process trains together with others, where any are asked for.

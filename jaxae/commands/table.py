@@ -29,6 +29,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "features": ("features", "classify and cluster on codes"),
         "pretrain": ("pretrain", "fine-tune a pretrained encoder on few labels"),
         "explore": ("explore", "a page in the browser: drag a point, and what is decoded changes"),
+        "convert": ("convert", "write data as records, to train on more than memory holds"),
         "export": ("export", "write a model as ONNX or StableHLO, for other runtimes"),
     },
     "between torch and JAX": {

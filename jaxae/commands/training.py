@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from jaxae.data.dataset import Dataset
+    from jaxae.data.stream.streamed import StreamedDataset
     from jaxae.network.models import Model
     from jaxae.training.run_folder import MetricsLine
     from jaxae.training.trackers import Following, Tracker
@@ -55,7 +56,7 @@ def _train(name: str, preset: RunConfig, flags: TrainFlags, **settings: object) 
     config = config.replace(**{key: value for key, value in settings.items() if value is not None})
     if first:
         _check_trackers(flags)
-    dataset = flags.load(original_order=config.train.replay != "no", quietly=not first)
+    dataset = flags.load_or_stream(original_order=config.train.replay != "no", quietly=not first)
     if "num_classes" in settings and settings["num_classes"] is None:
         config = config.replace(num_classes=dataset.num_classes)
     config = _of_the_images(config, dataset)
@@ -97,9 +98,9 @@ def _beginning(preset: RunConfig, path: Path | None) -> RunConfig:
     return config
 
 
-def _of_the_images(config: RunConfig, dataset: "Dataset") -> RunConfig:
+def _of_the_images(config: RunConfig, dataset: "Dataset | StreamedDataset") -> RunConfig:
     """The settings with the sizes of the data's images, where a network takes images of any."""
-    shape = dataset.train.images.shape[1:]
+    shape = dataset.image_shape
     if isinstance(config.model, AutoencoderConfig):
         return config.replace(num_features=math.prod(shape))
     if isinstance(config.model, ConvVAEConfig):
@@ -122,7 +123,7 @@ class _Figures:
     """The figures of a run while it trains, and those who follow it."""
 
     folder: Path
-    dataset: "Dataset"
+    dataset: "Dataset | StreamedDataset"
     flags: TrainFlags
     config: RunConfig
     begun: float = field(default_factory=time.perf_counter)
@@ -210,7 +211,9 @@ def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures,
     return "\n".join([*lines, f"  jaxae port {ported}"])
 
 
-def _train_many(config: RunConfig, dataset: "Dataset", folder: Path, mesh: "Mesh", flags: TrainFlags) -> None:
+def _train_many(
+    config: RunConfig, dataset: "Dataset | StreamedDataset", folder: Path, mesh: "Mesh", flags: TrainFlags
+) -> None:
     from jaxae.storage.files import check_new_folder
     from jaxae.training.many import fit_many, save_many
 

@@ -9,7 +9,7 @@ from jaxae.bounds import told
 
 SUPPORTED = (
     "a folder of pictures or of class folders, .npz, .npy, .csv, IDX files, CIFAR's batches, SVHN's .mat, Hugging "
-    "Face's parquet or Arrow files"
+    "Face's parquet or Arrow files, what jaxae convert wrote"
 )
 _MOST_NEIGHBOURS = 1000  # files beside a missing one that are compared with it
 

@@ -103,7 +103,8 @@ def fit(
     log = log or (lambda line: None)
     program = replace(program_of(config, mesh, corrupt), streams=isinstance(dataset, StreamedDataset))
     if process_count() > 1:
-        arguments = {"run_dir": run_dir is not None, "resume": resume, "log_every": log_every}
+        streams = program.streams
+        arguments = {"run_dir": run_dir is not None, "resume": resume, "log_every": log_every, "streams": streams}
         # The data by their digest: the same have other paths on other machines.
         check_alike({**flat(config.replace(data="").to_json()), **arguments, **Circumstances(dataset, program).alike()})
     if process_index():

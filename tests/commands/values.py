@@ -71,6 +71,15 @@ OPEN_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--widths": ("4", "3 5"),
         **{**KL, **LIKELIHOOD, "--num-latent": ("", "1"), "--num-classes": ("", "10")},
     },
+    "convert": {
+        "data": ("{npz}", "mnist --data-dir {idx}", "digits", "{pictures} --grey"),
+        "folder": ("records",),
+        "--data-dir": (),
+        "--size": ("", "28"),
+        "--grey": ("",),
+        "--test-share": ("",),
+        "--shard-megabytes": ("", "1"),
+    },
     "published": EVERYWHERE
     | {
         "--data": ("mnist", "--data mnist --data-dir {idx}"),
@@ -246,6 +255,7 @@ REFUSED: dict[str, dict[str, str]] = {
     "": {
         "--device gpu": "expected a (gpu that JAX can use|framework that can train here), got .*only: cpu",
         "--upright": "expected upright for EMNIST alone",
+        "--stream yes": "expected a folder that jaxae convert wrote, got ",  # of which tests/commands has none
     },
     "train_ae, train_cvae, train_conv_vae, train_dense_vae": {
         "--binarize & --replay torch-1": "expected no replay where pixels are binarized",

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from jaxae import Dataset, InputError, Split, load, stream, write_stream
-from jaxae.data.stream import writing
-from jaxae.data.stream.streamed import digest_of
+from jaxae.data.stream import streamed, writing
+from jaxae.data.stream.streamed import digest_of, is_to_stream
 
 RANDOM = np.random.default_rng(0)
 TRAIN = Split(RANDOM.integers(0, 256, (50, 5, 3, 3), np.uint8), RANDOM.integers(0, 4, 50).astype(np.int32))
@@ -223,3 +223,21 @@ def test_digits_are_the_same_bits_from_disk(tmp_path):
     digits = load("digits")
     write_stream(tmp_path / "digits", [digits.train], [digits.test], num_classes=10)
     assert stream(tmp_path / "digits").digest == digest_of(digits)
+
+
+def test_records_are_loaded_whole_too(folder):
+    found = load(folder, grey=True)
+    assert found.image_shape == (5, 3, 1)
+    assert found.class_names == DATA.class_names
+    assert found.notes[-2:] == ("as they were", "colours are made grey by their luminance")
+    found = load(folder)
+    assert digest_of(found) == digest_of(DATA)
+
+
+@pytest.mark.parametrize(("asked", "room", "streams"), [("yes", 2, True), ("auto", 2, False), ("auto", 0.5, True)])
+def test_auto_streams_what_would_take_half_of_memory(asked, room, streams, folder, monkeypatch):
+    """57 images of 45 bytes, which a training in memory has twice."""
+    monkeypatch.setattr(streamed, "host_memory", lambda: int(room * 4 * 57 * 45))
+    assert is_to_stream(folder, asked) == streams
+    assert not is_to_stream(folder, "no")
+    assert not is_to_stream("mnist", "auto")

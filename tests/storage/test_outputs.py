@@ -75,7 +75,7 @@ POSITIONAL = {
     "dst": "new.safetensors",
 }
 # Of runs that are made, and of traces: as is --run-dir of a training, never one that holds anything.
-FOLDERS = {"--keep", "--trace"}
+FOLDERS = {"--keep", "--trace", "folder"}
 
 
 class Case(NamedTuple):

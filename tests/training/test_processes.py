@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from together_data import AE, DATA, REPLAY, VAE
 
-from jaxae import InputError, fit
+from jaxae import InputError, fit, write_stream
 from jaxae.cli import TrainFlags
 from jaxae.network.parameters import named_leaves
 from jaxae.training import joining, native_lines
@@ -80,6 +80,7 @@ def together(tmp_path_factory, count) -> Together:
 
     with pytest.raises(EnoughError):
         train_alone(AE, run_dir=folder / "half", log_every=4, checkpoint_seconds=0, after_epoch=stop)
+    write_stream(folder / "records", [DATA.train], [DATA.test], num_classes=10)
     with socket.socket() as probe:
         probe.bind(("", 0))
         address = f"localhost:{probe.getsockname()[1]}"
@@ -116,6 +117,24 @@ def test_they_train_what_one_process_trains(together, count, name, config):
 
 
 def test_the_first_alone_writes(together, count):
+def test_each_reads_its_share_of_every_batch_from_disk(together):
+    """Two epochs of 70 images, in batches of 15 whose last place is nobody's: all are read, none by both."""
+    read = [together.found(index)["read"] for index in range(COUNT)]
+    assert sorted(number for own in read for number in own) == sorted(2 * list(range(70)))
+    assert [len(own) for own in read] == [2 * (4 * 8 + 8), 2 * (4 * 7 + 2)]
+    for index in range(COUNT):
+        streamed = together.weights("streamed", index)
+        assert all(np.array_equal(leaf, streamed[key]) for key, leaf in together.weights("replay").items())
+
+
+def test_all_stream_or_none(together):
+    for index in range(COUNT):
+        assert together.found(index)["unlike data"] == (
+            "expected the same in all processes, got streams True in process 1, False in 0"
+        )
+
+
+def test_the_first_alone_writes(together):
     assert together.found(0)["told"] > 0
     assert [together.found(index)["told"] for index in range(1, count)] == [0] * (count - 1)
     assert together.out == [""] * count

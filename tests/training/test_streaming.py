@@ -10,7 +10,19 @@ import jax
 import numpy as np
 import pytest
 
-from jaxae import AUTOENCODER, DENSE_VAE, Dataset, InputError, Split, StreamedDataset, fit, load, stream, write_stream
+from jaxae import (
+    AUTOENCODER,
+    DENSE_VAE,
+    Dataset,
+    InputError,
+    Split,
+    StreamedDataset,
+    fit,
+    load,
+    save_arrays,
+    stream,
+    write_stream,
+)
 from jaxae.config import RunConfig
 from jaxae.errors import StoppedError
 from jaxae.training.fit import FitResult
@@ -132,3 +144,32 @@ def test_what_a_streamed_training_cannot_do_is_refused(streamed, monkeypatch):
     monkeypatch.setattr("jaxae.bounds.host_memory", lambda: 50_000_000)
     with pytest.raises(InputError, match="expected two chunks of 9000 batches within"):
         fit(AE, streamed, log_every=9000)
+
+
+def test_commands_convert_and_stream(command, tmp_path, monkeypatch):
+    """The same weights as in memory, from what a configuration says alone too; what does not go together is refused."""
+    monkeypatch.chdir(tmp_path)
+    save_arrays(DATA, tmp_path / "digits.npz")
+    ended = command("convert.py", "digits.npz", "records")
+    assert (ended.status, ended.err) == (0, "kept in records\n"), ended
+    brief = ("--hidden", 7, "--batch-size", 15, "--epochs", 1, "--devices", 1, "--data", "records")
+    for name, flags in (
+        ("memory", brief),
+        ("streamed", (*brief, "--stream", "yes")),
+        ("again", ("--config", "streamed/config.json", "--devices", 1, "--stream", "yes")),
+    ):
+        ended = command("train_ae.py", *flags, "--run-dir", name)
+        assert ended.status == 0, ended
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("memory", "streamed", "again")]
+    assert weights[0] == weights[1] == weights[2]
+    for flags, refusal in (
+        (("--seeds", 2), "expected data in memory to train many models at once, got streamed ones"),
+        (("--size", 14, "--grey"), "expected records that are streamed to be read as they are"),
+        (("--data-dir", "."), "expected no data_dir beside the path of the data"),
+        (("--data", "mnist"), "expected a folder that jaxae convert wrote, got mnist without stream.json"),
+    ):
+        ended = command("train_ae.py", *brief, "--stream", "yes", "--run-dir", "refused", *flags)
+        assert (ended.status, ended.out) == (2, ""), ended
+        assert refusal in ended.err
+    assert not (tmp_path / "refused").exists()
+    assert command("convert.py", "digits", "records").err == "error: expected the name of a new folder, got records\n"

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from together_data import AE, DATA, REPLAY, VAE
 
-from jaxae import InputError, fit
+from jaxae import InputError, StreamedDataset, fit, stream
 from jaxae.ending import carry_out
 from jaxae.errors import StoppedError
 from jaxae.network.parameters import named_leaves
@@ -31,7 +31,7 @@ def main(folder: Path, address: str, count: int, index: int) -> None:
         found: dict[str, Any] = {"devices": mesh.size}
 
         def train(name: str, **settings: Any) -> None:
-            result = fit(settings.pop("config"), DATA, mesh=mesh, **settings)
+            result = fit(settings.pop("config"), settings.pop("data", DATA), mesh=mesh, **settings)
             weights = named_leaves(jax.tree.map(np.asarray, result.state.parameters))
             np.savez(folder / f"{name}-{index}.npz", **weights)
             costs = [line["test_cost"] for line in result.metrics if "test_cost" in line]
@@ -42,6 +42,10 @@ def main(folder: Path, address: str, count: int, index: int) -> None:
         found["told"] = len(told)
         train("vae", config=VAE)
         train("replay", config=REPLAY)
+        data = stream(folder / "records")
+        numbers = numbers_read(data)
+        train("streamed", config=REPLAY, data=data)
+        found["read"] = [int(number) for number in numbers]
         train("resumed-from-one", config=AE, run_dir=folder / "half", log_every=4, resume=True)
 
         # The last process is asked to stop in the middle of an epoch, and all do.
@@ -60,12 +64,32 @@ def main(folder: Path, address: str, count: int, index: int) -> None:
             except InputError as error:
                 found["unlike"] = str(error)
                 raise
+        with contextlib.suppress(InputError):
+            try:
+                fit(AE, data if index else DATA, mesh=mesh)
+            except InputError as error:
+                found["unlike data"] = str(error)
+                raise
         (folder / f"found-{index}.json").write_text(json.dumps(found))
 
         # The last one is killed; the others are to end.
         if index == count - 1:
             signal_at(30, signal.SIGKILL)
         fit(AE, DATA, mesh=mesh, run_dir=folder / "lost", log_every=4, checkpoint_seconds=0)
+
+
+def numbers_read(data: StreamedDataset) -> list[int]:
+    """The numbers of the records that are read of a data set from now on."""
+    numbers: list[int] = []
+    kind: Any = type(data.train.shards)
+    read = kind.read
+
+    def noted(self: Any, some: Any) -> Any:
+        numbers.extend(some)
+        return read(self, some)
+
+    kind.read = noted
+    return numbers
 
 
 def signal_at(takes: int, number: int = signal.SIGTERM) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from jaxae.data.formats import arrays, cifar, csv_table, hugging_face, idx_folder, picture_folder, svhn
+from jaxae.data.formats import arrays, cifar, csv_table, hugging_face, idx_folder, picture_folder, records, svhn
 from jaxae.data.reading import Found, Source
 from jaxae.data.unknown import SUPPORTED
 from jaxae.errors import InputError, brief
@@ -55,6 +55,8 @@ def _file(path: Path) -> Source:
 
 
 def _folder(folder: Path) -> Source:
+    if records.is_records(folder):
+        return _source("records", folder, sorted(folder.iterdir()), lambda: records.read_records(folder))
     files = []
     for path in picture_folder.walk(folder):
         files.append(path)

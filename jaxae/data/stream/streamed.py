@@ -6,16 +6,21 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxae.bounds import check, expanded
+from jaxae.bounds import check, expanded, host_memory
 from jaxae.data.dataset import Dataset, Split
 from jaxae.data.reading import Part
-from jaxae.data.stream.document import read_document
+from jaxae.data.stream.document import FILE, read_document
 from jaxae.data.stream.shards import Shards
+from jaxae.data.unknown import is_there
 from jaxae.storage.extra import extra
+
+# Whether data are streamed: as they are asked to be, or as memory has it.
+Stream = Literal["auto", "yes", "no"]
 
 _THREADS = 2  # that read at once: they wait for Python's lock more than for a disk
 _READ_AHEAD = 1 << 26  # bytes
@@ -129,6 +134,23 @@ def stream(path: str | Path) -> StreamedDataset:
         document.notes,
         document.digest,
     )
+
+
+def is_to_stream(data: str | Path, asked: Stream) -> bool:
+    """Whether data are to be streamed: as asked, or where a training in memory would take more than half of that.
+
+    It has the images twice: as they were read, and as its devices have them.
+
+    Raises:
+        InputError: If a folder of records is damaged.
+    """
+    if asked != "auto":
+        return asked == "yes"
+    path = Path(data)
+    if not is_there(path / FILE):
+        return False
+    document = read_document(path)
+    return 4 * (document.train.records + document.test.records) * math.prod(document.image_shape) > host_memory()
 
 
 def count_of(dataset: Dataset | StreamedDataset) -> int:

@@ -22,7 +22,8 @@ Batches = Iterable[tuple[ArrayLike, ArrayLike]]
 
 # Records at random are read one by one; what is compressed would be read more slowly, and images of noise gain nothing.
 _OPTIONS = "group_size:1,uncompressed"
-_SHARD_MEGABYTES, _MEGABYTE = 1024, 10**6
+SHARD_MEGABYTES = 1024  # where none is asked for
+_MEGABYTE = 10**6
 _MOST_CLASSES = int(np.iinfo(np.int32).max)
 
 
@@ -34,7 +35,7 @@ def write_stream(
     num_classes: int | None = None,
     class_names: Sequence[str] = (),
     notes: Sequence[str] = (),
-    shard_megabytes: int = _SHARD_MEGABYTES,
+    shard_megabytes: int = SHARD_MEGABYTES,
 ) -> None:
     """Write a folder of records for `stream`, whole or absent, from batches of images of which one is held at a time.
 
