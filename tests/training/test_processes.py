@@ -116,25 +116,26 @@ def test_they_train_what_one_process_trains(together, count, name, config):
         assert all(np.array_equal(leaf, others[key]) for key, leaf in together.weights(name).items())
 
 
-def test_the_first_alone_writes(together, count):
-def test_each_reads_its_share_of_every_batch_from_disk(together):
+def test_each_reads_its_share_of_every_batch_from_disk(together, count):
     """Two epochs of 70 images, in batches of 15 whose last place is nobody's: all are read, none by both."""
-    read = [together.found(index)["read"] for index in range(COUNT)]
+    read = [together.found(index)["read"] for index in range(count)]
     assert sorted(number for own in read for number in own) == sorted(2 * list(range(70)))
-    assert [len(own) for own in read] == [2 * (4 * 8 + 8), 2 * (4 * 7 + 2)]
-    for index in range(COUNT):
+    share, sizes = -(-15 // count), 4 * [15] + [10]
+    shares = [2 * sum(min(share, max(0, size - share * index)) for size in sizes) for index in range(count)]
+    assert [len(own) for own in read] == shares
+    for index in range(count):
         streamed = together.weights("streamed", index)
         assert all(np.array_equal(leaf, streamed[key]) for key, leaf in together.weights("replay").items())
 
 
-def test_all_stream_or_none(together):
-    for index in range(COUNT):
+def test_all_stream_or_none(together, count):
+    for index in range(count):
         assert together.found(index)["unlike data"] == (
-            "expected the same in all processes, got streams True in process 1, False in 0"
+            f"expected the same in all processes, got streams True in process {count - 1}, False in 0"
         )
 
 
-def test_the_first_alone_writes(together):
+def test_the_first_alone_writes(together, count):
     assert together.found(0)["told"] > 0
     assert [together.found(index)["told"] for index in range(1, count)] == [0] * (count - 1)
     assert together.out == [""] * count

@@ -66,7 +66,7 @@ def main(folder: Path, address: str, count: int, index: int) -> None:
                 raise
         with contextlib.suppress(InputError):
             try:
-                fit(AE, data if index else DATA, mesh=mesh)
+                fit(AE, data if index == count - 1 else DATA, mesh=mesh)
             except InputError as error:
                 found["unlike data"] = str(error)
                 raise
