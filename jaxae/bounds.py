@@ -195,6 +195,11 @@ def host_memory() -> int:
     return min([whole, *_group_limits()])
 
 
+def usable_cores() -> int:
+    """Processor cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _group_limits() -> Iterable[int]:
     """Limits of this process's control group, of version 2 and 1, where there are any."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):

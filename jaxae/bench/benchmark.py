@@ -31,9 +31,10 @@ def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line
     """
     if settings.trace is not None:
         check_new_folder(settings.trace)
-    cores = environment.usable_cores(settings.threads)
     check_fits("examples", settings.examples * _EXAMPLE_BYTES)
-    models = max(count for _, _, count in settings.cases())
+    comparisons = list(settings.compared())
+    cores = [environment.usable_cores(one.threads) for one in comparisons]
+    models = max(one.models for one in comparisons)
     check_fits(f"{models} models", models * _MODEL_BYTES)
     before = environment.load()
     # torch serves as the reference even where it does not compete.
@@ -51,8 +52,8 @@ def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line
     interrupted = False
     with tempfile.TemporaryDirectory(prefix="jaxae-bench-") as folder:
         try:
-            for model, batch_size, models in settings.cases():
-                case = Case(settings, model, batch_size, models, cores, Path(folder), log)
+            for compared, own_cores in zip(comparisons, cores, strict=True):
+                case = Case(settings, compared, own_cores, Path(folder), log)
                 found, rates = case.run(competing, reference)
                 rows += found
                 peaks |= {framework: max(rate, peaks.get(framework, 0.0)) for framework, rate in rates.items()}
@@ -61,7 +62,7 @@ def run(settings: BenchmarkSettings, *, log: Callable[[str], None] = lambda line
                 raise
             interrupted = True
     where = Environment(
-        **vars(environment.machine(there, settings.device, threads=len(cores), load_before=before)),
+        **vars(environment.machine(there, settings.device, threads=max(map(len, cores)), load_before=before)),
         devices=max((row.devices or 1 for row in rows), default=1),
         matmul_gflops={framework: peak / 1e9 for framework, peak in peaks.items()},
         gate=Gate(GATE_STEPS, settings.tolerance, reference.name),

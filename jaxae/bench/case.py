@@ -12,7 +12,7 @@ from jaxae.bench.problem import PRESETS
 from jaxae.bench.result import ContenderResult
 from jaxae.bench.rounds import Answering, take_rounds, trace_all
 from jaxae.bench.runner import Task
-from jaxae.bench.settings import BenchmarkSettings
+from jaxae.bench.settings import BenchmarkSettings, Compared
 from jaxae.bench.statistics import Spread, largest_gap, times_faster
 from jaxae.bench.worker import Worker, WorkerError
 
@@ -23,18 +23,17 @@ Costs = list[float | None]
 
 @dataclass(frozen=True)
 class Case:
-    """A model, batch size and number of models to train at once, all contenders on one problem.
+    """All contenders on one problem.
 
     Attributes:
+        compared: What they are compared on.
         cores: Numbers of the processor cores of each contender.
         folder: Folder for temporary files.
         log: Takes a line on progress.
     """
 
     settings: BenchmarkSettings
-    model: str
-    batch_size: int
-    models: int
+    compared: Compared
     cores: list[int]
     folder: Path
     log: Callable[[str], None]
@@ -81,16 +80,19 @@ class Case:
         return environment.variables(self.settings.device, deterministic=self.settings.deterministic)
 
     def _row(self, contender: Contender) -> ContenderResult:
+        sweep = self.settings.sweep
         return ContenderResult(
-            model=self.model,
+            model=self.compared.model,
             contender=contender.name,
             label=contender.label,
             framework=contender.framework,
             bce=contender.bce,
-            batch_size=self.batch_size,
-            models=self.models,
+            batch_size=self.compared.batch_size,
+            models=self.compared.models,
             device=self.settings.device,
             dtype=self.settings.dtype,
+            threads=self.compared.threads if sweep == "threads" else None,
+            sharing=self.compared.devices if sweep == "devices" else None,
         )
 
     def _write_problem(self) -> None:
@@ -98,7 +100,13 @@ class Case:
         chosen = {name: getattr(self.settings, name) for name in ("data", "data_dir", "examples")}
         with Worker("jaxae.bench.problem", cores=None, environment=variables) as worker:
             try:
-                worker.ask("write", path=self._problem, model=self.model, batch_size=self.batch_size, **chosen)
+                worker.ask(
+                    "write",
+                    path=self._problem,
+                    model=self.compared.model,
+                    batch_size=self.compared.batch_size,
+                    **chosen,
+                )
             except WorkerError as error:
                 raise error.refusal("a problem for all contenders") from None
 
@@ -122,14 +130,15 @@ class Case:
             return replace(row, status=error.kind, reason=error.reason), None
 
     def _task(self, contender: Contender) -> Task:
-        train = PRESETS[self.model].train
-        taken_over = ("device", "devices", "dtype", "tf32", "deterministic", "drawn_noise")
+        train = PRESETS[self.compared.model].train
+        taken_over = ("device", "dtype", "tf32", "deterministic", "drawn_noise")
         return Task(
             contender=contender.name,
-            model=self.model,
+            model=self.compared.model,
             problem=str(self._problem),
             threads=len(self.cores),
-            models=self.models,
+            devices=self.compared.devices,
+            models=self.compared.models,
             learning_rate=train.learning_rate,
             beta=train.beta,
             **{name: getattr(self.settings, name) for name in taken_over},

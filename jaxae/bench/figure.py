@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jaxae.bench.pair.result import PairRow
 from jaxae.bench.result import BenchmarkResult, ContenderResult
-from jaxae.bench.settings import Sweep
+from jaxae.bench.settings import SWEPT, Sweep
 from jaxae.storage.figures import save_figure
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _draw_sweep(axis: "Axes", rows: Sequence[ContenderResult], sweep: Sweep) -> 
         style, color = _LINES[own[0].framework]
         axis.plot(places, speeds, marker=marker, markersize=5, linestyle=style, color=color, label=own[0].label)
     sizes = sorted({row.size(sweep) for row in rows})
-    axis.set(xlabel="batch size" if sweep == "batch" else "models trained at once", ylabel="images/s", yscale="log")
+    axis.set(xlabel=SWEPT[sweep], ylabel="images/s", yscale="log")
     axis.set_xscale("log", base=2)
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

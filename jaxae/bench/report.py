@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from jaxae.bench.pair.result import PairResult, PairRow
 from jaxae.bench.result import BenchmarkResult, ContenderResult, Machine
-from jaxae.bench.settings import Sweep
+from jaxae.bench.settings import SWEPT, Sweep
 from jaxae.bench.statistics import Spread, interval_over_runs
 from jaxae.storage.tables import format_table
 
@@ -16,12 +16,11 @@ def print_report(result: BenchmarkResult, earlier: BenchmarkResult | None = None
     """Print the tables to standard output, one per case or per model of a sweep; then times beside earlier ones."""
     sweep = result.environment.settings.sweep
     print("\n".join(heading(result)))
-    unit = {"batch": "batch size", "models": "number of models trained at once"}
     for title, rows in result.comparisons.items():
         if sweep is None:
             print(f"\n{title}\n{_case_table(rows)}")
         else:
-            print(f"\n{title}: images/s by {unit[sweep]}\n{_sweep_table(rows, sweep)}")
+            print(f"\n{title}: images/s by {SWEPT[sweep]}\n{_sweep_table(rows, sweep)}")
     print("\n".join(["", *notes(result)]))
     if earlier is not None:
         print(f"\n{beside(result.rows, earlier.rows)}")

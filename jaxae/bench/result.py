@@ -47,6 +47,8 @@ class ContenderResult:
         idle_cpu: Share of a core used while others had their turns.
         repeated_rounds: Number of rounds that were taken again, as other work had disturbed them.
         disturbed_rounds: Number of rounds that count, although other work disturbed them.
+        threads: Number of processor cores, in a sweep over it.
+        sharing: Number of devices for the contenders that use all, in a sweep over it.
     """
 
     model: str
@@ -77,20 +79,34 @@ class ContenderResult:
     idle_cpu: float | None = None
     repeated_rounds: int = 0
     disturbed_rounds: int = 0
+    threads: int | None = None
+    sharing: int | None = None
 
     @property
     def measured(self) -> tuple[object, ...]:
         """What was measured: a row of another run with the same one can stand beside this one."""
-        return self.model, self.batch_size, self.models, self.dtype, self.device, self.contender
+        return (
+            self.model,
+            self.batch_size,
+            self.models,
+            self.dtype,
+            self.device,
+            self.contender,
+            self.threads,
+            self.sharing,
+        )
 
     @property
     def case(self) -> str:
-        """Model, batch size and number of models in words."""
-        return f"{self.model}, batch {self.batch_size}" + (f", {self.models} models" if self.models > 1 else "")
+        """Model, batch size, number of models, and of cores or devices where a sweep is over them, in words."""
+        counted = {"models": self.models if self.models > 1 else None, "cores": self.threads, "devices": self.sharing}
+        more = [f"{count} {what}" for what, count in counted.items() if count is not None]
+        return ", ".join((self.model, f"batch {self.batch_size}", *more))
 
     def size(self, sweep: Sweep) -> int:
-        """The batch size or the number of models, whichever a sweep varies."""
-        return self.batch_size if sweep == "batch" else self.models
+        """The value of what a sweep varies."""
+        sizes = {"batch": self.batch_size, "models": self.models, "threads": self.threads, "devices": self.sharing}
+        return sizes[sweep] or 0
 
 
 @dataclass(frozen=True)

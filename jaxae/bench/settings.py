@@ -3,18 +3,35 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from jaxae.bench.contenders import SWEEP, Contender, select
 from jaxae.bench.problem import PRESETS
-from jaxae.bounds import Checked, Count, Range, Widths, Workers, told
+from jaxae.bounds import Checked, Count, Range, Widths, Workers, told, usable_cores
 from jaxae.cli import Switch, default
 from jaxae.errors import InputError
 
-Sweep = Literal["batch", "models"]
+Sweep = Literal["batch", "models", "threads", "devices"]
+# What a sweep varies, in words.
+SWEPT: dict[Sweep, str] = {
+    "batch": "batch size",
+    "models": "number of models trained at once",
+    "threads": "number of processor cores",
+    "devices": "number of devices that share a batch",
+}
 
 SWEEP_BATCHES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 SWEEP_MODELS = (1, 2, 4, 8, 16)
+
+
+class Compared(NamedTuple):
+    """What contenders are compared on: fields of `BenchmarkSettings`, and the number of models trained at once."""
+
+    model: str
+    batch_size: int
+    models: int = 1
+    threads: int | None = None
+    devices: int | None = None
 
 
 @dataclass(frozen=True)
@@ -28,8 +45,9 @@ class BenchmarkSettings(Checked):
         rounds: Number of rounds, in each of which every contender has one turn.
         contenders: Names of the contenders, out of torch_loader, torch_eager, torch_compile, torch_rewrite,
             torch_rewrite_compile, torch_graph, torch_rewrite_graph, jax_plain, jax_step, jax_epoch and jax_epoch_all.
-        sweep: Quantity to measure throughput against: the batch size, or the number of models trained at once.
-        sizes: Batch sizes, or numbers of models, of a sweep.
+        sweep: Quantity to measure throughput against: the batch size, the number of models trained at once, of
+            processor cores, or of devices that share a batch.
+        sizes: Values of that quantity.
         dtype: Dtype of the networks' arithmetic.
         data: Name of the data set: mnist, digits or another one.
         data_dir: Folder of IDX files or of prepared TFDS data.
@@ -53,7 +71,9 @@ class BenchmarkSettings(Checked):
         None
     )
     sweep: Annotated[Sweep | None, default("no sweep")] = None
-    sizes: Annotated[Widths | None, default("powers of 2, to 4096 or to 16", "[INT [INT ...]]")] = None
+    sizes: Annotated[
+        Widths | None, default("powers of 2, to 4096, to 16, or to the number of cores", "[INT [INT ...]]")
+    ] = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     data: str = "mnist"
     data_dir: Annotated[Path | None, default("the package's, or TFDS's own", "PATH")] = None
@@ -72,12 +92,14 @@ class BenchmarkSettings(Checked):
             (self.models, f"models out of {', '.join(PRESETS)}", "none"),
             (self.contenders != (), "at least one contender", "none"),
             (self.sizes is None or self.sweep, "sizes only with a sweep", f"{told(self.sizes)} without one"),
+            (self.sweep != "threads" or self.threads is None, "no threads beside a sweep over them", self.threads),
+            (self.sweep != "devices" or self.devices is None, "no devices beside a sweep over them", self.devices),
             (self.device == "gpu" or not of_gpu, "tf32 and deterministic only with a gpu", self.device),
         ):
             if not holds:
                 raise InputError(f"expected {expected}, got {came}")
         select(self.contenders, self.device)
-        largest = max(size for _, size, _ in self.cases())
+        largest = max(one.batch_size for one in self.compared())
         if largest > self.examples:
             raise InputError(f"expected a batch of at most {self.examples} examples, got {largest}")
 
@@ -92,13 +114,18 @@ class BenchmarkSettings(Checked):
         """The contenders to run."""
         return select(self.contenders or (SWEEP if self.sweep else None), self.device)
 
-    def cases(self) -> Iterator[tuple[str, int, int]]:
-        """Model, batch size and number of models of each comparison."""
+    def compared(self) -> Iterator[Compared]:
+        """What contenders are compared on, one after another."""
         for model in self.models:
-            batch_size = self.batch_size or PRESETS[model].train.batch_size
-            if self.sweep == "batch":
-                yield from ((model, size, 1) for size in self.sizes or SWEEP_BATCHES)
+            usual = self.batch_size or PRESETS[model].train.batch_size
+            one = Compared(model, usual, threads=self.threads, devices=self.devices)
+            if self.sweep is None:
+                yield one
+            elif self.sweep == "batch":
+                yield from (one._replace(batch_size=size) for size in self.sizes or SWEEP_BATCHES)
             elif self.sweep == "models":
-                yield from ((model, batch_size, size) for size in self.sizes or SWEEP_MODELS)
+                yield from (one._replace(models=size) for size in self.sizes or SWEEP_MODELS)
             else:
-                yield model, batch_size, 1
+                cores = usable_cores()
+                sizes = self.sizes or sorted({*(2**power for power in range(cores.bit_length())), cores})
+                yield from (one._replace(**{self.sweep: size}) for size in sizes)

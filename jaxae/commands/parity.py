@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jaxae.bounds import Workers, check
+from jaxae.bounds import Workers, check, usable_cores
 from jaxae.cli import Switch, default
 from jaxae.data.dataset import files_of, load
 from jaxae.errors import InputError
@@ -16,7 +16,6 @@ from jaxae.parity.printed_log import PrintedLog
 from jaxae.parity.settings import LadderSettings, check_name
 from jaxae.storage.figures import figure_format
 from jaxae.storage.files import check_writable, write_text
-from jaxae.training.runtime import usable_cores
 
 DEFAULTS = LadderSettings()
 NO_LOG = PrintedLog()

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxae.bounds import check
+from jaxae.bounds import check, usable_cores
 from jaxae.config import AS_FOUND, ModelConfig, RunConfig, read_config
 from jaxae.data.dataset import Dataset
 from jaxae.data.stream.streamed import StreamedDataset, digest_of
@@ -35,7 +35,6 @@ from jaxae.storage import safetensors
 from jaxae.storage.files import partial_files, refuse_unwritable, write_bytes, write_text
 from jaxae.training.processes import process_count
 from jaxae.training.program import Program
-from jaxae.training.runtime import usable_cores
 
 RUNS = Path("runs")
 # All but the figures, which may be drawn anew.

@@ -8,7 +8,7 @@ import warnings
 import jax
 from jax.sharding import AxisType, Mesh
 
-from jaxae.bounds import Workers, check
+from jaxae.bounds import Workers, check, usable_cores
 from jaxae.config import ComputeDtype
 from jaxae.data.cache import cache_folder
 from jaxae.errors import InputError
@@ -16,11 +16,6 @@ from jaxae.network.fork import check_not_forked
 from jaxae.training.processes import process_count
 
 DATA_AXIS, MODEL_AXIS = "data", "model"
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_device_count(batch_size: int, available: int, models: int = 1) -> int:

@@ -15,6 +15,7 @@ from conftest import REPOSITORY
 
 from jaxae import bench
 from jaxae.bench import BenchmarkResult, BenchmarkSettings, ContenderResult, case, environment, problem
+from jaxae.bench import settings as settings_of_a_benchmark
 from jaxae.bench.case import Case
 from jaxae.bench.contenders import CONTENDERS, EAGER, find, select
 from jaxae.bench.flops import step_flops
@@ -22,6 +23,7 @@ from jaxae.bench.jax_worker import JaxRunner
 from jaxae.bench.result import Gate
 from jaxae.bench.rounds import take_rounds
 from jaxae.bench.runner import FrameworkInfo, Task, TimedRunner
+from jaxae.bench.settings import Compared
 from jaxae.bench.statistics import largest_gap, spread, times_faster
 from jaxae.bench.worker import Worker, WorkerError
 from jaxae.config import AutoencoderConfig, ConditionalVAEConfig
@@ -64,9 +66,9 @@ def run_case(torch, tmp_path):
 
     def run(*names, model: Literal["ae", "cvae"] = "ae", models=1, **fields):
         settings = BenchmarkSettings(models=(model,), contenders=names, **TINY | fields)
-        ((_, batch_size, _),) = settings.cases()
+        (compared,) = settings.compared()
         cores = sorted(os.sched_getaffinity(0))[:1]
-        one = Case(settings, model, batch_size, models, cores, tmp_path, lambda line: None)
+        one = Case(settings, compared._replace(models=models), cores, tmp_path, lambda line: None)
         return one.run(settings.chosen, find(EAGER))[0]
 
     return run
@@ -260,6 +262,28 @@ def test_sweep_is_drawn(broken, tmp_path, capsys):
     assert (tmp_path / "sweep.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize(("sweep", "sizes"), [("threads", (1,)), ("devices", (1, 2))])
+def test_a_sweep_over_cores_or_devices_has_a_row_for_each(sweep, sizes, capsys):
+    fields: dict[str, Any] = TINY | {sweep: None}
+    settings = BenchmarkSettings(models=("ae",), sweep=sweep, sizes=sizes, contenders=("jax_epoch_all",), **fields)
+    result = bench.run(settings)
+    assert [(row.status, row.size(sweep)) for row in result.rows] == [("ok", size) for size in sizes]
+    if sweep == "devices":
+        assert [row.devices for row in result.rows] == list(sizes)
+    bench.print_report(result)
+    printed = capsys.readouterr().out
+    assert f"images/s by number of {'processor cores' if sweep == 'threads' else 'devices that share'}" in printed
+
+
+def test_a_sweep_goes_to_the_number_of_cores(monkeypatch):
+    monkeypatch.setattr(settings_of_a_benchmark, "usable_cores", lambda: 6)
+    found = list(BenchmarkSettings(models=("ae",), sweep="threads").compared())
+    assert [one.threads for one in found] == [1, 2, 4, 6]
+    assert {one.batch_size for one in found} == {256}
+    found = list(BenchmarkSettings(models=("cvae",), sweep="devices", threads=2).compared())
+    assert [(one.threads, one.devices) for one in found] == [(2, 1), (2, 2), (2, 4), (2, 6)]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -275,6 +299,8 @@ def test_sweep_is_drawn(broken, tmp_path, capsys):
         ({"contenders": ("torch_graph",)}, "contenders for a cpu, got torch_graph, which needs a gpu"),
         ({"sizes": (32,)}, r"sizes only with a sweep, got \(32,\) without one"),
         ({"sweep": "batch", "sizes": (0,)}, "sizes from 1 to 2147483647, got 0"),
+        ({"sweep": "threads", "threads": 1}, "no threads beside a sweep over them, got 1"),
+        ({"sweep": "devices", "devices": 2}, "no devices beside a sweep over them, got 2"),
         ({"tf32": True}, "tf32 and deterministic only with a gpu, got cpu"),
     ],
 )
@@ -388,7 +414,7 @@ def test_a_contender_that_fails_in_a_round_leaves_it():
 def test_a_reference_that_fails_is_told_of_and_another_takes_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr(case, "Worker", Failing)
     told: list[str] = []
-    one = Case(BenchmarkSettings(contenders=("jax_step",), **TINY), "ae", 64, 1, [0], tmp_path, told.append)
+    one = Case(BenchmarkSettings(contenders=("jax_step",), **TINY), Compared("ae", 64), [0], tmp_path, told.append)
     assert one._reference_costs(find(EAGER)) is None
     assert told == [f"the reference, {find(EAGER).label}, failed: killed by the system"]
 
@@ -423,7 +449,9 @@ def test_a_problem_that_cannot_be_written(kind, message, tmp_path, monkeypatch):
             raise WorkerError(kind, "expected data, got none")
 
     monkeypatch.setattr(case, "Worker", Refusing)
-    one = Case(BenchmarkSettings(contenders=("jax_step",), **TINY), "ae", 64, 1, [0], tmp_path, lambda line: None)
+    one = Case(
+        BenchmarkSettings(contenders=("jax_step",), **TINY), Compared("ae", 64), [0], tmp_path, lambda line: None
+    )
     with pytest.raises(InputError, match=message):
         one._write_problem()
 
