@@ -8,8 +8,8 @@ import tyro
 
 from jaxae.bounds import Count
 from jaxae.cli import Flags, ReadingFlags, default
-from jaxae.data.stream.writing import SHARD_MEGABYTES, write_stream
-from jaxae.storage.files import check_new_folder
+from jaxae.data.stream.converting import convert
+from jaxae.data.stream.writing import SHARD_MEGABYTES
 
 USUAL = ReadingFlags()
 
@@ -30,15 +30,7 @@ def main(
         data_dir: Folder of IDX files or of prepared TFDS data.
         shard_megabytes: Number of megabytes after which another shard is begun.
     """
-    check_new_folder(folder)
-    dataset = reading.read(data, data_dir)
-    write_stream(
-        folder,
-        [dataset.train],
-        [dataset.test],
-        num_classes=dataset.num_classes,
-        class_names=dataset.class_names,
-        notes=dataset.notes,
-        shard_megabytes=shard_megabytes,
-    )
+    notes = convert(data, folder, reading, data_dir, shard_megabytes=shard_megabytes)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     print(f"kept in {folder}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """A test set drawn from data that have none."""
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from jaxae.data.reading import Part
 from jaxae.errors import InputError
@@ -17,14 +17,24 @@ def divide(part: Part, share: float | None) -> tuple[Part, Part, str]:
     Raises:
         InputError: If there are fewer than two images.
     """
-    count = len(part.labels)
+    is_test, note = to_test_on(part.labels, share)
+    train, test = (Part(part.images[chosen], part.labels[chosen]) for chosen in (~is_test, is_test))
+    return train, test, note
+
+
+def to_test_on(labels: Int[np.ndarray, " n"], share: float | None) -> tuple[Bool[np.ndarray, " n"], str]:
+    """Which images become the test set, and a clause that says so.
+
+    Raises:
+        InputError: If there are fewer than two images.
+    """
+    count = len(labels)
     if count < 2:
         raise InputError(f"expected two images or more, one of them to test on, got {count}")
-    is_test = drawn(part.labels, _SHARE if share is None else share)
-    train, test = (Part(part.images[chosen], part.labels[chosen]) for chosen in (~is_test, is_test))
+    is_test = drawn(labels, _SHARE if share is None else share)
     told = "a sixth" if share is None else f"{share:g}"
-    note = f"no test set was there: {told} of each class, {len(test.labels)} of {count}, drawn with seed {_SEED}, is it"
-    return train, test, note
+    note = f"no test set was there: {told} of each class, {is_test.sum()} of {count}, drawn with seed {_SEED}, is it"
+    return is_test, note
 
 
 def drawn(labels: Int[np.ndarray, " n"], share: float) -> np.ndarray:

@@ -31,7 +31,7 @@ def read_source(source: Source, reading: Reading) -> Found:
 
     def build() -> Found:
         emnist = any("emnist" in path.name.lower() for path in (source.path, *source.files[:4]))
-        return finished(turned(source.read(reading), reading, emnist=emnist), reading, where)
+        return finished(turned(source.read(reading, None), reading, emnist=emnist), reading, where)
 
     if source.slow or reading.size is not None:
         found = cached(f"own-{_digest(source, reading)}", lambda: _arrays(build()), lambda kept: _found(kept, where))

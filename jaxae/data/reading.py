@@ -47,14 +47,15 @@ class Source:
         kind: Name of the format, for messages.
         path: Path that was named: a file or a folder.
         files: Files that are read.
-        read: Function that reads them.
+        read: Function that reads them; those that decode pictures keep them in a folder, where one is given, rather
+            than in memory.
         slow: Whether reading takes longer than reading again what was kept of it.
     """
 
     kind: str
     path: Path
     files: tuple[Path, ...]
-    read: Callable[[Reading], Found]
+    read: Callable[[Reading, Path | None], Found]
     slow: bool = False
 
 

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxae import Dataset, InputError, Split, load, stream, write_stream
+from jaxae.config import Reading
 from jaxae.data.stream import streamed, writing
+from jaxae.data.stream.converting import convert
 from jaxae.data.stream.streamed import digest_of, is_to_stream
 
 RANDOM = np.random.default_rng(0)
@@ -241,3 +244,54 @@ def test_auto_streams_what_would_take_half_of_memory(asked, room, streams, folde
     assert is_to_stream(folder, asked) == streams
     assert not is_to_stream(folder, "no")
     assert not is_to_stream("mnist", "auto")
+
+
+def draw(folder: Path, *, coloured: bool, tests: bool) -> None:
+    """Pictures of two classes, of which the last is in colours or none is; and with a test set or without."""
+    for split in ("train", "test")[: 1 + tests]:
+        for label in "ab":
+            place = folder / split / label if tests else folder / label
+            place.mkdir(parents=True)
+            for number in range(4):
+                pixels = RANDOM.integers(0, 256, (6, 5), np.uint8)
+                picture = np.stack([pixels, pixels + 1, pixels], -1) if coloured and number == 3 else pixels
+                Image.fromarray(picture).save(place / f"{number}.png")
+
+
+@pytest.mark.parametrize("settings", [{}, {"size": 4}, {"grey": True}])
+@pytest.mark.parametrize(("coloured", "tests"), [(True, True), (False, False)])
+def test_pictures_are_converted_one_at_a_time_to_what_load_has(settings, coloured, tests, tmp_path, monkeypatch):
+    draw(tmp_path / "pictures", coloured=coloured, tests=tests)
+    loaded = load(tmp_path / "pictures", **settings)
+    monkeypatch.setattr("jaxae.bounds.host_memory", lambda: 200)  # which a picture has, all together have not
+    notes = convert(str(tmp_path / "pictures"), tmp_path / "records", Reading(**settings))
+    assert notes == loaded.notes[1:]  # the first counts them
+    monkeypatch.undo()
+    found = stream(tmp_path / "records")
+    assert found.digest == digest_of(loaded)
+    assert (found.class_names, found.image_shape) == (("a", "b"), loaded.image_shape)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures", "records"]
+
+
+def test_pictures_that_are_refused_leave_nothing(tmp_path):
+    draw(tmp_path / "pictures", coloured=False, tests=True)
+    (tmp_path / "pictures" / "train" / "a" / "2.png").write_bytes(b"none")
+    for reading, refusal in (
+        (Reading(), "expected an image"),
+        (Reading(skip_broken=True, test_share=0.2), "expected a test_share of data that have no test set"),
+    ):
+        with pytest.raises(InputError, match=refusal):
+            convert(str(tmp_path / "pictures"), tmp_path / "records", reading)
+        assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+    convert(str(tmp_path / "pictures"), tmp_path / "records", Reading(skip_broken=True))
+    assert len(stream(tmp_path / "records").train) == 7
+
+
+def test_parquet_is_converted_to_what_load_has(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    draw(tmp_path / "pictures", coloured=True, tests=False)
+    content = [path.read_bytes() for path in sorted((tmp_path / "pictures" / "a").iterdir())]
+    table = arrow.table({"image": [{"bytes": one, "path": None} for one in content], "label": [0, 1, 1, 0]})
+    parquet.write_table(table, tmp_path / "train.parquet")
+    convert(str(tmp_path / "train.parquet"), tmp_path / "records", Reading())
+    assert stream(tmp_path / "records").digest == digest_of(load(tmp_path / "train.parquet"))

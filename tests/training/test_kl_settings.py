@@ -100,6 +100,7 @@ def test_beta_rises_from_step_to_step():
         steps.take(steps.place(PLAN, index, 1))
     np.testing.assert_allclose(*(ravel_pytree(one.state.parameters)[0] for one in (warm, steps)), rtol=0, atol=1e-12)
     # An evaluation has the whole beta.
+    assert warm.examples is not None
     test = warm.evaluate(warm.examples, warm.place(PLAN))
     np.testing.assert_allclose(test.cost, test.reconstruction + 2 * test.kl, rtol=1e-12)
 

@@ -49,8 +49,10 @@ def downloaded(name: str) -> Path:
     raise InputError(f"expected parquet files in {repository} of the hub, got none")
 
 
-def read_tables(folder: Path, files: Sequence[Path], reading: Reading) -> Found:
+def read_tables(folder: Path, files: Sequence[Path], reading: Reading, scratch: Path | None = None) -> Found:
     """A data set of parquet or Arrow files; names and folders say which split each is.
+
+    With a scratch folder, images are kept there rather than in memory.
 
     Raises:
         InputError: If pyarrow is not installed, a file cannot be read or holds no images and labels, or there are
@@ -66,7 +68,7 @@ def read_tables(folder: Path, files: Sequence[Path], reading: Reading) -> Found:
                 for table in _tables(path):
                     columns = _columns(table.schema, path)
                     names = names or _class_names(table.schema, columns[1])
-                    pictures = pictures or Pictures(reading, sum(_count(one) for one in files))
+                    pictures = pictures or Pictures(reading, sum(_count(one) for one in files), scratch)
                     _add(table, columns, pictures, rows.setdefault(split, []), split, path)
             except InputError:
                 raise

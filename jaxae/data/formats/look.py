@@ -98,7 +98,7 @@ def _folder(folder: Path) -> Source:
 
 def _source(kind: str, path: Path, files: Sequence[Path], read: Callable[[], Found], *, slow: bool = False) -> Source:
     """A source whose reader asks nothing."""
-    return Source(kind, path, tuple(files), lambda reading: read(), slow)
+    return Source(kind, path, tuple(files), lambda reading, scratch: read(), slow)
 
 
 def _npy(path: Path, near: Sequence[Path]) -> Source:

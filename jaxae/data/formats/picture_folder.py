@@ -14,6 +14,7 @@ from jaxae.data.formats.arrays import TESTS, TRAININGS, VALIDATIONS, found_of
 from jaxae.data.formats.label_table import label_of, read_labels
 from jaxae.data.reading import Found, Part
 from jaxae.errors import InputError, brief
+from jaxae.storage.files import refuse_unwritable
 from jaxae.storage.pictures import open_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -66,8 +67,12 @@ def tree_of(folder: Path, files: Sequence[Path], labels: Mapping[str, str]) -> T
     return tree
 
 
-def read_folder(folder: Path, files: Sequence[Path], tables: Sequence[Path], reading: Reading) -> Found:
+def read_folder(
+    folder: Path, files: Sequence[Path], tables: Sequence[Path], reading: Reading, scratch: Path | None = None
+) -> Found:
     """A data set of pictures; their classes are numbered as their folders' names are sorted.
+
+    With a scratch folder, images are kept there rather than in memory.
 
     Raises:
         InputError: If a picture is broken, and is not to be skipped; or if they are of several sizes, and no size is
@@ -75,7 +80,8 @@ def read_folder(folder: Path, files: Sequence[Path], tables: Sequence[Path], rea
     """
     tree = tree_of(folder, files, read_labels(tables))
     names = _names(tree)
-    pictures = Pictures(reading, sum(len(paths) for classes in tree.values() for paths in classes.values()))
+    count = sum(len(paths) for classes in tree.values() for paths in classes.values())
+    pictures = Pictures(reading, count, scratch)
     labels: dict[str, list[int]] = {}
     for split, classes in tree.items():
         for name in sorted(classes):
@@ -99,15 +105,18 @@ class Pictures:
     Attributes:
         reading: How they are read.
         count: Number of them.
+        scratch: Folder that they are kept in meanwhile; None keeps them in memory.
     """
 
     reading: Reading
     count: int
+    scratch: Path | None = None
     _splits: dict[str, list[np.ndarray]] = field(default_factory=dict)
     _broken: list[str] = field(default_factory=list)
     _first: tuple[str, tuple[int, ...]] | None = None
     _sizes: set[tuple[int, ...]] = field(default_factory=set)
     _coloured: bool = False
+    _grey: bool = True
 
     def add(self, split: str, source: Path | bytes, name: str) -> bool:
         """Read one more; whether it was not left out for being broken.
@@ -129,7 +138,8 @@ class Pictures:
             return False
         if self._first is None:
             self._first = (name, pixels.shape)
-            check_fits(f"{self.count} pictures", self.count * pixels.size)
+            if self.scratch is None:
+                check_fits(f"{self.count} pictures", self.count * pixels.size)
         first, shape = self._first
         if pixels.shape[:2] != shape[:2]:
             sizes = [f"{width}x{height}" for height, width, _ in (pixels.shape, shape)]
@@ -137,7 +147,12 @@ class Pictures:
                 f"expected pictures of one size, got {sizes[0]} in {name} and {sizes[1]} in {first}: --size 28"
                 " (size=28) makes them so"
             )
-        self._splits.setdefault(split, []).append(pixels)
+        self._grey = self._grey and _is_grey(pixels)
+        if self.scratch is None:
+            self._splits.setdefault(split, []).append(pixels)
+        else:
+            with refuse_unwritable(self.scratch, "a folder"), self._file(split).open("ab") as file:
+                file.write(_in_colours(pixels).tobytes())
         return True
 
     def stacked(self) -> dict[str, np.ndarray]:
@@ -146,15 +161,21 @@ class Pictures:
         Raises:
             InputError: If there are none to train on.
         """
-        if not self._splits.get("train"):
+        splits = [*self._splits] if self.scratch is None else [path.stem for path in self.scratch.glob("*.pixels")]
+        if "train" not in splits:
             raise InputError(f"expected a picture that can be read, got none of {self.count}")
-        grey = all(_is_grey(pixels) for split in self._splits.values() for pixels in split)
-        return {
-            split: np.stack(
-                [pixels[..., :1] if grey else np.broadcast_to(pixels, (*pixels.shape[:2], 3)) for pixels in all_]
-            )
-            for split, all_ in self._splits.items()
-        }
+        assert self._first is not None
+        channels = 1 if self._grey else 3
+        if self.scratch is not None:
+            shape = (-1, *self._first[1][:2], 3)
+            return {
+                split: np.memmap(self._file(split), np.uint8, "r").reshape(shape)[..., :channels] for split in splits
+            }
+        return {split: np.stack([_in_colours(one)[..., :channels] for one in self._splits[split]]) for split in splits}
+
+    def _file(self, split: str) -> Path:
+        assert self.scratch is not None
+        return self.scratch / f"{split}.pixels"
 
     def notes(self) -> tuple[str, ...]:
         """What was done to them, a clause each."""
@@ -187,6 +208,10 @@ def walk(folder: Path) -> Iterator[Path]:
 
 def _is_grey(pixels: np.ndarray) -> bool:
     return pixels.shape[2] == 1 or bool((pixels == pixels[..., :1]).all())
+
+
+def _in_colours(pixels: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
 
 
 def _names(tree: Tree) -> list[str]:
