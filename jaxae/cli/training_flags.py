@@ -7,7 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from jaxae.bounds import Amount, Checked, Count, CountOrZero, PositiveAmount, Seed, Workers, check, kinds_of, require
+from jaxae.bounds import (
+    Amount,
+    Checked,
+    Count,
+    CountOrZero,
+    PositiveAmount,
+    Seed,
+    Share,
+    Workers,
+    check,
+    kinds_of,
+    require,
+)
 from jaxae.cli.data_flags import DataFlags
 from jaxae.cli.flag import Switch, default
 from jaxae.config import (
@@ -63,6 +75,8 @@ class TrainFlags(DataFlags):
         keep: Epoch whose weights are kept: the last, or the one of the least test cost.
         patience: Number of epochs without a better test cost that end the training, with the best kept; 0 is without
             end.
+        ema_decay: Decay per step of a moving average of the weights (such as 0.999), which is then evaluated, drawn and
+            kept in their place.
         coordinator: Address at which process 0 listens for the others, of a training in several processes or machines
             (docs/scaling.md); each is started with the same flags but for --process-id.
         num_processes: Number of processes that train together.
@@ -94,6 +108,7 @@ class TrainFlags(DataFlags):
     warmup_steps: CountOrZero = 0
     keep: Keep = "last"
     patience: CountOrZero = 0
+    ema_decay: Annotated[Share | None, default("none", "FLOAT")] = None
     coordinator: Annotated[str | None, default("none", "HOST:PORT")] = None
     num_processes: Annotated[Workers | None, default("1", "INT")] = None
     process_id: Annotated[CountOrZero | None, default("0", "INT")] = None

@@ -190,6 +190,7 @@ def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures,
         if "test_bits_per_dimension" in last:
             terms += f"; {last['test_bits_per_dimension']:.3f} bits per dimension"
         of = f" after epoch {last['epoch']}, the best" if "best_epoch" in last else ""
+        of += "" if config.train.ema_decay is None else ", with the average of the weights"
         lines.append(f"test set: {last['test_cost']:.2f} nats per image ({terms}){of}")
     lines.append(f"kept in {folder}: weights.safetensors, config.json, metrics.jsonl, checkpoints/")
     lines += [f"figures: {', '.join(figures.names)}", "try next:"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxae.bounds import Amount, Checked, Count, CountOrZero, PositiveAmount, Seed, kinds_of, require
+from jaxae.bounds import Amount, Checked, Count, CountOrZero, PositiveAmount, Seed, Share, kinds_of, require
 
 ComputeDtype = Literal["float32", "bfloat16", "float64"]
 Replay = Literal["no", "torch-1", "torch"]
@@ -48,6 +48,10 @@ class TrainConfig(Checked):
         keep: Epoch whose parameters are the trained ones: the last, or the one of the least test cost ("best").
         patience: Number of epochs without a better test cost after which training ends; the best is then kept,
             whatever `keep` says. 0 ends none before its time.
+        ema_decay: Decay per step of an exponential moving average of the parameters, which is then what is evaluated,
+            shown and kept: after each step it is decay * average + (1 - decay) * parameters, from zero on, and is
+            divided by 1 - decay ** steps when it is used. Training goes on from the parameters themselves. None
+            averages none.
     """
 
     epochs: CountOrZero
@@ -67,6 +71,7 @@ class TrainConfig(Checked):
     free_bits: Amount = 0.0
     keep: Keep = "last"
     patience: CountOrZero = 0
+    ema_decay: Share | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,6 +91,12 @@ class TrainConfig(Checked):
     def keeps_best(self) -> bool:
         """Whether the parameters of the best epoch are the trained ones, rather than those of the last."""
         return self.keep == "best" or self.patience > 0
+
+    @property
+    def trained_weights(self) -> str:
+        """Which parameters of a training are the trained ones, in words."""
+        epoch = f"{'best' if self.keeps_best else 'last'} epoch"
+        return epoch if self.ema_decay is None else f"moving average of decay {self.ema_decay:g} at the {epoch}"
 
     @property
     def from_probabilities(self) -> bool:

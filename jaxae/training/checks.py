@@ -60,7 +60,7 @@ def check_training(
                 f"expected labels of the model's {classes} classes, got a data set of {dataset.num_classes}"
             )
     if mesh is not None:
-        kept = int(config.train.keeps_best)
+        kept = config.train.keeps_best + (config.train.ema_decay is not None)
         check_memory(program_of(config, mesh), batch_size=size, models=models, images=held, kept=kept)
 
 

@@ -83,7 +83,8 @@ def fit(
         corrupt: Function of a key and an image, whose result the network is shown in the image's place (denoising).
 
     Returns:
-        The trained model, of the last epoch or the best; the last state; and the metrics.
+        The trained model, of the last epoch or the best, averaged where `ema_decay` says so; the last state; and the
+        metrics.
 
     Raises:
         InputError: If the data does not suit the model or the run directory, or other processes train with other
@@ -130,7 +131,7 @@ def fit(
         run.train(show_progress=show_progress, stop=agreed(stop, mesh))
         # A signal that comes now is too late to stop anything: the weights are written.
         with telling_how_to_go_on():
-            save_weights(folder.weights_file, config, run.trainer.state.trained)
+            save_weights(folder.weights_file, config, here(run.trainer.state).trained)
     return run.result()
 
 
@@ -191,6 +192,7 @@ class _Run:
             hyperparameters_of(config),
             course_of(config, count),
             keep_best=config.train.keeps_best,
+            ema_decay=config.train.ema_decay,
         )
         self.test_set = put_examples(program, *dataset.test)
         self.test_plan = self.trainer.place(evaluation_plan(len(dataset.test.labels)))
@@ -231,7 +233,7 @@ class _Run:
                 self._evaluate(epoch)
                 self._save(force=self._is_over(epoch + 1))
                 if self.after_epoch is not None:
-                    model = with_parameters(self.config.model, here(self.trainer.state.parameters))
+                    model = with_parameters(self.config.model, here(self.trainer.state).used)
                     self.after_epoch(model, self.metrics)
                 self._tell(f"Time elapsed: {(time.perf_counter() - start) / 60:.2f} min")
                 self._stop_if_asked(stop)

@@ -110,6 +110,7 @@ def fit_many(
         jax.tree.map(lambda *values: jnp.array(values), *map(hyperparameters_of, configs)),
         course_of(config, len(dataset.train.labels)),
         keep_best=train.keeps_best,
+        ema_decay=train.ema_decay,
     )
     test_set = put_examples(program, *dataset.test)
     test_plan = trainer.place(evaluation_plan(len(dataset.test.labels)))

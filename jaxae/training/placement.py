@@ -16,6 +16,7 @@ from jaxtyping import Int, Int32, Num, Shaped, UInt8
 
 from jaxae.network.parameters import Parameters
 from jaxae.network.platform import traced_for
+from jaxae.training.average import Average
 from jaxae.training.plan import Noise, Plan
 from jaxae.training.program import Program
 from jaxae.training.runtime import DATA_AXIS, MODEL_AXIS
@@ -29,12 +30,18 @@ Made = TypeVar("Made")
 WHOLE, BY_MODEL = PartitionSpec(), PartitionSpec(MODEL_AXIS)
 
 
-def init_state(program: Program, parameters: Parameters, *, keep_best: bool = False) -> TrainState:
+def init_state(
+    program: Program, parameters: Parameters, *, keep_best: bool = False, ema_decay: float | None = None
+) -> TrainState:
     """The state before the first step, on the program's devices."""
     parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, program.float_dtype), parameters)
     adam: Any = optax.adam(0.0).init(parameters)
     best = Best(parameters, jnp.asarray(jnp.inf, program.float_dtype), jnp.int32(0)) if keep_best else None
-    return put_state(program, TrainState(parameters, adam, jnp.int32(0), best))
+    average = None
+    if ema_decay is not None:
+        zeros = jax.tree.map(jnp.zeros_like, parameters)
+        average = Average(zeros, jnp.asarray(1 - ema_decay, program.float_dtype))
+    return put_state(program, TrainState(parameters, adam, jnp.int32(0), best, average))
 
 
 def put_state(program: Program, state: TrainState) -> TrainState:

@@ -264,7 +264,9 @@ def save_weights(path: Path, config: RunConfig, parameters: Parameters) -> None:
         InputError: If the file cannot be written.
     """
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named_leaves(parameters).items()}
-    metadata = safetensors.weight_metadata("flax", config=json.dumps(config.to_json()))
+    metadata = safetensors.weight_metadata(
+        "flax", config=json.dumps(config.to_json()), weights=config.train.trained_weights
+    )
     safetensors.write(path, arrays, metadata)
 
 

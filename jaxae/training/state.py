@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int32, Num
 
 from jaxae.config import RunConfig
 from jaxae.network.parameters import Parameters
+from jaxae.training.average import Average, debiased
 
 
 class Best(NamedTuple):
@@ -32,17 +33,24 @@ class TrainState(NamedTuple):
         optimizer: Adam's state.
         step: Number of steps taken.
         best: The best epoch so far, where it is kept; steps leave it alone.
+        average: Moving average of the parameters, where one is kept; steps do not read it.
     """
 
     parameters: Parameters
     optimizer: tuple[optax.ScaleByAdamState, optax.EmptyState]
     step: Int32[Array, ""]
     best: Best | None = None
+    average: Average | None = None
+
+    @property
+    def used(self) -> Parameters:
+        """Parameters as they are evaluated and shown: their average, where one is kept."""
+        return self.parameters if self.average is None else debiased(self.average, self.parameters, self.step)
 
     @property
     def trained(self) -> Parameters:
-        """Parameters that the training has led to: the best ones, where they are kept."""
-        return self.parameters if self.best is None else self.best.parameters
+        """Parameters that the training has led to: the best of those that were used, where they are kept."""
+        return self.used if self.best is None else self.best.parameters
 
 
 class Hyperparameters(NamedTuple):

@@ -127,7 +127,7 @@ _FLAT_MULTIPLE = 512
 
 
 class _Carry(NamedTuple):
-    """What the loop over steps hands on: flat parameters and moments, and where it stands."""
+    """What the loop over steps hands on: flat parameters and moments, their average if any, and where it stands."""
 
     flat: Float[Array, " length"]
     first: Float[Array, " length"]
@@ -135,6 +135,7 @@ class _Carry(NamedTuple):
     index: Int[Array, ""]
     ok: Bool[Array, ""]
     terms: Float[Array, "steps terms"]
+    average: Float[Array, " length"] | None = None
 
 
 def _run_steps(
@@ -180,7 +181,7 @@ def _run_steps(
 
     def step(carry: _Carry, row: Array, go: Array | None = None) -> tuple[_Carry, Array]:
         """The carry after the step of a plan's row, which changes nothing where not `go`; and the step's terms."""
-        flat, first, second, index, _, terms = carry
+        flat, first, second, index, _, terms, average = carry
 
         def local_cost(parameters: Parameters) -> tuple[Array, Array]:
             here = jax.tree.map(lambda leaf: leaf[row], noise)
@@ -208,7 +209,9 @@ def _run_steps(
         second = _second_moment(ok, second, total, factor)
         decayed = () if decay is None else (decay[row],)
         flat = _descend(ok, flat, first, second, rate[row], correction[row], *decayed)
-        return _Carry(flat, first, second, index + ok, ok, terms), total[-num_terms:]
+        if average is not None and state.average is not None:
+            average = _moving_average(ok, average, flat, state.average.rate)
+        return _Carry(flat, first, second, index + ok, ok, terms, average), total[-num_terms:]
 
     def advance(carry: _Carry) -> _Carry:
         after, terms = step(carry, carry.index)
@@ -226,6 +229,7 @@ def _run_steps(
         state.step - plan.first_step,
         jnp.bool(True),
         jnp.zeros((num_steps, num_terms), parameters.dtype),
+        None if state.average is None else flatten(state.average.raw),
     )
     if num_steps == 1:
         # No loop, in which XLA's own CPU convolutions, the plain lowering's, are far slower.
@@ -243,7 +247,10 @@ def _run_steps(
     cost = scale * negative_elbo(reconstruction, counted[0] if counted else kl, hyperparameters.beta)
     refused = ~end.ok & (jnp.arange(num_steps) == end.index)
     metrics = Metrics(jnp.where(refused, jnp.nan, cost), reconstruction / mean_of, kl / mean_of)
-    return TrainState(restore(end.flat), (moments, *state.optimizer[1:]), taken), metrics
+    average = None
+    if end.average is not None and state.average is not None:
+        average = state.average._replace(raw=restore(end.average))
+    return TrainState(restore(end.flat), (moments, *state.optimizer[1:]), taken, average=average), metrics
 
 
 @fenced
@@ -264,6 +271,11 @@ def _descend(
     if decay is not None:
         change = change + decay * flat
     return jnp.where(ok, flat - change, flat)
+
+
+@fenced
+def _moving_average(ok: Array, average: Array, flat: Array, rate: Array) -> Array:
+    return jnp.where(ok, average + rate * (flat - average), average)
 
 
 def _run_evaluation(program: Program, parameters: Parameters, data: Examples, plan: Plan, beta: Array) -> Metrics:

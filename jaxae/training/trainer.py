@@ -46,9 +46,10 @@ class Trainer:
         course: Course = CONSTANT,
         *,
         keep_best: bool = False,
+        ema_decay: float | None = None,
     ) -> "Trainer":
         """A training before its first step, from the parameters of one model or of many; streamed, of no split."""
-        start = partial(init_state, program, keep_best=keep_best)
+        start = partial(init_state, program, keep_best=keep_best, ema_decay=ema_decay)
         if isinstance(parameters, dict):
             state = start(parameters)
         else:
@@ -88,10 +89,10 @@ class Trainer:
         """Mean cost, reconstruction and KL over a placed plan's examples, in nats per image."""
         run = evaluate_many if self.of_many else evaluate
         beta = self.hyperparameters.beta
-        return run(self.state.parameters, examples, placed, beta, program=self.program)
+        return run(self.state.used, examples, placed, beta, program=self.program)
 
     def keep_better(self, test: Metrics, epoch: int, patience: int) -> None:
         """Keep the parameters as they are, if their test cost is the best so far; see `better_of`."""
         if self.state.best is not None:
-            best = better_of(self.state.best, self.state.parameters, jnp.asarray(test.cost), epoch, patience)
+            best = better_of(self.state.best, self.state.used, jnp.asarray(test.cost), epoch, patience)
             self.state = self.state._replace(best=best)

@@ -30,6 +30,7 @@ TRAINING = EVERYWHERE | {
     "--grad-clip-norm": ("", "0.5"),
     "--weight-decay": ("", "0.1"),
     "--patience": ("", "1"),
+    "--ema-decay": ("", "0.9"),
     "--warmup-steps": ("", "0"),  # a training of more than the one step has them: tests/training/test_course.py
     # Of several processes: tests/training/test_processes.py.
     **dict.fromkeys(("--coordinator", "--num-processes", "--process-id"), ("",)),
@@ -270,7 +271,7 @@ REFUSED: dict[str, dict[str, str]] = {
             f"{flag} & --replay {replay}": "expected no [a-z_]+ in a replay"
             for flag in (
                 *("--grad-clip-norm 0.5", "--weight-decay 0.1", "--schedule linear", "--schedule cosine"),
-                *("--keep best", "--patience 1"),
+                *("--keep best", "--patience 1", "--ema-decay 0.9"),
             )
             for replay in ("torch-1", "torch")
         },

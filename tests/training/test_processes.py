@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from together_data import AE, DATA, REPLAY, VAE
 
-from jaxae import InputError, fit, write_stream
+from jaxae import InputError, fit, load_run, parameters_of, write_stream
 from jaxae.cli import TrainFlags
 from jaxae.network.parameters import named_leaves
 from jaxae.training import joining, native_lines
@@ -135,11 +135,13 @@ def test_all_stream_or_none(together, count):
         )
 
 
-def test_the_first_alone_writes(together, count):
+def test_the_first_alone_writes(together, count, alone):
     assert together.found(0)["told"] > 0
     assert [together.found(index)["told"] for index in range(1, count)] == [0] * (count - 1)
     assert together.out == [""] * count
-    assert (together.folder / "ae" / "weights.safetensors").exists()
+    kept, own = (named_leaves(parameters_of(model)) for model in (load_run(together.folder / "ae")[1], alone.model))
+    for name, leaf in own.items():
+        np.testing.assert_allclose(np.asarray(kept[name]), np.asarray(leaf), rtol=0, atol=GAP, err_msg=name)
 
 
 def test_they_resume_what_one_process_began(together, alone, count):
