@@ -139,7 +139,9 @@ def test_the_first_alone_writes(together, count, alone):
     assert together.found(0)["told"] > 0
     assert [together.found(index)["told"] for index in range(1, count)] == [0] * (count - 1)
     assert together.out == [""] * count
-    kept, own = (named_leaves(parameters_of(model)) for model in (load_run(together.folder / "ae")[1], alone.model))
+    with jax.enable_x64(True):
+        models = load_run(together.folder / "ae")[1], alone.model
+    kept, own = (named_leaves(parameters_of(model)) for model in models)
     for name, leaf in own.items():
         np.testing.assert_allclose(np.asarray(kept[name]), np.asarray(leaf), rtol=0, atol=GAP, err_msg=name)
 
