@@ -69,6 +69,7 @@ READERS = {
     "cifar-pickled": Reader(reads.read_own_folder, (*ANY, *(4 * [pickles.alter_pickle])), whole=True),
     "mat": Reader(reads.read_own, ANY),
     "parquet": Reader(reads.read_own, ANY),
+    "records": Reader(reads.read_own_folder, (_either,), 5, whole=True),
     "picture": Reader(reads.read_picture, (*ANY, *(6 * [pictures.alter_png])), 15),
     "compressed": Reader(reads.read_compressed, (*ANY, *(10 * [headers.alter_compressed])), 5),
     "codec": Reader(reads.read_codec, _ARRAYS, 3, whole=True),

@@ -131,7 +131,7 @@ def read_own(path: Path) -> None:
     from jaxae.data.formats.look import look
     from jaxae.data.own import finished
 
-    found = finished(look(path).read(Reading()), Reading(), path.name)
+    found = finished(look(path).read(Reading(), None), Reading(), path.name)
     assert found.num_classes is not None
     for split in (found.train, found.test):
         assert split is not None

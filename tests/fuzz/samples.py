@@ -302,6 +302,16 @@ def _tree(folder: Path) -> Samples:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def _records() -> Samples:
+    from jaxae.data.stream.writing import write_stream
+
+    arrays = _arrays()
+    train, test = ((arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test"))
+    with tempfile.TemporaryDirectory() as folder:
+        write_stream(Path(folder) / "records", [train], [test], num_classes=10, notes=["a note"])
+        return _tree(Path(folder) / "records")
+
+
 def _many() -> Samples:
     kept = _run()
     seeds = {f"weights-seed-{seed}.safetensors": kept["weights.safetensors"] for seed in (0, 1)}
@@ -386,6 +396,7 @@ _MAKERS = {
     "cifar-pickled": lambda: _cifar(pickled=True),
     "mat": _mat,
     "parquet": _parquet,
+    "records": _records,
     "picture": _pictures,
     "compressed": lambda: {"six.jxae": (BEFORE / "six.jxae").read_bytes()},
     "codec": lambda: _tree(BEFORE),

@@ -19,7 +19,8 @@ from .samples import write_samples
 
 pytest.importorskip("torch")  # which makes the sound files
 
-COUNTS = {"run": 4, "run-unsummed": 3, "many": 8, "codec": 6, "compressed": 40, "picture": 150, "benchmark": 60}
+COUNTS = {"run": 4, "run-unsummed": 3, "many": 8, "codec": 6, "records": 30}
+COUNTS |= {"compressed": 40, "picture": 150, "benchmark": 60}
 
 
 @pytest.fixture(scope="module")

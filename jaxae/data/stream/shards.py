@@ -20,7 +20,7 @@ from jaxae.storage.extra import extra
 _Reader = Any
 
 # At random nothing is read ahead.
-_OPTIONS, _BUFFER = "readahead_buffer_size:0", 1 << 15
+_OPTIONS, _BUFFER = "readahead_buffer_size:0", 1 << 12
 _AT_ONCE = 256
 
 
