@@ -3,7 +3,9 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,21 +18,18 @@ def call_factory(factory: str) -> object:
     """What a user's factory makes, package.module:factory or FILE.py:factory.
 
     Raises:
-        InputError: If there is none of that name, or it takes arguments.
+        InputError: If there is none of that name, it takes arguments, or it raises an error.
     """
-    try:
-        return named(factory)()
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"expected package.module:factory, got {factory}: {brief(error, 200)}") from error
+    make = named(factory)
+    with _running(f"package.module:factory, got {factory}"):
+        return make()
 
 
 def named(name: str) -> Callable[..., Any]:
     """A user's function, package.module:function of the folder that this runs in too, or FILE.py:function.
 
     Raises:
-        InputError: If there is none of that name.
+        InputError: If there is none of that name, or its module does not run.
     """
     package, _, function = name.rpartition(":") if ":" in name else (name, "", "")
     if package.endswith(".py"):
@@ -43,10 +42,8 @@ def named(name: str) -> Callable[..., Any]:
             raise InputError(f"expected a function {function or 'said after a colon'} in {package}, got {there}")
         return found
     _search_first(Path.cwd())
-    try:
+    with _running(f"package.module:factory, got {name}"):
         found = getattr(importlib.import_module(package), function)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise InputError(f"expected package.module:factory, got {name}: {error}") from error
     if not callable(found):
         raise InputError(f"expected package.module:factory, got {name}: it is {type(found).__name__}")
     return found
@@ -72,12 +69,35 @@ def module_of(path: Path) -> ModuleType:
     _search_first(path.parent)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with _running(f"a Python file that runs, got {path}"):
+            spec.loader.exec_module(module)
+    except BaseException:
         del sys.modules[name]
-        told = f"{type(error).__name__}: {brief(error, 200)}"
-        raise InputError(f"expected a Python file that runs, got {path}: {told}") from error
+        raise
     return module
+
+
+@contextmanager
+def _running(told: str) -> Iterator[None]:
+    """Refuse in one line whatever the user's code in the block raises; its end of the process too, which says nothing.
+
+    Raises:
+        InputError: If it raises anything but an interruption, or an error of output that nobody reads.
+    """
+    try:
+        yield
+    except (InputError, BrokenPipeError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise InputError(f"expected {told}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """An error's kind, its text, and the line of the user's that raised it."""
+    told = f"{type(error).__name__}: {brief(error, 200)}".removesuffix(": ")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    own = last.filename != __file__ and not last.filename.startswith("<frozen ")
+    return f"{told} ({Path(last.filename).name}, line {last.lineno})" if own else told
 
 
 def _search_first(folder: Path) -> None:

@@ -212,7 +212,9 @@ def test_a_strangers_network_is_not_verified(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("name", "said"), [("nowhere:make", "No module named 'nowhere'"), ("math:pi", "it is float")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("nowhere:make", "ModuleNotFoundError: No module named 'nowhere'$"), ("math:pi", "it is float")]
+)
 def test_a_name_of_no_function_is_refused(name, said):
     with pytest.raises(InputError, match=f"expected package.module:factory, got {name}: {said}"):
         named(name)
@@ -240,6 +242,48 @@ def test_a_file_of_no_function_is_refused(name, said, tmp_path):
     for _ in range(2):  # what has failed once is not kept
         with pytest.raises(InputError, match=said):
             named(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise KeyError('a\\nb')", r"KeyError: 'a\\nb' \(made\.py, line 2\)"),
+        ("raise ValueError", r"ValueError \(made\.py, line 2\)"),
+        ("raise SystemExit(3)", r"SystemExit: 3 \(made\.py, line 2\)"),
+        ("return make()", r"RecursionError: maximum recursion depth exceeded.* \(made\.py, line 2\)"),
+        ("raise InputError('expected a row, got none')", None),
+    ],
+)
+def test_whatever_a_factory_raises_is_told_in_one_line(code, said, tmp_path):
+    path = tmp_path / "made.py"
+    path.write_text(f"def make():\n    {code}\nfrom jaxae import InputError")
+    whole = (
+        "expected a row, got none" if said is None else rf"expected package\.module:factory, got {path}:make: {said}"
+    )
+    with pytest.raises(InputError, match=f"^{whole}$"):
+        call_factory(f"{path}:make")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("def make(:", r"SyntaxError: .*line 1\)"), ("import sys\nsys.exit()", r"SystemExit \(ended\.py, line 2\)")],
+)
+@pytest.mark.parametrize("as_file", [True, False])
+def test_a_module_that_does_not_run_is_refused_and_not_kept(code, said, as_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "ended.py").write_text(code)
+    expected = "a Python file that runs, got .*ended.py" if as_file else "package.module:factory, got ended:make"
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"^expected {expected}: {said}$"):
+            named("ended.py:make" if as_file else "ended:make")
+
+
+def test_an_interruption_of_a_factory_is_none_of_its_errors(tmp_path):
+    path = tmp_path / "stopped.py"
+    path.write_text("def make():\n    raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        call_factory(f"{path}:make")
 
 
 def test_a_factory_takes_no_arguments():
