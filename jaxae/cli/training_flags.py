@@ -58,7 +58,8 @@ class TrainFlags(DataFlags):
         binarize: Whether each pixel is drawn 0 or 1 with its grey value as the probability, anew at each step.
         log_every: Number of steps between logged costs; each call of the compiled program takes as many.
         checkpoint_seconds: Least number of seconds between checkpoints; 0 saves one every epoch.
-        dtype: Dtype of the network's arithmetic. In float64 a replay differs from torch by torch's own rounding alone.
+        dtype: Dtype of the arithmetic; bfloat16 is that of the layers, forward and backward, over weights, moments and
+            costs in float32. In float64 a replay differs from torch by torch's own rounding alone.
         seeds: Number of models trained at once, with seeds from --seed on; mean and standard deviation of
             their costs are logged. Devices are divided among the models first.
         replay: Random stream to repeat: torch-1 and torch draw weights, order and noise as torch does after

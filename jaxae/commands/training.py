@@ -180,6 +180,8 @@ def _summary(config: RunConfig, metrics: "list[MetricsLine]", figures: _Figures,
 
     folder, seconds = figures.folder, time.perf_counter() - figures.begun
     lines = [f"trained in {duration(seconds)}, {figures.seconds:.1f} s of it for figures"]
+    if config.train.dtype == "bfloat16":
+        lines.append(f"arithmetic: {config.train.arithmetic}")
     tests = {line["epoch"]: line for line in metrics if "test_cost" in line}
     if tests:
         last = tests[max(tests)]

@@ -29,7 +29,9 @@ class TrainConfig(Checked):
         beta: Weight of the KL term; 1 is the ELBO. The plain autoencoder has no such term.
         binarize: Whether a pixel is 1 with its grey value as the probability, else 0, drawn anew at
             each step; the test set's draws stay the same. A replay has none.
-        dtype: Dtype of the network's arithmetic; parameters are float32 for "bfloat16".
+        dtype: Dtype of the arithmetic. For "bfloat16" that of the layers alone, forward and backward, on weights
+            rounded to it at each step; parameters, Adam's moments, costs and all sums over a batch's costs and over
+            devices are float32.
         replay: Random stream to repeat: "no" is JAX's own; "torch-1" and "torch" draw weights, order and noise as
             torch would after `torch.manual_seed(seed)`, under the DataLoader of torch 1.x or of today.
         reduction: Reduction of the cost: "post" is the autoencoder's mean over batch and pixels and the VAE's sum over
@@ -97,6 +99,13 @@ class TrainConfig(Checked):
         """Which parameters of a training are the trained ones, in words."""
         epoch = f"{'best' if self.keeps_best else 'last'} epoch"
         return epoch if self.ema_decay is None else f"moving average of decay {self.ema_decay:g} at the {epoch}"
+
+    @property
+    def arithmetic(self) -> str:
+        """What is computed in which dtype, in words."""
+        if self.dtype != "bfloat16":
+            return self.dtype
+        return "bfloat16 in the layers, forward and backward; float32 in weights, Adam and costs"
 
     @property
     def from_probabilities(self) -> bool:

@@ -151,9 +151,10 @@ def test_a_replay_keeps_the_last_epoch(change):
         AUTOENCODER.replace(replay="torch", **change)
 
 
-def test_the_summary_tells_the_best_epoch_and_of_the_average(command, tmp_path, monkeypatch):
+def test_the_summary_tells_the_best_epoch_the_average_and_the_dtypes(command, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxae.training.plots.draw_run", lambda *_, **__: [])
     flags = ("--epochs", 3, "--hidden", 2, "--learning-rate", 3, "--patience", 1, "--keep", "best", "--ema-decay", 1e-6)
+    flags = (*flags, "--dtype", "bfloat16")
     done = command("train_ae.py", "--data", "digits", *flags, "--batch-size", 700, "--run-dir", tmp_path / "run")
     assert done.status == 0, done.err
     tests = {line["epoch"]: line for line in recorded(tmp_path / "run") if "test_cost" in line}
@@ -161,5 +162,6 @@ def test_the_summary_tells_the_best_epoch_and_of_the_average(command, tmp_path, 
     assert best == 2
     assert f"test set: {tests[best]['test_cost']:.2f} nats per image" in done.err
     assert f") after epoch {best}, the best, with the average of the weights\n" in done.err
+    assert "\narithmetic: bfloat16 in the layers, forward and backward; float32 in weights, " in done.err
     train = load_run(tmp_path / "run")[0].train
     assert (train.patience, train.keep, train.ema_decay) == (1, "best", 1e-6)
