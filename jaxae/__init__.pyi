@@ -44,6 +44,7 @@ from .training.fit import FitResult as FitResult
 from .training.fit import fit as fit
 from .training.many import ManyResult as ManyResult
 from .training.many import fit_many as fit_many
+from .training.moment import Moment as Moment
 from .training.run_folder import load_run as load_run
 from .training.run_folder import load_weights as load_weights
 from .training.run_folder import save_weights as save_weights

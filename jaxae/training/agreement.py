@@ -78,6 +78,13 @@ def from_first(
     return restored, json.loads(_array(text).tobytes())
 
 
+def as_first(ends: bool) -> bool:
+    """What process 0 says, in every process."""
+    if process_count() == 1:
+        return ends
+    return bool(multihost_utils.broadcast_one_to_all(np.array(ends, np.int32)))
+
+
 def agreed(stop: StopSignal, mesh: Mesh) -> StopSignal:
     """A signal that came to any process, in all of them at the same call: at the one after it was noted.
 

@@ -2,13 +2,14 @@
 
 import signal
 import time
-import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -19,12 +20,14 @@ from jaxae.data.stream.streamed import StreamedDataset, StreamedSplit, count_of
 from jaxae.errors import DivergenceError, InputError, StoppedError
 from jaxae.network.models import Model, with_parameters
 from jaxae.network.pixel_cost import bits_per_dimension
-from jaxae.training.agreement import agreed, check_alike, from_first
+from jaxae.training.agreement import agreed, as_first, check_alike, from_first
 from jaxae.training.best import out_of_patience
 from jaxae.training.checkpoint import Checkpoints
 from jaxae.training.checks import check_chunk, check_training
 from jaxae.training.course import course_of
 from jaxae.training.feed import Chunk, chunks_in_memory, chunks_of_stream
+from jaxae.training.keeper import Keeper
+from jaxae.training.moment import Callback, Moment, any_ends
 from jaxae.training.placement import here, put_examples, put_state
 from jaxae.training.plan import Plan, evaluation_plan
 from jaxae.training.processes import process_count, process_index
@@ -61,12 +64,13 @@ def fit(
     log: Callable[[str], None] | None = None,
     show_progress: bool = False,
     after_epoch: AfterEpoch | None = None,
+    callbacks: Sequence[Callback] = (),
     corrupt: Corruption | None = None,
 ) -> FitResult:
     """Train a model as configured, evaluating on the test set after each epoch.
 
     Of processes that train together (`jaxae.training.processes`) each calls this with the same arguments; process 0
-    alone logs, calls `after_epoch`, and has the run directory.
+    alone logs, calls `after_epoch` and callbacks, and has the run directory.
 
     Args:
         config: Model, training and the name of the data; a preset, perhaps with `replace`.
@@ -80,6 +84,9 @@ def fit(
         show_progress: Show progress on standard error: a bar on a terminal, else a line now and then.
         after_epoch: Function that is called after each epoch with the model as it is and the metrics so far, such as
             one that draws figures.
+        callbacks: Functions that are called with a `Moment` at each logged step and after each epoch. One that returns
+            True ends the training with the epoch, weights and all; what one raises passes through, with a checkpoint
+            in the run directory.
         corrupt: Function of a key and an image, whose result the network is shown in the image's place (denoising).
 
     Returns:
@@ -104,19 +111,25 @@ def fit(
     log = log or (lambda line: None)
     program = replace(program_of(config, mesh, corrupt), streams=isinstance(dataset, StreamedDataset))
     if process_count() > 1:
-        streams = program.streams
-        arguments = {"run_dir": run_dir is not None, "resume": resume, "log_every": log_every, "streams": streams}
+        arguments = {
+            "run_dir": run_dir is not None,
+            "resume": resume,
+            "log_every": log_every,
+            "streams": program.streams,
+            "callbacks": len(callbacks),
+        }
         # The data by their digest: the same have other paths on other machines.
         check_alike({**flat(config.replace(data="").to_json()), **arguments, **Circumstances(dataset, program).alike()})
     if process_index():
         log, after_epoch, show_progress = lambda line: None, None, False
+    tell = _Told(log, after_epoch, callbacks)
     if run_dir is None:
-        run = _Run(config, dataset, program, log, log_every, after_epoch)
+        run = _Run(config, dataset, program, log_every, tell)
         run.train(show_progress=show_progress)
         return run.result()
     if process_index():
         with stop_signals() as stop:
-            run = _Run(config, dataset, program, log, log_every, after_epoch)
+            run = _Run(config, dataset, program, log_every, tell)
             run.begin(resume=resume)
             run.train(show_progress=show_progress, stop=agreed(stop, mesh))
         return run.result()
@@ -125,8 +138,8 @@ def fit(
         stop_signals() as stop,
         Checkpoints(folder.checkpoints) as checkpoints,
     ):
-        keeper = _Keeper(folder, checkpoints, checkpoint_seconds, config, Circumstances(dataset, program))
-        run = _Run(config, dataset, program, log, log_every, after_epoch, keeper)
+        keeper = Keeper(folder, checkpoints, checkpoint_seconds, config, Circumstances(dataset, program))
+        run = _Run(config, dataset, program, log_every, tell, keeper)
         run.begin(resume=resume)
         run.train(show_progress=show_progress, stop=agreed(stop, mesh))
         # A signal that comes now is too late to stop anything: the weights are written.
@@ -135,33 +148,12 @@ def fit(
     return run.result()
 
 
-@dataclass
-class _Keeper:
-    """Keeps a training in its run folder: metrics, checkpoints, and the way back to them."""
+class _Told(NamedTuple):
+    """Those who are told of a training: its lines, its epochs, its moments."""
 
-    folder: RunFolder
-    checkpoints: Checkpoints
-    seconds: float
-    config: RunConfig
-    circumstances: Circumstances
-    saved_at: float = field(default_factory=time.monotonic)
-
-    def resume(self, like: TrainState) -> tuple[TrainState, list[MetricsLine]] | None:
-        """The newest checkpoint's state and metrics; None, with a warning, where there is none."""
-        restored = self.checkpoints.restore(like)
-        if restored is None:
-            warnings.warn(f"no checkpoint in {self.folder.path} yet: starting from the beginning", stacklevel=4)
-            return None
-        self.circumstances.check(restored.meta, self.folder.path)
-        return restored.state, self.folder.truncate_metrics(restored.meta["metrics_lines"])
-
-    def save(self, state: TrainState, metrics_lines: int, *, force: bool) -> None:
-        """Save a checkpoint, unless one was saved a short while ago and none is forced."""
-        if not force and time.monotonic() - self.saved_at < self.seconds:
-            return
-        meta = {"config": self.config.to_json(), "metrics_lines": metrics_lines, **self.circumstances.to_json()}
-        self.checkpoints.save(state, meta)
-        self.saved_at = time.monotonic()
+    log: Callable[[str], None]
+    after_epoch: AfterEpoch | None
+    callbacks: Sequence[Callback]
 
 
 class _Run:
@@ -172,15 +164,14 @@ class _Run:
         config: RunConfig,
         dataset: Dataset | StreamedDataset,
         program: Program,
-        log: Callable[[str], None],
         log_every: int,
-        after_epoch: AfterEpoch | None,
-        keeper: _Keeper | None = None,
+        told: _Told,
+        keeper: Keeper | None = None,
     ):
         self.config = config
-        self.log = log
         self.log_every = log_every
-        self.after_epoch = after_epoch
+        self.told = told
+        self.ended = False
         self.keeper = keeper
         count = count_of(dataset)
         self.train_set = dataset.train
@@ -226,15 +217,17 @@ class _Run:
         with Progress(total, first, train.batch_size, shown=show_progress) as progress:
             for epoch in range(epochs, train.epochs):
                 if self._is_over(epoch):
-                    why = f"{train.patience} epochs without a better test cost"
+                    why = "by a callback" if self.ended else f"{train.patience} epochs without a better test cost"
                     self._tell(f"Stopped after epoch {epoch:03d}/{train.epochs:03d} | {why}")
                     break
                 self._train_epoch(epoch, progress, stop)
                 self._evaluate(epoch)
+                if self.told.callbacks:
+                    self.ended = as_first(self.ended)
                 self._save(force=self._is_over(epoch + 1))
-                if self.after_epoch is not None:
+                if self.told.after_epoch is not None:
                     model = with_parameters(self.config.model, here(self.trainer.state).used)
-                    self.after_epoch(model, self.metrics)
+                    self.told.after_epoch(model, self.metrics)
                 self._tell(f"Time elapsed: {(time.perf_counter() - start) / 60:.2f} min")
                 self._stop_if_asked(stop)
         best = self.trainer.state.best
@@ -250,7 +243,7 @@ class _Run:
     def _is_over(self, epoch: int) -> bool:
         """Whether no epoch comes after so many."""
         train = self.config.train
-        return epoch >= train.epochs or out_of_patience(self.trainer.state.best, epoch, train.patience)
+        return epoch >= train.epochs or self.ended or out_of_patience(self.trainer.state.best, epoch, train.patience)
 
     def _train_epoch(self, epoch: int, progress: Progress, stop: StopSignal) -> None:
         plan = self.schedule.plan(epoch)
@@ -307,6 +300,17 @@ class _Run:
         self.metrics.append(line)
         if self.keeper is not None:
             self.keeper.folder.append_metrics(line)
+        if self.told.callbacks and not process_index():
+            moment = Moment(int(line["epoch"]), int(line["step"]), dict(line), "test_cost" in line, self._model)
+            try:
+                self.ended |= any_ends(self.told.callbacks, moment)
+            except BaseException:
+                self._save(force=True)
+                raise
+
+    def _model(self) -> Model:
+        # A copy: the next step takes the memory of what it was given.
+        return with_parameters(self.config.model, jax.tree.map(jnp.copy, here(self.trainer.state).used))
 
     def _save(self, *, force: bool) -> None:
         if self.keeper is not None:
@@ -314,7 +318,7 @@ class _Run:
 
     def _tell(self, line: str) -> None:
         try:
-            self.log(line)
+            self.told.log(line)
         except OSError:  # whoever read the lines has gone, or what keeps them is full: the steps so far are kept
             self._save(force=True)
             raise

@@ -158,7 +158,7 @@ def test_a_file_that_the_system_does_not_give(kind: str, tmp_path: Path, monkeyp
     for name in names:
         (tmp_path / name).unlink()
     with pytest.raises(InputError, match=r"^expected a .* got .*: No such file or directory$"):
-        source.read(AS_FOUND)
+        source.read(AS_FOUND, None)
 
 
 def looked_reading():

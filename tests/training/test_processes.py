@@ -146,6 +146,10 @@ def test_the_first_alone_writes(together, count, alone):
         np.testing.assert_allclose(np.asarray(kept[name]), np.asarray(leaf), rtol=0, atol=GAP, err_msg=name)
 
 
+def test_a_callback_of_the_first_ends_all(together, count):
+    assert [len(together.found(index)["ended"]["costs"]) for index in range(count)] == [2] * count
+
+
 def test_they_resume_what_one_process_began(together, alone, count):
     assert_same(alone, together.weights("resumed-from-one"))
     lines = {together.found(index)["resumed-from-one"]["lines"] for index in range(count)}

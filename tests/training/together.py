@@ -46,6 +46,7 @@ def main(folder: Path, address: str, count: int, index: int) -> None:
         numbers = numbers_read(data)
         train("streamed", config=REPLAY, data=data)
         found["read"] = [int(number) for number in numbers]
+        train("ended", config=AE, callbacks=[lambda moment: moment.ends_epoch and moment.epoch == 2])
         train("resumed-from-one", config=AE, run_dir=folder / "half", log_every=4, resume=True)
 
         # The last process is asked to stop in the middle of an epoch, and all do.
