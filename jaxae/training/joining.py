@@ -176,19 +176,22 @@ def _connect(coordinator: str | None, num_processes: int | None, process_id: int
 
 def _check_free(coordinator: str) -> None:
     """Refuse a port that another program listens at."""
-    with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as probe:
+    _, port = _parts(coordinator)
+    # A machine may have IPv6 switched off though Python knows it.
+    with socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", _parts(coordinator)[1]))
+            probe.bind(("", port))
         except OSError as error:
             raise InputError(f"expected a free port for the coordinator {coordinator}, got {error.strerror}") from error
 
 
 def _check_reachable(coordinator: str, until: float) -> None:
     """Wait for the coordinator to listen."""
+    address = _parts(coordinator)
     while True:
         try:
-            socket.create_connection(_parts(coordinator), timeout=max(0.1, until - time.monotonic())).close()
+            socket.create_connection(address, timeout=max(0.1, until - time.monotonic())).close()
             return
         except OSError as error:
             if time.monotonic() + _LOOK > until:
@@ -199,8 +202,21 @@ def _check_reachable(coordinator: str, until: float) -> None:
 
 
 def _parts(coordinator: str) -> tuple[str, int]:
+    """Host and port.
+
+    Raises:
+        InputError: If they are none.
+    """
     host, _, port = coordinator.rpartition(":")
-    return host.strip("[]"), int(port)
+    name = host.strip("[]")
+    try:
+        address = name, int(port)
+        name.encode("idna")  # as a look-up does, which refuses empty parts and long ones by a ValueError
+    except ValueError:
+        address = "", 0
+    if not address[0] or not 0 < address[1] < 2**16:
+        raise InputError(f"expected a coordinator HOST:PORT, got {brief(coordinator, 120)}")
+    return address
 
 
 def _is_of_the_runtime(error: BaseException) -> bool:
