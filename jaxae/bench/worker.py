@@ -127,16 +127,16 @@ def serve(handlers: Handlers) -> None:
     """Answer questions from standard input until it ends; called in a worker process."""
     end_with_parent()
     # Whatever libraries print must not mix with the answers.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            reply = {"answer": answer(handlers, **request)}
-        except WorkerError as error:
-            reply = {"error": error.kind, "reason": error.reason}
-        answers.write(json.dumps(reply).encode() + b"\n")
-        answers.flush()
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)
+        for line in sys.stdin:
+            request = json.loads(line)
+            try:
+                reply = {"answer": answer(handlers, **request)}
+            except WorkerError as error:
+                reply = {"error": error.kind, "reason": error.reason}
+            answers.write(json.dumps(reply).encode() + b"\n")
+            answers.flush()
 
 
 def answer(handlers: Handlers, do: str, **fields: JSONValue) -> JSONValue:

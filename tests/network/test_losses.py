@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from jaxae.errors import InputError
-from jaxae.network.losses import bce_from_logits, bce_from_probabilities, kl_from_standard_normal, negative_elbo
+from jaxae.network.losses import (
+    bce_from_logits,
+    bce_from_probabilities,
+    discretized_logistic_cost,
+    gaussian_cost,
+    kl_from_standard_normal,
+    negative_elbo,
+)
 
 
 def at_logit(form, logit: float, target: float, dtype) -> tuple[float, float]:
@@ -94,3 +101,31 @@ def test_shapes_that_would_broadcast_are_refused(function):
 def test_an_elbo_of_unequal_batches_is_refused():
     with pytest.raises(InputError, match="one shape"):
         negative_elbo(jnp.ones(3), jnp.ones(1), 1.0)
+
+
+ONES, SCALE = jnp.ones((2, 3)), jnp.zeros((1, 1))
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        bce_from_logits,
+        bce_from_probabilities,
+        lambda first, second: gaussian_cost(first, SCALE, second),
+        lambda first, second: discretized_logistic_cost(first, SCALE, second),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_arrays_of_two_shapes_or_of_integers_have_no_cost(cost):
+    assert cost(ONES, ONES).shape == (2,)
+    with pytest.raises(InputError, match=r"expected two arrays of one shape, got \(2, 3\) and \(2, 1\)"):
+        cost(ONES, ONES[:, :1])
+    with pytest.raises(InputError, match="expected arrays of floats, got int32"):
+        cost(ONES, ONES.astype(int))
+
+
+@pytest.mark.parametrize("cost", [gaussian_cost, discretized_logistic_cost])
+@pytest.mark.usefixtures("unchecked")
+def test_scales_of_integers_have_no_cost(cost):
+    with pytest.raises(InputError, match="expected arrays of floats, got int32"):
+        cost(ONES, SCALE.astype(int), ONES)
