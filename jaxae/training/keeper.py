@@ -22,13 +22,19 @@ class Keeper:
     saved_at: float = field(default_factory=time.monotonic)
 
     def resume(self, like: TrainState) -> tuple[TrainState, list[MetricsLine]] | None:
-        """The newest checkpoint's state and metrics; None, with a warning, where there is none."""
+        """The newest checkpoint's state and metrics; None, with a warning, where there is none.
+
+        Only then are the folder's settings those of this training: what refuses leaves them as they were.
+        """
         restored = self.checkpoints.restore(like)
         if restored is None:
             warnings.warn(f"no checkpoint in {self.folder.path} yet: starting from the beginning", stacklevel=4)
+            self.folder.write_config(self.config)
             return None
         self.circumstances.check(restored.meta, self.folder.path)
-        return restored.state, self.folder.truncate_metrics(restored.meta["metrics_lines"])
+        metrics = self.folder.truncate_metrics(restored.meta["metrics_lines"])
+        self.folder.write_config(self.config)
+        return restored.state, metrics
 
     def save(self, state: TrainState, metrics_lines: int, *, force: bool) -> None:
         """Save a checkpoint, unless one was saved a short while ago and none is forced."""

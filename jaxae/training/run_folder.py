@@ -81,13 +81,16 @@ class RunFolder:
             os.close(handle)
             raise InputError(f"expected a run directory that no other process trains in, got {path}") from None
         try:
-            if folder.config_file.exists():
+            resumed = folder.config_file.exists()
+            if resumed:
                 folder._check_resumable(config, resume)
             elif {*path.iterdir()} > {*partial_files(folder.config_file)}:
                 raise InputError(f"expected a new or empty run directory, got {path}")
             folder._drop_partial()
             try:
-                folder.write_config(config)
+                # Those of a run that is resumed are written once its checkpoint is found sound.
+                if not resumed:
+                    folder.write_config(config)
             except InputError:
                 if new:
                     path.rmdir()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxae
-from jaxae.config import AUTOENCODER
+from jaxae.config import AUTOENCODER, read_config
 from jaxae.data.dataset import Dataset, Split
 from jaxae.errors import InputError
 from jaxae.network.parameters import named_leaves
@@ -161,9 +161,11 @@ def test_damaged_metrics_are_refused_and_left_as_they_are(run, data, expected, t
             jaxae.fit(LONGER, data, run_dir=path, resume=True)
         assert "\n" not in str(caught.value)
         assert (RunFolder(path).metrics_file.read_bytes() if what is not None else None) == what
+        assert RunFolder(path).config_file.read_bytes() == RunFolder(run).config_file.read_bytes()
     # Lines after those that the checkpoint counts are those of steps that are taken again.
     path = damaged(run, Path("metrics.jsonl"), tmp_path / "more", content + b'{"epoch": 3, "st')
     assert same(resumed(path, data), expected)
+    assert read_config(RunFolder(path).config_file).train == LONGER.train
 
 
 def test_checkpoints_that_cannot_be_written_are_named(tmp_path, monkeypatch):
