@@ -14,6 +14,7 @@ from jaxae import AUTOENCODER, InputError, TrainConfig, evaluate_model, fit, fit
 from jaxae.config import read_config
 from jaxae.data.dataset import Dataset, Split
 from jaxae.network.models import init_parameters
+from jaxae.training.checks import check_training
 from jaxae.training.many import load_models, save_many
 from jaxae.training.plan import Noise, Plan
 from jaxae.training.program import program_of
@@ -194,6 +195,14 @@ def test_models_side_by_side_have_each_their_own(data, tmp_path):
         for model in (many.model(index), kept):
             # Measured: equal.
             np.testing.assert_allclose(flat(parameters_of(model)), flat(parameters_of(alone.model)), rtol=0, atol=1e-9)
+
+
+def test_memory_for_it_is_asked_for(data, monkeypatch):
+    kept = []
+    monkeypatch.setattr("jaxae.training.checks.check_memory", lambda *_, **asked: kept.append(asked["kept"]))
+    for change in ({"ema_decay": None}, {}, {"keep": "best"}):
+        check_training(CONFIG.replace(**change), data, make_mesh(devices=1))
+    assert kept == [0, 1, 2]
 
 
 def test_no_epochs_keep_the_initial_weights(data):
