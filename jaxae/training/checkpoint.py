@@ -73,7 +73,7 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        content = {"meta": meta, "digest": _digest(arrays, meta)}
+        content = {"meta": meta, "digest": _digest(arrays, meta), "leaves": _leaves(arrays)}
         folder = self._folder / str(step)
         args = self._ocp.args.Composite(
             state=self._ocp.args.StandardSave(arrays), content=self._ocp.args.JsonSave(content)
@@ -104,16 +104,20 @@ class Checkpoints:
         A damaged one is named in a warning and deleted once an older one has been restored.
 
         Raises:
-            InputError: If there are checkpoints and none is usable.
+            InputError: If there are checkpoints and none is usable, or one is of another model or optimizer.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         damaged = []
         for step in steps:
+            whole = False
             try:
                 _check_files(self._folder / str(step))
+                whole = True
                 with _quiet_orbax():
                     restored = self._restore(step, like)
             except Exception as error:  # Orbax raises nearly any type for a damaged file.
+                if whole:
+                    self._check_leaves(step, like)
                 damaged.append(step)
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
                 warnings.warn(f"checkpoint {self._folder / str(step)} is damaged and not used: {reason}", stacklevel=2)
@@ -124,6 +128,24 @@ class Checkpoints:
         if steps:
             raise InputError(f"expected a usable checkpoint in {self._folder}, got only damaged ones")
         return None
+
+    def _check_leaves(self, step: int, like: TrainState) -> None:
+        """Refuse a checkpoint whose arrays have other names or shapes than a state's; one that tells none passes."""
+        try:
+            with _quiet_orbax():
+                content = self._manager.restore(
+                    step, args=self._ocp.args.Composite(content=self._ocp.args.JsonRestore())
+                )
+            there = content["content"].get("leaves")
+        except Exception:  # what is damaged tells nothing
+            return
+        here = _leaves(_named(like))
+        if there is not None and there != here:
+            differing = sorted({*there.items()} ^ {*here.items()})
+            raise InputError(
+                f"expected the model and optimizer that {self._folder / str(step)} was saved with, got others: "
+                f"{', '.join(sorted({name for name, _ in differing})[:3])} differ"
+            )
 
     def close(self) -> None:
         """Wait for Orbax to finish."""
@@ -169,6 +191,11 @@ def _check_files(folder: Path) -> None:
 def _named(state: TrainState) -> Arrays:
     # A copy: on a CPU, NumPy's view of a JAX array is the memory that training overwrites.
     return {name: np.array(leaf) for name, leaf in named_leaves(state, separator="/").items()}
+
+
+def _leaves(arrays: Arrays) -> dict[str, str]:
+    """Dtype and shape of each array, by its name."""
+    return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
 
 
 def _digest(arrays: Arrays, meta: dict[str, Any]) -> str:

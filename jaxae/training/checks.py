@@ -7,8 +7,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int, Num
 
-from jaxae.bounds import Count, check, check_fits
-from jaxae.config import AutoencoderConfig, ModelConfig, RunConfig, VAEConfig
+from jaxae.bounds import Count, check, check_fits, require
+from jaxae.config import AutoencoderConfig, ModelConfig, RunConfig, TrainConfig, VAEConfig
 from jaxae.data.dataset import Dataset
 from jaxae.data.pixels import as_array, check_images, check_labels
 from jaxae.data.stream.streamed import StreamedDataset, count_of
@@ -72,6 +72,20 @@ def check_chunk(config: RunConfig, dataset: StreamedDataset, log_every: int) -> 
     """
     nbytes = 2 * log_every * config.train.batch_size * math.prod(dataset.image_shape)
     check_fits(f"two chunks of {log_every} batches", nbytes)
+
+
+def check_own_optimizer(config: RunConfig) -> None:
+    """Refuse settings of Adam beside an optimizer of one's own, and a replay.
+
+    Raises:
+        InputError: If there are any.
+    """
+    train = config.train
+    require(train.replay == "no", "no optimizer in a replay, which has plain Adam", "one")
+    for name in ("grad_clip_norm", "weight_decay", "schedule", "warmup_steps"):
+        value = getattr(train, name)
+        told = f"no {name} beside an optimizer, which has its own"
+        require(value == getattr(TrainConfig, name), told, value)
 
 
 def check_split(model: ModelConfig, split: Pair, num_classes: int) -> None:

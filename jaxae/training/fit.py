@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from jaxae.bounds import Amount, Count, check
@@ -23,7 +24,7 @@ from jaxae.network.pixel_cost import bits_per_dimension
 from jaxae.training.agreement import agreed, as_first, check_alike, from_first
 from jaxae.training.best import out_of_patience
 from jaxae.training.checkpoint import Checkpoints
-from jaxae.training.checks import check_chunk, check_training
+from jaxae.training.checks import check_chunk, check_own_optimizer, check_training
 from jaxae.training.course import course_of
 from jaxae.training.feed import Chunk, chunks_in_memory, chunks_of_stream
 from jaxae.training.keeper import Keeper
@@ -66,6 +67,7 @@ def fit(
     after_epoch: AfterEpoch | None = None,
     callbacks: Sequence[Callback] = (),
     corrupt: Corruption | None = None,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> FitResult:
     """Train a model as configured, evaluating on the test set after each epoch.
 
@@ -88,6 +90,8 @@ def fit(
             True ends the training with the epoch, weights and all; what one raises passes through, with a checkpoint
             in the run directory.
         corrupt: Function of a key and an image, whose result the network is shown in the image's place (denoising).
+        optimizer: Optimizer of optax, or a chain, in place of Adam: it has its own learning rate, and the
+            configuration's is not used. A resume is given the same once more.
 
     Returns:
         The trained model, of the last epoch or the best, averaged where `ema_decay` says so; the last state; and the
@@ -108,8 +112,10 @@ def fit(
         check_chunk(config, dataset, log_every)
     if corrupt is not None and config.train.replay != "no":
         raise InputError("expected no corruption in a replay, whose random stream has none, got one")
+    if optimizer is not None:
+        check_own_optimizer(config)
     log = log or (lambda line: None)
-    program = replace(program_of(config, mesh, corrupt), streams=isinstance(dataset, StreamedDataset))
+    program = replace(program_of(config, mesh, corrupt, optimizer), streams=isinstance(dataset, StreamedDataset))
     if process_count() > 1:
         arguments = {
             "run_dir": run_dir is not None,
@@ -117,6 +123,7 @@ def fit(
             "log_every": log_every,
             "streams": program.streams,
             "callbacks": len(callbacks),
+            "optimizer": optimizer is not None,
         }
         # The data by their digest: the same have other paths on other machines.
         check_alike({**flat(config.replace(data="").to_json()), **arguments, **Circumstances(dataset, program).alike()})

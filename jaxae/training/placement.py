@@ -35,13 +35,13 @@ def init_state(
 ) -> TrainState:
     """The state before the first step, on the program's devices."""
     parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, program.float_dtype), parameters)
-    adam: Any = optax.adam(0.0).init(parameters)
+    optimizer: Any = (program.optimizer or optax.adam(0.0)).init(parameters)
     best = Best(parameters, jnp.asarray(jnp.inf, program.float_dtype), jnp.int32(0)) if keep_best else None
     average = None
     if ema_decay is not None:
         zeros = jax.tree.map(jnp.zeros_like, parameters)
         average = Average(zeros, jnp.asarray(1 - ema_decay, program.float_dtype))
-    return put_state(program, TrainState(parameters, adam, jnp.int32(0), best, average))
+    return put_state(program, TrainState(parameters, optimizer, jnp.int32(0), best, average))
 
 
 def put_state(program: Program, state: TrainState) -> TrainState:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
@@ -27,6 +28,7 @@ class Program:
         binarize: Whether an example's pixels are drawn 0 or 1, with the grey values as probabilities.
         reduction: Reduction of a batch's cost, as in `TrainConfig`.
         streams: Whether steps are fed examples that each device has its own of, rather than the whole training set.
+        optimizer: Optimizer of the tree of parameters, in place of Adam.
 
     Raises:
         InputError: If this process was forked from one in which JAX had started.
@@ -40,6 +42,7 @@ class Program:
     binarize: bool = False
     reduction: Reduction = "post"
     streams: bool = False
+    optimizer: optax.GradientTransformation | None = None
 
     def __post_init__(self) -> None:
         check_not_forked()
@@ -60,7 +63,14 @@ class Program:
         return self.model.num_latent if isinstance(self.model, VAEConfig) else 0
 
 
-def program_of(config: RunConfig, mesh: Mesh, corrupt: Corruption | None = None) -> Program:
+def program_of(
+    config: RunConfig,
+    mesh: Mesh,
+    corrupt: Corruption | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Program:
     """The program that trains as a configuration says."""
     train = config.train
-    return Program(config.model, mesh, train.dtype, train.from_probabilities, corrupt, train.binarize, train.reduction)
+    return Program(
+        config.model, mesh, train.dtype, train.from_probabilities, corrupt, train.binarize, train.reduction, optimizer
+    )

@@ -1,9 +1,8 @@
 """What goes into a training step and comes out of it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int32, Num
 
 from jaxae.config import RunConfig
@@ -30,14 +29,14 @@ class TrainState(NamedTuple):
 
     Attributes:
         parameters: Parameters of the network.
-        optimizer: Adam's state.
+        optimizer: State of Adam, or of the program's own optimizer.
         step: Number of steps taken.
         best: The best epoch so far, where it is kept; steps leave it alone.
         average: Moving average of the parameters, where one is kept; steps do not read it.
     """
 
     parameters: Parameters
-    optimizer: tuple[optax.ScaleByAdamState, optax.EmptyState]
+    optimizer: tuple[Any, ...]
     step: Int32[Array, ""]
     best: Best | None = None
     average: Average | None = None

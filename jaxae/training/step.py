@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
@@ -127,11 +128,10 @@ _FLAT_MULTIPLE = 512
 
 
 class _Carry(NamedTuple):
-    """What the loop over steps hands on: flat parameters and moments, their average if any, and where it stands."""
+    """What the loop over steps hands on: flat parameters, the optimizer's, their average if any, and the place."""
 
     flat: Float[Array, " length"]
-    first: Float[Array, " length"]
-    second: Float[Array, " length"]
+    moments: Any
     index: Int[Array, ""]
     ok: Bool[Array, ""]
     terms: Float[Array, "steps terms"]
@@ -154,7 +154,6 @@ def _run_steps(
     def restore(flat: Array) -> Parameters:
         return unravel(flat[:size])
 
-    adam = state.optimizer[0]
     # All that does not depend on parameters, for all steps at once: in the loop, noise is many small kernels per step,
     # and XLA fuses the corrections' powers into the loop over parameters.
     steps = plan.first_step + jnp.arange(num_steps)
@@ -181,7 +180,7 @@ def _run_steps(
 
     def step(carry: _Carry, row: Array, go: Array | None = None) -> tuple[_Carry, Array]:
         """The carry after the step of a plan's row, which changes nothing where not `go`; and the step's terms."""
-        flat, first, second, index, _, terms, average = carry
+        flat, moments, index, _, terms, average = carry
 
         def local_cost(parameters: Parameters) -> tuple[Array, Array]:
             here = jax.tree.map(lambda leaf: leaf[row], noise)
@@ -204,14 +203,19 @@ def _run_steps(
         if hyperparameters.grad_clip_norm is not None:
             norm = factor * jnp.linalg.norm(total[:size])
             factor = factor * jnp.minimum(1, hyperparameters.grad_clip_norm / norm)
-        # Three loops, each in place; fused, all three would compute the first two.
-        first = _first_moment(ok, first, total, factor)
-        second = _second_moment(ok, second, total, factor)
-        decayed = () if decay is None else (decay[row],)
-        flat = _descend(ok, flat, first, second, rate[row], correction[row], *decayed)
+        if program.optimizer is None:
+            # Three loops, each in place; fused, all three would compute the first two.
+            first = _first_moment(ok, moments[0], total, factor)
+            second = _second_moment(ok, moments[1], total, factor)
+            decayed = () if decay is None else (decay[row],)
+            flat = _descend(ok, flat, first, second, rate[row], correction[row], *decayed)
+            moments = (first, second)
+        else:
+            stepped, after = _own_step(program.optimizer, restore(flat), moments, restore(factor * total))
+            flat, moments = jax.tree.map(partial(jnp.where, ok), (flatten(stepped), after), (flat, moments))
         if average is not None and state.average is not None:
             average = _moving_average(ok, average, flat, state.average.rate)
-        return _Carry(flat, first, second, index + ok, ok, terms, average), total[-num_terms:]
+        return _Carry(flat, moments, index + ok, ok, terms, average), total[-num_terms:]
 
     def advance(carry: _Carry) -> _Carry:
         after, terms = step(carry, carry.index)
@@ -224,8 +228,9 @@ def _run_steps(
 
     start = _Carry(
         flatten(state.parameters),
-        flatten(adam.mu),
-        flatten(adam.nu),
+        state.optimizer
+        if program.optimizer is not None
+        else (flatten(state.optimizer[0].mu), flatten(state.optimizer[0].nu)),
         state.step - plan.first_step,
         jnp.bool(True),
         jnp.zeros((num_steps, num_terms), parameters.dtype),
@@ -242,7 +247,10 @@ def _run_steps(
         end, terms = jax.lax.scan(advance_if_due, start, jnp.arange(num_steps))
         end = end._replace(terms=terms)
     taken = plan.first_step + end.index
-    moments = adam._replace(count=taken, mu=restore(end.first), nu=restore(end.second))
+    optimizer = end.moments
+    if program.optimizer is None:
+        mu, nu = map(restore, end.moments)
+        optimizer = (state.optimizer[0]._replace(count=taken, mu=mu, nu=nu), *state.optimizer[1:])
     reconstruction, kl, *counted = end.terms.T
     cost = scale * negative_elbo(reconstruction, counted[0] if counted else kl, hyperparameters.beta)
     refused = ~end.ok & (jnp.arange(num_steps) == end.index)
@@ -250,7 +258,15 @@ def _run_steps(
     average = None
     if end.average is not None and state.average is not None:
         average = state.average._replace(raw=restore(end.average))
-    return TrainState(restore(end.flat), (moments, *state.optimizer[1:]), taken, average=average), metrics
+    return TrainState(restore(end.flat), optimizer, taken, average=average), metrics
+
+
+def _own_step(
+    optimizer: optax.GradientTransformation, parameters: Parameters, state: Any, gradient: Parameters
+) -> tuple[Any, Any]:
+    """Parameters and the optimizer's state after its step."""
+    updates, state = optimizer.update(gradient, state, parameters)
+    return optax.apply_updates(parameters, updates), state
 
 
 @fenced

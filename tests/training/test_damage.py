@@ -192,7 +192,6 @@ def test_a_checkpoint_of_another_model_is_refused(run):
     state = init_state(program_of(other, make_mesh(devices=1)), make_schedule(other, 64).init_parameters())
     with (
         checkpoint.Checkpoints(run / "checkpoints") as checkpoints,
-        pytest.warns(UserWarning, match="is damaged and not used: "),
-        pytest.raises(InputError, match="expected a usable checkpoint"),
+        pytest.raises(InputError, match=r"expected the model and optimizer that .* was saved with, got others: "),
     ):
         checkpoints.restore(state)
