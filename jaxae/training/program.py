@@ -72,5 +72,12 @@ def program_of(
     """The program that trains as a configuration says."""
     train = config.train
     return Program(
-        config.model, mesh, train.dtype, train.from_probabilities, corrupt, train.binarize, train.reduction, optimizer
+        config.model,
+        mesh,
+        train.dtype,
+        train.from_probabilities,
+        corrupt,
+        train.binarize,
+        train.reduction,
+        optimizer=optimizer,
     )
