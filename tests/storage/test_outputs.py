@@ -446,6 +446,7 @@ OTHERWISE = {
     "jaxae/storage/safetensors.py: open": "the file that is read",
     "jaxae/port/torch_file.py: save": "into a temporary file",
     "jaxae/training/run_folder.py: open": "metrics.jsonl, which alone is appended to",
+    "jaxae/data/formats/picture_folder.py: open": "a temporary folder's file, pixel by pixel",
     "jaxae/cli/command_line.py: open": "the null device",
     "jaxae/bench/worker.py: open": "the pipe to the process that asked",
     "jaxae/bench/pair/page.py: savefig": "into memory",
