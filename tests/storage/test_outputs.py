@@ -447,6 +447,7 @@ OTHERWISE = {
     "jaxae/port/torch_file.py: save": "into a temporary file",
     "jaxae/training/run_folder.py: open": "metrics.jsonl, which alone is appended to",
     "jaxae/data/formats/picture_folder.py: open": "a temporary folder's file, pixel by pixel",
+    "jaxae/data/stream/writing.py: open": "into a folder that is whole or absent",
     "jaxae/cli/command_line.py: open": "the null device",
     "jaxae/bench/worker.py: open": "the pipe to the process that asked",
     "jaxae/bench/pair/page.py: savefig": "into memory",
