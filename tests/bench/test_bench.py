@@ -155,7 +155,7 @@ def test_results_written_before_are_read_and_compared(name, capsys):
     document = json.loads(path.read_text())
     result = bench.read(path)
     written = json.loads(result.to_json())
-    since = {"repeated_rounds": 0, "disturbed_rounds": 0}
+    since = {"repeated_rounds": 0, "disturbed_rounds": 0, "threads": None, "sharing": None}
     assert written["rows"] == [since | row for row in document["rows"]]
     # What the file itself does not say is the default.
     settings = document["environment"]["settings"] | {"data_dir": None, "trace": None}
