@@ -83,7 +83,7 @@ class TrainFlags(DataFlags):
         num_processes: Number of processes that train together.
         process_id: Number of this process among them, from 0; process 0 writes.
         stream: Whether the training images are read from disk as they are needed (docs/streaming.md), of a folder that
-            jaxae convert wrote: auto is yes where a training in memory would take more than half of it.
+            jaxae convert wrote: auto is yes where a training in memory would take more than half of the memory.
         distributed: Whether the environment that SLURM, Open MPI or Kubernetes sets tells all three (auto).
     """
 
